@@ -1,0 +1,43 @@
+//! Time as a parameter: the one place that reads the wall clock.
+//!
+//! Everything that needs the time is given a [`Clock`]; clippy bans `SystemTime::now` elsewhere, so
+//! that tests can set the time and a batch has one "now".
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Says what time it is.
+#[derive(Clone)]
+pub enum Clock {
+    /// The machine's wall clock.
+    System,
+    /// A clock that stands where it is put, in milliseconds since the Unix epoch. For tests.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at `ms` milliseconds since the Unix epoch until it is advanced.
+    pub fn manual(ms: i64) -> Clock {
+        Clock::Manual(Arc::new(AtomicI64::new(ms)))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
+    pub fn now_ms(&self) -> i64 {
+        match self {
+            // A clock before 1970 reads as 1970: there is no better answer, and no reason to stop.
+            Clock::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            Clock::Manual(ms) => ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Moves a manual clock on by `ms`; the system's clock cannot be moved.
+    pub fn advance_ms(&self, ms: i64) {
+        if let Clock::Manual(now) = self {
+            now.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+}

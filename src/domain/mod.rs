@@ -1,0 +1,7 @@
+//! Domain.
+mod history;
+mod interaction;
+mod report;
+pub use history::*;
+pub use interaction::*;
+pub use report::*;

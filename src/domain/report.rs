@@ -1,0 +1,164 @@
+//! What is said of a message and of its pairs: origins, reasons, warnings.
+//!
+//! These words are a contract: messages, dead letters, metrics and case files hold them. None of
+//! them ever carries a value (K8).
+
+use super::interaction::Identity;
+
+/// Declares an enum of fixed words, each with its text form.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every word, in the order of `domain.md`.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The word as messages, headers, metrics and case files spell it.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)+ }
+            }
+
+            /// The value behind a word.
+            pub fn from_word(word: &str) -> Option<$name> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a published pair came from (P2).
+    Origin {
+        /// It came with a message of this interaction.
+        Received = "received",
+        /// An `[[assign]]` entry set it (A1).
+        Assigned = "assigned",
+        /// It came from the parent (C1 to C8).
+        Copied = "copied",
+        /// A User Data Set's default filled it in (U1).
+        Defaulted = "defaulted",
+        /// A User Data Set's default took its place (U4).
+        Replaced = "replaced",
+    }
+}
+
+words! {
+    /// Why a pair is not published under its own value (P2).
+    DropReason {
+        /// The widget's set does not define the key (U5).
+        NotInSet = "not_in_set",
+        /// The widget has no set, or is unknown (U6, U7).
+        NoSet = "no_set",
+        /// The copy filter does not select the key (C1).
+        NotListed = "not_listed",
+        /// `jsonEvent` is never copied (A2, C4).
+        NeverCopied = "never_copied",
+        /// A stronger pair has the key (P1, C6).
+        Overridden = "overridden",
+        /// The key is empty, or no XML element name where that is asked for (K6).
+        InvalidKey = "invalid_key",
+        /// The customer's data is frozen on this channel.
+        Frozen = "frozen",
+        /// The channel's allocated list does not name the key (H6).
+        NotAllocated = "not_allocated",
+    }
+}
+
+words! {
+    /// Something noteworthy that did not stop a message.
+    WarningCode {
+        /// A key stood twice in one container; the last won (K4).
+        DuplicateKey = "duplicate_key",
+        /// A typed array named a type that is none of ours (K4).
+        UnknownType = "unknown_type",
+        /// The finished data is above `limits.user_data_warn_bytes` (K7).
+        UserDataLarge = "user_data_large",
+        /// The rules do not know the widget (U7).
+        WidgetUnknown = "widget_unknown",
+        /// A metadata item's value is no text that a header can carry (M2).
+        MetadataLeftOut = "metadata_left_out",
+        /// A listed value is an object or an array (H4).
+        HistoryNested = "history_nested",
+        /// A listed value is text that a database cannot hold (H4).
+        HistoryUnstorable = "history_unstorable",
+        /// Pairs from the customer came for a frozen channel.
+        Frozen = "frozen",
+        /// A message came after its interaction's end.
+        AfterEnd = "after_end",
+        /// An update or an end of an interaction nobody knows.
+        InteractionUnknown = "interaction_unknown",
+        /// An end came with data.
+        AttachedDataIgnored = "attached_data_ignored",
+        /// A vendor's metadata string held no map.
+        MetadataNotAMap = "metadata_not_a_map",
+        /// A widget's lifecycle came out of its documented order.
+        LifecycleOrder = "lifecycle_order",
+    }
+}
+
+words! {
+    /// Why a message is set aside.
+    RejectReason {
+        /// Not UTF-8, not JSON, or nested deeper than 128 levels.
+        NotJson = "not_json",
+        /// No known shape, or a named member missing, twice, of the wrong type or too long.
+        NotAnInteraction = "not_an_interaction",
+        /// `interaction.` and something else.
+        UnsupportedType = "unsupported_type",
+        /// User data that is no map (K4).
+        UserDataNotAMap = "user_data_not_a_map",
+        /// The finished data (K7) or the body is too large.
+        TooLarge = "too_large",
+        /// The parent did not come in time, and the rules say so (C9).
+        ParentUnknown = "parent_unknown",
+        /// The interaction of an update did not come in time.
+        InteractionUnknown = "interaction_unknown",
+        /// A webhook's signature does not match.
+        BadSignature = "bad_signature",
+        /// No queue is bound for what we publish.
+        Unroutable = "unroutable",
+        /// Tried as often as may be.
+        AttemptsExhausted = "attempts_exhausted",
+        /// A fault of our own.
+        Internal = "internal",
+    }
+}
+
+/// A warning, and the key it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What.
+    pub code: WarningCode,
+    /// The key's name, where it is about a key.
+    pub key: Option<String>,
+}
+
+impl Warning {
+    /// A warning about the message as a whole.
+    pub fn of(code: WarningCode) -> Warning {
+        Warning { code, key: None }
+    }
+
+    /// A warning about one key.
+    pub fn about(code: WarningCode, key: impl std::fmt::Display) -> Warning {
+        Warning { code, key: Some(key.to_string()) }
+    }
+}
+
+/// What a message waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitFor<'a> {
+    /// Its parent, which it may have overtaken (C9).
+    Parent(Identity<'a>),
+    /// Its own interaction: an update or an end that came first.
+    Interaction(Identity<'a>),
+}

@@ -1,0 +1,4 @@
+//! Throughline.
+pub mod clock;
+pub mod domain;
+pub mod pipeline;

@@ -1,0 +1,395 @@
+//! The ports of the pipeline: what it needs of the world, in its own words.
+//!
+//! Adapters implement them: `broker` and `files` are [`Source`], [`Publisher`] and the settling of
+//! deliveries; `store` is [`Store`]. Nobody in `pipeline` can spell the name of a client library.
+//!
+//! The order of calls is the promise that nothing is lost (invariants 2 and 3 of
+//! docs/architecture.md): [`Transaction::save`] commits, [`Publisher::publish`] returns once every
+//! message is confirmed or refused, and only then are deliveries given to [`Settler::settle`].
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::domain::{Identity, Record, RejectReason, State, WaitFor};
+
+// ---------------------------------------------------------------------------------------- Source
+
+/// Where deliveries come from.
+pub trait Source: Send {
+    /// What this source delivers.
+    type Delivery: Delivery;
+
+    /// Waits until something has been delivered, then takes what is there, `max` at most, in the
+    /// order of arrival. It never waits for a batch to fill up. An empty batch is the end of input.
+    ///
+    /// Cancel-safe: a dropped future has taken nothing.
+    ///
+    /// # Errors
+    /// When the source is lost (connection, channel, consumer). It cannot be used again; what it
+    /// had delivered and was not settled will be delivered anew.
+    fn next_batch(
+        &mut self,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<Self::Delivery>, TransportError>> + Send;
+}
+
+/// One delivered message, not yet settled. Deliberately not `Clone`: it is settled once.
+pub trait Delivery: Send + Sync + 'static {
+    /// The body, as it came.
+    fn body(&self) -> &[u8];
+    /// What the transport says about it.
+    fn arrival(&self) -> &Arrival;
+}
+
+/// What the transport says about a delivery, apart from its body.
+#[derive(Clone, Default)]
+pub struct Arrival {
+    /// The AMQP `message_id`, if any: the event's id where the body has none.
+    pub message_id: Option<String>,
+    /// The format that a queue's setting or the header `x-throughline-format` names.
+    pub format: Option<String>,
+    /// The attributes of a CloudEvent in binary mode, without their `cloudEvents:` prefix.
+    pub cloud_event: Vec<(String, String)>,
+    /// The widget that the header `x-throughline-widget` names.
+    pub widget: Option<String>,
+    /// The broker says that it delivered this message before.
+    pub redelivered: bool,
+    /// What our own headers say: how often it has waited, and what for.
+    pub attempts: Attempts,
+    /// How often it was replayed from the dead letters.
+    pub replayed: u32,
+    /// The W3C trace context to be carried on: `traceparent`, `tracestate`.
+    pub trace: Trace,
+}
+
+impl Arrival {
+    /// Whether an event that was already saved is to be *finished* rather than called a repeat
+    /// (`domain.md`, *Life of an interaction*).
+    pub fn may_be_unfinished(&self) -> bool {
+        self.redelivered || self.attempts.count > 0 || self.replayed > 0
+    }
+}
+
+/// W3C trace context, carried from the inbound to the outbound message.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// `traceparent`.
+    pub parent: Option<String>,
+    /// `tracestate`.
+    pub state: Option<String>,
+}
+
+/// How often a message has waited for the same thing, and since when we know it.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// Waits so far for [`Attempts::cause`].
+    pub count: u32,
+    /// The code of what it waited for last; a new cause starts its own count.
+    pub cause: Option<String>,
+    /// When this worker first saw the message, in milliseconds since the Unix epoch.
+    pub first_seen_ms: Option<i64>,
+}
+
+// ------------------------------------------------------------------------------------- Publisher
+
+/// Where outgoing messages go. One owner, one batch in flight (docs/design.md: confirms of a shared
+/// channel get swapped).
+pub trait Publisher<D: Delivery>: Send {
+    /// Publishes the batch in order and waits until the broker has answered for every message.
+    /// The answers stand in the order of the batch.
+    ///
+    /// # Errors
+    /// When the transport is lost or silent for too long: nothing is known of the whole batch then.
+    fn publish(
+        &mut self,
+        batch: &[Outgoing<'_, D>],
+    ) -> impl Future<Output = Result<Vec<Answer>, TransportError>> + Send;
+}
+
+/// One message on its way out.
+pub enum Outgoing<'d, D> {
+    /// An enriched or ended interaction.
+    Enriched(Published),
+    /// A delivery that must wait: sent to the waiting queue of that delay as it was received.
+    Waiting {
+        /// What must wait, with its body and properties as received.
+        delivery: &'d D,
+        /// For what, for whoever wakes it.
+        on: Option<Identity<'static>>,
+        /// How long: one of the delays of [`crate::retry`]'s ladder.
+        delay: Duration,
+        /// The attempts to be written into its headers, this wait included.
+        attempts: Attempts,
+    },
+    /// A delivery that is set aside with its reason.
+    DeadLetter {
+        /// What is set aside, with its body and properties as received.
+        delivery: &'d D,
+        /// Why. Holds no values.
+        reason: RejectReason,
+        /// Where in the line: `decode`, `propagate`, `save`, `publish`.
+        stage: &'static str,
+        /// The attempts it had.
+        attempts: Attempts,
+    },
+}
+
+/// An encoded outbound message and its AMQP properties (`contract.md`, *Outbound message*).
+#[derive(Clone)]
+pub struct Published {
+    /// The outgoing `message_id`: derived from tenant, interaction and event, so that a repeat
+    /// after a crash carries the same.
+    pub message_id: String,
+    /// The inbound event's id.
+    pub correlation_id: String,
+    /// Enriched or ended; gives `type` and the routing key's first words.
+    pub kind: PublishedKind,
+    /// The interaction's channel; gives the routing key's last word.
+    pub channel: String,
+    /// The first hex digits of the rules' hash, for `x-throughline-revision`.
+    pub revision: String,
+    /// The trace context to be carried on.
+    pub trace: Trace,
+    /// Milliseconds since the Unix epoch at which it was enriched.
+    pub timestamp_ms: i64,
+    /// Whose message it is; what waits for this interaction can be tried again.
+    pub identity: Identity<'static>,
+    /// The JSON body, on one line.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Published {
+    /// Names the message and gives the body's length; never its content (K8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published")
+            .field("message_id", &self.message_id)
+            .field("kind", &self.kind)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Published {
+    /// The routing key: type, dot, channel, where each character of the channel outside
+    /// `[A-Za-z0-9_-]` becomes `_`.
+    pub fn routing_key(&self) -> String {
+        let channel = self.channel.chars().map(|c| {
+            let legal = c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if legal { c } else { '_' }
+        });
+        format!("{}.{}", self.kind.as_str(), channel.collect::<String>())
+    }
+}
+
+/// Which of the two messages we publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishedKind {
+    /// `interaction.enriched`: unroutable is a failure.
+    Enriched,
+    /// `interaction.ended`: nobody need listen.
+    Ended,
+}
+
+impl PublishedKind {
+    /// The message's `type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PublishedKind::Enriched => "interaction.enriched",
+            PublishedKind::Ended => "interaction.ended",
+        }
+    }
+}
+
+/// The broker's answer for one published message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took responsibility.
+    Confirmed,
+    /// Confirmed, but no queue is bound for it.
+    Returned,
+    /// It refused (`basic.nack`): a queue's bound, or an internal error.
+    Refused,
+}
+
+/// The other end is lost: connection, channel, consumer, or an answer that did not come in time.
+/// The text never holds a value of user data.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct TransportError {
+    /// A lowercase fragment that says what was lost.
+    pub what: String,
+}
+
+impl TransportError {
+    /// An error that says `what` was lost.
+    pub fn new(what: impl fmt::Display) -> TransportError {
+        TransportError { what: what.to_string() }
+    }
+}
+
+// --------------------------------------------------------------------------------------- Settler
+
+/// Settles deliveries: the only way to be rid of one.
+pub trait Settler<D: Delivery>: Send {
+    /// Settles a batch, in the order of delivery, each delivery as said.
+    ///
+    /// # Errors
+    /// When the transport is lost; what was not settled will be delivered anew.
+    fn settle(
+        &mut self,
+        batch: Vec<(D, Settlement)>,
+    ) -> impl Future<Output = Result<(), TransportError>> + Send;
+}
+
+/// What becomes of a delivery at its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Done, or safely elsewhere (waiting or dead-letter queue): acknowledge.
+    Acknowledge,
+    /// Failed here; counts as a failed delivery and comes again (`basic.reject`, requeue).
+    Requeue,
+    /// Not tried; comes again, to another worker (`basic.nack`, requeue). For shutdown.
+    GiveBack,
+}
+
+// ----------------------------------------------------------------------------------------- Store
+
+/// Where interactions are kept: one row each, with state, history, sealed live data, and what is
+/// needed to recognise a repeated event.
+pub trait Store: Send + Sync + 'static {
+    /// The transaction that [`Store::begin`] opens. Dropping it rolls back.
+    type Transaction: Transaction;
+
+    /// Opens a transaction, locks the rows of `own` and reads them and those of `parents`.
+    ///
+    /// Both slices are sorted and free of repeats, and no identity stands in both. Rows of `own`
+    /// are locked until the transaction ends, in the order of their identities; a row that does not
+    /// exist yet cannot be locked, see [`StoreError::Conflict`]. Rows are returned in any order;
+    /// an identity without a row has none.
+    ///
+    /// # Errors
+    /// When the store cannot be reached ([`StoreError::Unavailable`]), or holds something that
+    /// this version cannot read ([`StoreError::Unreadable`]).
+    fn begin(
+        &self,
+        own: &[Identity<'_>],
+        parents: &[Identity<'_>],
+    ) -> impl Future<Output = Result<(Vec<Row>, Self::Transaction), StoreError>> + Send;
+}
+
+/// An open transaction over the rows of one batch.
+pub trait Transaction: Send {
+    /// Writes the rows, one set-wise statement whatever their number, and commits. Every identity
+    /// is one of `begin`'s `own`, each at most once, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another worker created one of the new rows meanwhile: nothing
+    /// was written, begin again. [`StoreError::Refused`] when the database refuses the data of at
+    /// least one row. [`StoreError::Unavailable`] when it is not known whether it was committed.
+    fn save(self, rows: &[RowChange<'_>]) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A row as read.
+#[derive(Debug)]
+pub struct Row {
+    /// Whose row.
+    pub identity: Identity<'static>,
+    /// State as stored; expiry is worked out by the reader.
+    pub state: State,
+    /// Its channel.
+    pub channel: String,
+    /// Its queue.
+    pub queue: Option<String>,
+    /// The other facts, a JSON object that `pipeline` writes and reads.
+    pub facts: String,
+    /// The history: extra data that was saved.
+    pub record: Record,
+    /// Live data, opened.
+    pub live: Live,
+    /// Digests of the events seen, 16 bytes each.
+    pub events: Vec<u8>,
+    /// When it was first saved, in milliseconds since the Unix epoch.
+    pub created_ms: i64,
+    /// When its last message was saved, in milliseconds since the Unix epoch.
+    pub updated_ms: i64,
+    /// When its first end was saved, in milliseconds since the Unix epoch.
+    pub ended_ms: Option<i64>,
+}
+
+/// Live data as read from a row.
+#[derive(Debug)]
+pub enum Live {
+    /// There is none: the interaction has ended or expired, or was erased.
+    Absent,
+    /// Opened.
+    Open(Plaintext),
+    /// There is some, but no key at hand opens it. The key's id, in hex.
+    Locked(String),
+}
+
+/// Live data in the clear, in memory only. `Debug` gives its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Plaintext(pub Vec<u8>);
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plaintext({} bytes)", self.0.len())
+    }
+}
+
+/// A row as it is to be written: the whole row, replacing what was there.
+#[derive(Debug)]
+pub struct RowChange<'a> {
+    /// Whose row.
+    pub identity: &'a Identity<'a>,
+    /// Whether `begin` found no row for it: then it is inserted and must not exist.
+    pub is_new: bool,
+    /// The new state.
+    pub state: State,
+    /// Its channel.
+    pub channel: &'a str,
+    /// Its queue.
+    pub queue: Option<&'a str>,
+    /// The other facts, a JSON object.
+    pub facts: &'a str,
+    /// The history.
+    pub record: &'a Record,
+    /// Live data to be sealed, bound to the identity; `None` erases it.
+    pub live: Option<&'a Plaintext>,
+    /// Digests of the events seen, 16 bytes each.
+    pub events: &'a [u8],
+    /// When it was first saved, in milliseconds since the Unix epoch.
+    pub created_ms: i64,
+    /// When this message is saved, in milliseconds since the Unix epoch.
+    pub updated_ms: i64,
+    /// When its first end was saved, in milliseconds since the Unix epoch.
+    pub ended_ms: Option<i64>,
+}
+
+/// Why the store did not do what was asked. No text holds a value of user data.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer in time; trying again later may help.
+    #[error("reach the store: {0}")]
+    Unavailable(String),
+    /// Another worker was faster; begin again.
+    #[error("save the batch: another worker created the same interaction meanwhile")]
+    Conflict,
+    /// The database refuses the data of a row; trying again will not help.
+    #[error("save the batch: the store refuses its data: {0}")]
+    Refused(String),
+    /// A row cannot be read by this version, or the schema is not the one expected.
+    #[error("read the store: {0}")]
+    Unreadable(String),
+}
+
+// --------------------------------------------------------------------------------------- Waiting
+
+/// Which wait a message is in, as written into its `cause` header.
+pub fn wait_cause(on: &WaitFor<'_>) -> &'static str {
+    match on {
+        WaitFor::Parent(_) => "parent_unknown",
+        WaitFor::Interaction(_) => "interaction_unknown",
+    }
+}
