@@ -1,4 +1,6 @@
 //! Throughline.
 pub mod clock;
 pub mod domain;
+pub mod formats;
 pub mod pipeline;
+pub mod settings;

@@ -4,7 +4,71 @@
 //! list names cannot reach a store; the one other way in, [`Record::restored`], is for stores that
 //! read back what they saved.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+
+use indexmap::IndexSet;
+
+use super::report::{Report, Warning, WarningCode};
+use super::user_data::UserData;
+use super::value::{JSON_EVENT, Key, Kind, Value};
+
+/// Which keys are saved, by channel and by queue.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryLists {
+    /// The list of a channel (H1). Names are exact.
+    pub(crate) channels: HashMap<String, KeyList>,
+    /// The list of a queue, instead of its channel's (H2).
+    pub(crate) queues: HashMap<String, KeyList>,
+}
+
+impl HistoryLists {
+    /// The extra data of an interaction: what the list of its queue, else of its channel, names of
+    /// the finished data (H1 to H4). Without a list, nothing.
+    pub(crate) fn select<'a>(
+        &self,
+        channel: &str,
+        queue: Option<&str>,
+        data: &UserData<'a>,
+        report: &mut Report<'a>,
+    ) -> Record {
+        let of_queue = queue.and_then(|queue| self.queues.get(queue));
+        match of_queue.or_else(|| self.channels.get(channel)) {
+            Some(list) => Record::select(list, data, report),
+            None => Record::default(),
+        }
+    }
+}
+
+/// A list of keys: of `[history]`, `[[history.queue]]` or `[allocated]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyList {
+    keys: IndexSet<Box<[u8]>>,
+}
+
+impl KeyList {
+    /// A list of keys that count as they are.
+    pub fn new<'k>(keys: impl IntoIterator<Item = &'k [u8]>) -> KeyList {
+        KeyList { keys: keys.into_iter().map(Box::from).collect() }
+    }
+
+    /// A comma-separated list: trimmed, empty names dropped (H2).
+    pub fn from_text(text: &str) -> KeyList {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        KeyList::new(names.map(str::as_bytes))
+    }
+
+    /// Whether the list names exactly this key (K1).
+    pub fn contains(&self, key: &Key<'_>) -> bool {
+        self.keys.contains(key.as_bytes())
+    }
+
+    /// The keys, in the order of the list.
+    pub fn iter(&self) -> impl Iterator<Item = Key<'_>> {
+        self.keys.iter().map(|key| Key::from_bytes(key.as_ref()))
+    }
+}
 
 /// The pairs of one interaction that history keeps, as text (H4). `Debug` names the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -13,6 +77,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// Picks the listed pairs out of the finished data, as text.
+    fn select<'a>(list: &KeyList, data: &UserData<'a>, report: &mut Report<'a>) -> Record {
+        let mut pairs = Vec::new();
+        for key in list.iter().filter(|key| *key != JSON_EVENT) {
+            let Some(value) = data.get(&key) else { continue };
+            match storable_text(&key, value) {
+                Ok(Some(pair)) => pairs.push(pair),
+                Ok(None) => {}
+                Err(code) => report.warn(Warning::about(code, &key)),
+            }
+        }
+        Record { pairs }
+    }
+
     /// What a store has saved before, read back. For stores only.
     ///
     /// # Errors
@@ -70,5 +148,45 @@ impl Record {
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.pairs().map(|(key, _)| key)).finish()
+    }
+}
+
+/// Key and value as a database can hold them; `None` for `null`, which is not saved (H4).
+fn storable_text(
+    key: &Key<'_>,
+    value: &Value<'_>,
+) -> Result<Option<(String, String)>, WarningCode> {
+    let text = match value.kind() {
+        Kind::Null => return Ok(None),
+        Kind::Array | Kind::Object => return Err(WarningCode::HistoryNested),
+        Kind::Number | Kind::Bool => Cow::Borrowed(value.as_json().as_bytes()),
+        Kind::String => value.string_bytes().ok_or(WarningCode::HistoryUnstorable)?,
+    };
+    let storable = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        _ => Err(WarningCode::HistoryUnstorable),
+    };
+    Ok(Some((storable(key.as_bytes())?, storable(&text)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_from_text_are_trimmed_and_those_from_arrays_are_not() {
+        let text = KeyList::from_text(" a , b c,, a ,");
+        assert_eq!(text, KeyList::new([b"a".as_slice(), b"b c"]));
+        let array = KeyList::new([b" a ".as_slice()]);
+        assert!(array.contains(&Key::from(" a ")) && !array.contains(&Key::from("a")));
+    }
+
+    #[test]
+    fn a_record_reads_back_what_it_wrote() {
+        let json = r#"{"a":"x\r\n\"y\"","größe":"1.10","":""}"#;
+        let record = Record::restored(json).expect("a record");
+        assert_eq!(record.to_json(), json);
+        assert_eq!(format!("{record:?}"), r#"{"a", "größe", ""}"#, "names only");
+        assert!(Record::restored(r#"{"a":1}"#).is_err());
     }
 }

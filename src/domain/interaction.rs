@@ -7,6 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::report::Warning;
+use super::source::Source;
+use super::user_data::{Attached, KeyNames};
+
 /// An interaction's identity: its tenant and its id (`domain.md`, *Words*).
 ///
 /// An absent tenant is the empty string: the tenant without a name. Ordered by tenant, then id;
@@ -82,6 +86,129 @@ impl State {
             State::Ended => "ended",
             State::Handled => "handled",
             State::Expired => "expired",
+        }
+    }
+}
+
+/// What is known of an interaction besides its user data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// Its channel (media type). Empty only in messages that need not name it.
+    pub channel: Cow<'a, str>,
+    /// Its queue.
+    pub queue: Option<Cow<'a, str>>,
+    /// The Scheduler widget it was submitted with.
+    pub widget: Option<Cow<'a, str>>,
+    /// Its own call target.
+    pub call_target: Option<Cow<'a, str>>,
+    /// Its parent's id.
+    pub parent_id: Option<Cow<'a, str>>,
+    /// Its direction, as the vendor says it.
+    pub direction: Option<Cow<'a, str>>,
+    /// When the vendor says it was created.
+    pub created_at: Option<Cow<'a, str>>,
+}
+
+/// What a message says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `interaction.created`.
+    Created,
+    /// `interaction.opened`: created if the interaction is not known, else updated.
+    Opened,
+    /// `interaction.updated`.
+    Updated,
+    /// `interaction.ended`, with the state it is in from now on.
+    Ended(EndState),
+}
+
+impl Event {
+    /// The message's `type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::Created => "interaction.created",
+            Event::Opened => "interaction.opened",
+            Event::Updated => "interaction.updated",
+            Event::Ended(_) => "interaction.ended",
+        }
+    }
+}
+
+/// The `state` of an `interaction.ended`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndState {
+    /// In wrap-up: the default.
+    Ended,
+    /// Wrap-up is done.
+    Handled,
+}
+
+/// One message about one interaction, decoded: whatever format it came in.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// What happened.
+    pub event: Event,
+    /// The event's id, unique within its interaction: the key for recognising repeats.
+    pub event_id: Cow<'a, str>,
+    /// Whose event it is.
+    pub identity: Identity<'a>,
+    /// What it says besides user data.
+    pub facts: Facts<'a>,
+    /// The pairs it brings, each lot with who attached it, in the order of processing (P1).
+    pub own: Vec<(Source<'a>, Attached<'a>)>,
+    /// The parent's data, where the message brings that too.
+    pub inline_parent: Option<InlineParent<'a>>,
+    /// Which names keys may have, by the format's own default; the rules may say otherwise (K6).
+    pub key_names: KeyNames,
+    /// The name of the format it came in.
+    pub format: &'static str,
+    /// What the format found noteworthy.
+    pub warnings: Vec<Warning>,
+}
+
+/// A parent that comes with its child's message (C8).
+#[derive(Clone, Debug)]
+pub struct InlineParent<'a> {
+    /// Its channel.
+    pub channel: Cow<'a, str>,
+    /// Its data.
+    pub user_data: Attached<'a>,
+}
+
+/// What is known of an interaction's parent: `parent` of the outbound message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParentStatus {
+    /// There is none, or it is the interaction itself.
+    #[default]
+    None,
+    /// It came with the message.
+    Inline,
+    /// It is known and alive.
+    Found,
+    /// It has ended or expired: no live data is left.
+    Ended,
+    /// Nobody knows it.
+    Unknown,
+}
+
+impl ParentStatus {
+    /// Every status, in the order of `contract.md`.
+    pub const ALL: [ParentStatus; 5] = [
+        ParentStatus::None,
+        ParentStatus::Inline,
+        ParentStatus::Found,
+        ParentStatus::Ended,
+        ParentStatus::Unknown,
+    ];
+
+    /// The word for it in messages and case files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ParentStatus::None => "none",
+            ParentStatus::Inline => "inline",
+            ParentStatus::Found => "found",
+            ParentStatus::Ended => "ended",
+            ParentStatus::Unknown => "unknown",
         }
     }
 }

@@ -1,7 +1,38 @@
-//! Domain.
-mod history;
-mod interaction;
-mod report;
-pub use history::*;
-pub use interaction::*;
-pub use report::*;
+//! What happens to user data: the rules, and nothing else.
+//!
+//! Everything here is pure: no I/O, no clock, no async, no logging. Loading rules may fail; applying
+//! them cannot: [`step`] is total. Rules are cited by their numbers (K, P, A, U, C, M, H), which
+//! docs/rules.md lists.
+//!
+//! In reading order: what a message is ([`interaction`]), what its data is ([`value`],
+//! [`user_data`], [`source`]), the rules one by one ([`assign`], [`user_data_set`],
+//! [`copy_user_data`], [`metadata`], [`history`]), and how a message goes through them
+//! ([`propagate`], [`life`]).
+
+pub mod interaction;
+pub mod value;
+pub mod user_data;
+pub mod source;
+pub mod assign;
+pub mod user_data_set;
+pub mod copy_user_data;
+pub mod metadata;
+pub mod history;
+pub mod report;
+pub mod rules;
+pub mod live_data;
+pub mod propagate;
+pub mod life;
+
+pub use history::{KeyList, Record};
+pub use interaction::{
+    EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
+};
+pub use life::{Attempt, EndedInteraction, EventLog, Outcome, Standing, StandingLive, Step, step};
+pub use live_data::LiveData;
+pub use propagate::Enriched;
+pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
+pub use rules::{Revision, Rules};
+pub use source::{Priority, Source};
+pub use user_data::{Attached, KeyNames, Received, UserData};
+pub use value::{JSON_EVENT, Key, Kind, Value};

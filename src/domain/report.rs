@@ -4,6 +4,8 @@
 //! them ever carries a value (K8).
 
 use super::interaction::Identity;
+use super::user_data::KeyMap;
+use super::value::Key;
 
 /// Declares an enum of fixed words, each with its text form.
 macro_rules! words {
@@ -161,4 +163,37 @@ pub enum WaitFor<'a> {
     Parent(Identity<'a>),
     /// Its own interaction: an update or an end that came first.
     Interaction(Identity<'a>),
+}
+
+/// What is noted while a message is worked out: warnings, and the pairs that are not published.
+#[derive(Clone, Debug, Default)]
+pub struct Report<'a> {
+    warnings: Vec<Warning>,
+    dropped: KeyMap<'a, DropReason>,
+}
+
+impl<'a> Report<'a> {
+    /// Notes a warning.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
+    /// Notes that a pair is not published. A key has one reason: the first that was met, but for
+    /// `not_allocated`, which says that in the end no pair of the key is published at all.
+    pub(crate) fn drop(&mut self, key: Key<'a>, reason: DropReason) {
+        let noted = self.dropped.entry(key).or_insert(reason);
+        if reason == DropReason::NotAllocated {
+            *noted = reason;
+        }
+    }
+
+    /// The warnings, in the order they were met.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The pairs that are not published, with the reason.
+    pub fn dropped(&self) -> impl ExactSizeIterator<Item = (&Key<'a>, DropReason)> {
+        self.dropped.iter().map(|(key, reason)| (key, *reason))
+    }
 }

@@ -1,2 +1,3 @@
 //! Pipeline.
 pub mod ports;
+pub mod table;

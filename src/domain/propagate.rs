@@ -1,0 +1,236 @@
+//! From what is known of an interaction to what is published of it.
+//!
+//! ```text
+//! own pairs ─▶ assign ─▶ User Data Set ─▶ P1 ─┐
+//! parent's finished data ─▶ copyUserData ─────┴▶ finished ─▶ metadata, history, allocated
+//! ```
+//!
+//! The same road for a creation, an update and the repetition of either: an update only starts with
+//! more received pairs.
+
+use super::assign;
+use super::history::{KeyList, Record};
+use super::interaction::{Facts, Message};
+use super::live_data::LiveData;
+use super::metadata::Metadata;
+use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCode};
+use super::rules::Rules;
+use super::user_data::{KeyMap, Loser, NotAMap, Received, UserData};
+use super::value::{JSON_EVENT, Key, Value};
+use super::ParentStatus;
+
+/// An interaction as it is published.
+#[derive(Clone, Debug)]
+pub struct Enriched<'a> {
+    /// What is known of it besides its user data.
+    pub facts: Facts<'a>,
+    /// What is known of its parent.
+    pub parent: ParentStatus,
+    /// The finished data, before `[allocated]`.
+    pub data: UserData<'a>,
+    /// The only keys that are published, where the channel is named in `[allocated]` (H6).
+    pub allocated: Option<&'a KeyList>,
+    /// What passes the out-gate (M1).
+    pub metadata: Metadata<'a>,
+    /// What is saved (H1): published as `extraData`.
+    pub record: Record,
+}
+
+impl<'a> Enriched<'a> {
+    /// Whether a key of the finished data is published.
+    pub fn publishes(&self, key: &Key<'_>) -> bool {
+        self.allocated.is_none_or(|list| list.contains(key))
+    }
+
+    /// The published pairs, with their origins.
+    pub fn published(&self) -> impl Iterator<Item = (&Key<'a>, &Value<'a>, Origin)> {
+        self.data.iter().filter(|(key, _, _)| self.publishes(key))
+    }
+}
+
+/// The pairs that a message itself brings, read and gated, and its `jsonEvent`, which goes its own
+/// way: it is published with this message and never stored (A2).
+#[derive(Debug, Default)]
+pub(crate) struct OwnPairs<'a> {
+    pub(crate) received: Received<'a>,
+    pub(crate) json_event: Option<Value<'a>>,
+    /// What `[[assign]]` makes of them (A1); empty on updates, which do not assign.
+    pub(crate) assigned: Vec<(Key<'a>, Value<'a>)>,
+}
+
+/// How a message's own pairs are to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'f> {
+    /// The channel the interaction is known by.
+    pub(crate) channel: &'f str,
+    /// The widget the interaction is known by.
+    pub(crate) widget: Option<&'f str>,
+    /// Whether it creates the interaction: then `[[assign]]` runs and nothing is frozen.
+    pub(crate) creates: bool,
+}
+
+/// Reads a message's own pairs: names (K6), `[[assign]]` (A1), freeze, User Data Set (U1 to U7),
+/// sources (P1), in this order.
+///
+/// # Errors
+/// [`NotAMap`] when any lot of data is none.
+pub(crate) fn read_own<'a>(
+    rules: &'a Rules,
+    message: &Message<'a>,
+    reading: Reading<'_>,
+    report: &mut Report<'a>,
+) -> Result<OwnPairs<'a>, NotAMap> {
+    let names = rules.key_names.of(message.format, message.key_names);
+    let lots: Vec<(_, KeyMap<'a, Value<'a>>)> = message
+        .own
+        .iter()
+        .map(|(source, attached)| Ok((source, attached.read(names, report)?)))
+        .collect::<Result<_, _>>()?;
+    let mut own = OwnPairs::default();
+    if reading.creates && assign::concerns(&rules.assign, reading.channel) {
+        let mut all = Received::default();
+        for (source, pairs) in &lots {
+            for (key, value) in pairs {
+                all.take(key.clone(), value.clone(), (*source).clone(), &rules.priority);
+            }
+        }
+        own.assigned = assign::run(&rules.assign, reading.channel, &all);
+    }
+    let gate = rules.widgets.gate(reading.widget);
+    let frozen = !reading.creates && rules.customer_frozen.contains(reading.channel);
+    for (source, pairs) in lots {
+        let customer = rules.priority.is_customer(source);
+        for (key, value) in pairs {
+            if customer && frozen {
+                report.warn(Warning::about(WarningCode::Frozen, &key));
+                report.drop(key, DropReason::Frozen);
+                continue;
+            }
+            match if customer { gate.judge(&key, &value) } else { Ok(true) } {
+                Ok(false) => {}
+                Err(reason) => report.drop(key, reason),
+                Ok(true) => {
+                    let named = key.clone();
+                    let lost = own.received.take(key, value, source.clone(), &rules.priority);
+                    if lost.is_some() {
+                        report.drop(named, DropReason::Overridden);
+                    }
+                }
+            }
+        }
+    }
+    own.json_event = own.received.remove(&JSON_EVENT);
+    Ok(own)
+}
+
+/// Merges a message's own pairs, the later ones, into what was received before (P1).
+pub(crate) fn merge<'a>(
+    rules: &Rules,
+    into: &mut Received<'a>,
+    own: Received<'a>,
+    report: &mut Report<'a>,
+) {
+    for (key, (value, source)) in own.into_pairs() {
+        let named = key.clone();
+        if into.take(key, value, source, &rules.priority) == Some(Loser::Later) {
+            report.drop(named, DropReason::Overridden);
+        }
+    }
+}
+
+/// What the copy filter selects of a parent's data for a child (C1 to C5); the rest is reported.
+pub(crate) fn copy<'a>(
+    rules: &Rules,
+    channels: (&str, &str),
+    parent: impl Iterator<Item = (Key<'a>, Value<'a>)>,
+    report: &mut Report<'a>,
+) -> Vec<(Key<'a>, Value<'a>)> {
+    let filter = rules.copy.between(channels.0, channels.1);
+    let mut copied = Vec::new();
+    for (key, value) in parent {
+        if filter.selects(&key) {
+            copied.push((key, value));
+        } else if key == JSON_EVENT {
+            report.drop(key, DropReason::NeverCopied);
+        } else {
+            report.drop(key, DropReason::NotListed);
+        }
+    }
+    copied
+}
+
+/// The finished data: one pair per key, the strongest (C6): replaced, assigned, received, copied,
+/// defaulted.
+pub(crate) fn finish<'a>(
+    rules: &'a Rules,
+    widget: Option<&str>,
+    live: &LiveData<'a>,
+    json_event: Option<Value<'a>>,
+    report: &mut Report<'a>,
+) -> UserData<'a> {
+    let gate = rules.widgets.gate(widget);
+    let mut data = UserData::default();
+    for (key, default) in gate.defaults(true) {
+        data.fill(key, default, Origin::Replaced, report);
+    }
+    for (key, value) in &live.assigned {
+        data.fill(key.clone(), value.clone(), Origin::Assigned, report);
+    }
+    for (key, value, source) in live.received.iter() {
+        // They passed the gate when they came; it is asked again because the rules may be others
+        // now, and a set that drops a key drops it from then on.
+        match if rules.priority.is_customer(source) { gate.judge(key, value) } else { Ok(true) } {
+            Ok(true) => data.fill(key.clone(), value.clone(), Origin::Received, report),
+            Ok(false) => {}
+            Err(reason) => report.drop(key.clone(), reason),
+        }
+    }
+    if let Some(value) = json_event {
+        data.fill(JSON_EVENT, value, Origin::Received, report);
+    }
+    for (key, value) in &live.copied {
+        data.fill(key.clone(), value.clone(), Origin::Copied, report);
+    }
+    for (key, default) in gate.defaults(false) {
+        if data.get(&key).is_none() {
+            data.fill(key, default, Origin::Defaulted, report);
+        }
+    }
+    data
+}
+
+/// Works everything out from what is known: finished data, metadata, history, allocation.
+///
+/// # Errors
+/// [`RejectReason::TooLarge`] when the finished data is above the limit (K7).
+pub(crate) fn work_out<'a>(
+    rules: &'a Rules,
+    facts: Facts<'a>,
+    live: &LiveData<'a>,
+    json_event: Option<Value<'a>>,
+    report: &mut Report<'a>,
+) -> Result<Enriched<'a>, RejectReason> {
+    let widget = facts.widget.as_deref();
+    if widget.is_some_and(|id| rules.widgets.get(id).is_none()) {
+        report.warn(Warning::of(WarningCode::WidgetUnknown));
+    }
+    let data = finish(rules, widget, live, json_event, report);
+    let bytes = data.json_len();
+    if bytes > rules.limits.user_data_max_bytes {
+        return Err(RejectReason::TooLarge);
+    }
+    if bytes > rules.limits.user_data_warn_bytes {
+        report.warn(Warning::of(WarningCode::UserDataLarge));
+    }
+    let of_widget = || rules.widgets.get(widget?)?.call_target.as_deref();
+    let call_target = facts.call_target.as_deref().or_else(of_widget);
+    let metadata = rules.metadata.select(call_target, &data, report);
+    let record = rules.history.select(&facts.channel, facts.queue.as_deref(), &data, report);
+    let allocated = rules.allocated.get(facts.channel.as_ref());
+    if let Some(list) = allocated {
+        for (key, _, _) in data.iter().filter(|(key, _, _)| !list.contains(key)) {
+            report.drop(key.clone(), DropReason::NotAllocated);
+        }
+    }
+    Ok(Enriched { facts, parent: live.parent, data, allocated, metadata, record })
+}

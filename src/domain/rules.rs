@@ -1,0 +1,122 @@
+//! The owner's rules, compiled: an immutable snapshot that cannot fail to apply.
+//!
+//! Loading is elsewhere (`settings::rules_file`) and reports every problem at once; whatever
+//! reaches this type has passed it. A batch is worked out under one snapshot.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::assign::Assign;
+use super::copy_user_data::CopyUserData;
+use super::history::{HistoryLists, KeyList};
+use super::metadata::MetadataItems;
+use super::source::Priority;
+use super::user_data::KeyNames;
+use super::user_data_set::Widgets;
+
+/// The compiled rules.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub(crate) copy: CopyUserData,
+    pub(crate) assign: Vec<Assign>,
+    pub(crate) widgets: Widgets,
+    pub(crate) metadata: MetadataItems,
+    pub(crate) history: HistoryLists,
+    /// Which keys are published, by channel (H6).
+    pub(crate) allocated: HashMap<String, KeyList>,
+    pub(crate) priority: Priority,
+    pub(crate) key_names: KeyNameRules,
+    /// Channels on which the customer's pairs of updates are dropped.
+    pub(crate) customer_frozen: HashSet<String>,
+    pub(crate) unknown_parent: UnknownParent,
+    pub(crate) limits: Limits,
+    pub(crate) revision: Revision,
+}
+
+impl Rules {
+    /// The rules of an empty document: nothing is copied, nothing is saved.
+    pub fn empty() -> Rules {
+        Rules {
+            copy: CopyUserData::none(),
+            assign: Vec::new(),
+            widgets: Widgets::default(),
+            metadata: MetadataItems::default(),
+            history: HistoryLists::default(),
+            allocated: HashMap::new(),
+            priority: Priority::default(),
+            key_names: KeyNameRules::default(),
+            customer_frozen: HashSet::from(["webchat".to_owned()]),
+            unknown_parent: UnknownParent::Publish,
+            limits: Limits::default(),
+            revision: Revision::of("{}"),
+        }
+    }
+
+    /// Which rules these are.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+}
+
+/// Which names keys may have: by format, else for all, else the format's own default (K6).
+#[derive(Clone, Debug, Default)]
+pub struct KeyNameRules {
+    pub(crate) names: Option<KeyNames>,
+    pub(crate) formats: HashMap<String, KeyNames>,
+}
+
+impl KeyNameRules {
+    /// The check for a message of this format.
+    pub(crate) fn of(&self, format: &str, default: KeyNames) -> KeyNames {
+        self.formats.get(format).copied().or(self.names).unwrap_or(default)
+    }
+}
+
+/// What becomes of a child whose parent did not come in time (C9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownParent {
+    /// It is published without the parent's data, and says so.
+    Publish,
+    /// It is set aside.
+    DeadLetter,
+}
+
+/// Sizes of the finished user data, in bytes of JSON (K7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub(crate) user_data_warn_bytes: usize,
+    pub(crate) user_data_max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        // What Genesys attaches to an interaction: 16,000 bytes are advised, 65,535 the end.
+        Limits { user_data_warn_bytes: 16_000, user_data_max_bytes: 65_535 }
+    }
+}
+
+/// Which rules: the first 12 hex digits of the SHA-256 of their canonical form, so that all workers
+/// agree on it whether the file is TOML or JSON, and however it is laid out.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Revision(String);
+
+impl Revision {
+    /// The revision of rules with this canonical form.
+    pub(crate) fn of(canonical: &str) -> Revision {
+        let digest = Sha256::digest(canonical.as_bytes());
+        Revision(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The twelve digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

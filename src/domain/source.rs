@@ -1,0 +1,104 @@
+//! Who attached a pair, and whose pair counts (rule P1).
+
+use std::borrow::Cow;
+
+/// The name of a source, as a message gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The customer: what a form or a page sent. Also where a message names no source.
+    Customer,
+    /// The agent.
+    Agent,
+    /// An integration: EDI, IVR, CRM.
+    Integration,
+    /// A name that is none of the three. It counts as the customer unless the rules rank it.
+    Other(Cow<'a, str>),
+}
+
+impl<'a> Source<'a> {
+    /// The source of this name.
+    pub fn named(name: Cow<'a, str>) -> Source<'a> {
+        match name.as_ref() {
+            "customer" => Source::Customer,
+            "agent" => Source::Agent,
+            "integration" => Source::Integration,
+            _ => Source::Other(name),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Source::Customer => "customer",
+            Source::Agent => "agent",
+            Source::Integration => "integration",
+            Source::Other(name) => name,
+        }
+    }
+}
+
+/// The order of sources: whose value a key takes when several give one (P1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Priority {
+    /// The names, strongest first; the three of ours are always among them.
+    order: Vec<String>,
+}
+
+impl Default for Priority {
+    fn default() -> Priority {
+        Priority::new(Vec::new())
+    }
+}
+
+impl Priority {
+    /// The order that the rules give. Those of the three that it leaves out rank last, among
+    /// themselves in their usual order.
+    pub fn new(mut order: Vec<String>) -> Priority {
+        for name in ["customer", "agent", "integration"] {
+            if !order.iter().any(|given| given == name) {
+                order.push(name.to_owned());
+            }
+        }
+        Priority { order }
+    }
+
+    /// The rank of a source; the smaller is the stronger. A name nobody ranks is the customer's.
+    pub fn rank(&self, source: &Source<'_>) -> usize {
+        let position = |name: &str| self.order.iter().position(|given| given == name);
+        position(source.as_str())
+            .or_else(|| position("customer"))
+            .unwrap_or(self.order.len())
+    }
+
+    /// Whether pairs of this source are the customer's: those that User Data Sets and the freeze of
+    /// web chats govern.
+    pub fn is_customer(&self, source: &Source<'_>) -> bool {
+        match source {
+            Source::Customer => true,
+            Source::Agent | Source::Integration => false,
+            Source::Other(name) => !self.order.iter().any(|given| given == name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_left_out_rank_last_in_their_usual_order() {
+        let priority = Priority::new(vec!["crm".to_owned(), "integration".to_owned()]);
+        let rank = |name: &'static str| priority.rank(&Source::named(Cow::Borrowed(name)));
+        assert!(rank("crm") < rank("integration"));
+        assert!(rank("integration") < rank("customer"));
+        assert!(rank("customer") < rank("agent"));
+        assert_eq!(rank("bot"), rank("customer"), "a name nobody ranks is the customer's");
+    }
+
+    #[test]
+    fn a_ranked_name_is_no_customer() {
+        let priority = Priority::new(vec!["crm".to_owned()]);
+        assert!(!priority.is_customer(&Source::named(Cow::Borrowed("crm"))));
+        assert!(priority.is_customer(&Source::named(Cow::Borrowed("bot"))));
+    }
+}

@@ -1,0 +1,307 @@
+//! User data: as it arrives ([`Attached`]), as several sources merge it ([`Received`]), and finished
+//! ([`UserData`]).
+//!
+//! Reading turns the three shapes of rule K4 into one list of pairs and applies the check of key
+//! names (K6). Nested values are never looked into.
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use serde_json::value::RawValue;
+
+use super::report::{DropReason, Origin, Report, Warning, WarningCode};
+use super::source::{Priority, Source};
+use super::value::{Key, Kind, Value, elements, kind, members, string_bytes};
+
+/// A map from keys to something, in the order of arrival. The hash is seeded at random, since
+/// customers choose the keys.
+pub(crate) type KeyMap<'a, T> = IndexMap<Key<'a>, T, RandomState>;
+
+// ------------------------------------------------------------------------------------ as it comes
+
+/// User data as a message holds it, not yet looked at: whether it is looked at depends on where the
+/// interaction stands in its life.
+#[derive(Clone, Debug)]
+pub enum Attached<'a> {
+    /// JSON of one of the three shapes of rule K4, or of none.
+    Json(&'a str),
+    /// Pairs that a format has already taken apart.
+    Pairs(Vec<(Key<'a>, Value<'a>)>),
+}
+
+/// The data is no map of any known shape (K4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAMap;
+
+impl<'a> Attached<'a> {
+    /// Reads the pairs: K6 first, then the last of each key wins (K4). Keys that are refused and
+    /// keys that repeat go into the report.
+    ///
+    /// # Errors
+    /// [`NotAMap`] when the data is no object, typed array or list.
+    pub(crate) fn read(
+        &self,
+        names: KeyNames,
+        report: &mut Report<'a>,
+    ) -> Result<KeyMap<'a, Value<'a>>, NotAMap> {
+        let mut pairs = KeyMap::default();
+        let mut take = |key: Key<'a>, value: Value<'a>, report: &mut Report<'a>| {
+            if !names.allow(&key) {
+                report.drop(key, DropReason::InvalidKey);
+            } else if let Some(_earlier) = pairs.insert(key.clone(), value) {
+                report.warn(Warning::about(WarningCode::DuplicateKey, &key));
+            }
+        };
+        match self {
+            Attached::Pairs(given) => {
+                for (key, value) in given {
+                    take(key.clone(), value.clone(), report);
+                }
+            }
+            Attached::Json(json) => match kind(json) {
+                Kind::Null => {}
+                Kind::Object => {
+                    for (key, raw) in members(json).ok_or(NotAMap)? {
+                        take(key, Value::from_raw(raw), report);
+                    }
+                }
+                Kind::Array => {
+                    for element in elements(json).ok_or(NotAMap)? {
+                        let (key, value) = read_element(element, report)?;
+                        take(key, value, report);
+                    }
+                }
+                Kind::Bool | Kind::Number | Kind::String => return Err(NotAMap),
+            },
+        }
+        Ok(pairs)
+    }
+
+    /// Whether there is anything in it at all.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self {
+            Attached::Pairs(pairs) => pairs.is_empty(),
+            Attached::Json(json) => {
+                let inner = json.trim_matches(['{', '}', '[', ']', ' ', '\t', '\n', '\r']);
+                inner.is_empty() || *json == "null"
+            }
+        }
+    }
+}
+
+/// Reads `{key,type,value}` or `{k,v}`: `key` counts before `k`, a missing value is `null` (K4).
+fn read_element<'a>(
+    element: &'a RawValue,
+    report: &mut Report<'a>,
+) -> Result<(Key<'a>, Value<'a>), NotAMap> {
+    let (mut key, mut k, mut value, mut v, mut kind_name) = (None, None, None, None, None);
+    for (name, raw) in members(element.get()).ok_or(NotAMap)? {
+        // `null` counts as absent where a name is meant; as a value it is one.
+        let named = (kind(raw.get()) != Kind::Null).then_some(raw);
+        match name.as_bytes() {
+            b"key" => key = named,
+            b"k" => k = named,
+            b"type" => kind_name = named,
+            b"value" => value = Some(raw),
+            b"v" => v = Some(raw),
+            _ => {}
+        }
+    }
+    let key = string_bytes(key.or(k).ok_or(NotAMap)?.get()).map(Key::from_bytes).ok_or(NotAMap)?;
+    let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
+    if kind_name.is_some_and(|name| !matches!(name.get(), r#""str""# | r#""int""# | r#""kvlist""#)) {
+        report.warn(Warning::about(WarningCode::UnknownType, &key));
+    }
+    Ok((key, value))
+}
+
+/// Which names a key may have (K6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNames {
+    /// Any but the empty one.
+    Any,
+    /// An XML element name without a colon.
+    Xml,
+}
+
+impl KeyNames {
+    /// Whether a key of this name may pass.
+    pub fn allow(self, key: &Key<'_>) -> bool {
+        match self {
+            KeyNames::Any => !key.as_bytes().is_empty(),
+            KeyNames::Xml => key.as_str().is_some_and(is_element_name),
+        }
+    }
+}
+
+/// A letter or `_`, then letters, digits, `-`, `.`, `_`; of these, the ones that XML 1.0 has too.
+fn is_element_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    let first = characters.next().is_some_and(|c| (c.is_alphabetic() || c == '_') && is_xml(c));
+    first && characters.all(|c| (c.is_alphanumeric() && is_xml(c)) || matches!(c, '-' | '.' | '_'))
+}
+
+/// `NameStartChar` of XML 1.0 (fifth edition) without `:`, and the digits.
+fn is_xml(c: char) -> bool {
+    matches!(c,
+        '0'..='9' | 'A'..='Z' | '_' | 'a'..='z'
+        | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}'
+        | '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}'
+        | '\u{2070}'..='\u{218F}' | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}'
+        | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}' | '\u{10000}'..='\u{EFFFF}')
+}
+
+// --------------------------------------------------------------------------------- several sources
+
+/// Received pairs, one per key, each with who attached it (P1).
+#[derive(Clone, Debug, Default)]
+pub struct Received<'a> {
+    pairs: KeyMap<'a, (Value<'a>, Source<'a>)>,
+}
+
+impl<'a> Received<'a> {
+    /// Takes a pair that is later than all that is here: it wins over its equals and its inferiors
+    /// (P1). Returns the pair that lost, if two had the key.
+    pub(crate) fn take(
+        &mut self,
+        key: Key<'a>,
+        value: Value<'a>,
+        source: Source<'a>,
+        priority: &Priority,
+    ) -> Option<Loser> {
+        match self.pairs.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert((value, source));
+                None
+            }
+            Entry::Occupied(mut entry) => {
+                if priority.rank(&source) <= priority.rank(&entry.get().1) {
+                    entry.insert((value, source));
+                    Some(Loser::Earlier)
+                } else {
+                    Some(Loser::Later)
+                }
+            }
+        }
+    }
+
+    /// The pairs, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key<'a>, &Value<'a>, &Source<'a>)> {
+        self.pairs.iter().map(|(key, (value, source))| (key, value, source))
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &Key<'_>) -> Option<&Value<'a>> {
+        self.pairs.get(key.as_bytes()).map(|(value, _)| value)
+    }
+
+    /// Takes a key out.
+    pub(crate) fn remove(&mut self, key: &Key<'_>) -> Option<Value<'a>> {
+        self.pairs.shift_remove(key.as_bytes()).map(|(value, _)| value)
+    }
+
+    /// The pairs themselves.
+    pub(crate) fn into_pairs(self) -> impl Iterator<Item = (Key<'a>, (Value<'a>, Source<'a>))> {
+        self.pairs.into_iter()
+    }
+
+    /// How many pairs there are.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+/// Which of two pairs of one key is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loser {
+    /// The one that was there.
+    Earlier,
+    /// The one that came.
+    Later,
+}
+
+// ---------------------------------------------------------------------------------------- finished
+
+/// The finished data of an interaction: one value per key, each with its origin (P2).
+#[derive(Clone, Debug, Default)]
+pub struct UserData<'a> {
+    pairs: KeyMap<'a, (Value<'a>, Origin)>,
+}
+
+impl<'a> UserData<'a> {
+    /// Fills a gap. Callers come in order of strength (C6), so whoever holds the key is stronger and
+    /// the newcomer is reported.
+    pub(crate) fn fill(
+        &mut self,
+        key: Key<'a>,
+        value: Value<'a>,
+        origin: Origin,
+        report: &mut Report<'a>,
+    ) {
+        match self.pairs.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert((value, origin));
+            }
+            Entry::Occupied(entry) => report.drop(entry.key().clone(), DropReason::Overridden),
+        }
+    }
+
+    /// The pairs with their origins.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key<'a>, &Value<'a>, Origin)> {
+        self.pairs.iter().map(|(key, (value, origin))| (key, value, *origin))
+    }
+
+    /// The value under exactly this name (K1).
+    pub fn get(&self, key: &Key<'_>) -> Option<&Value<'a>> {
+        self.pairs.get(key.as_bytes()).map(|(value, _)| value)
+    }
+
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// The size of the JSON object that would be published, in bytes (K7).
+    pub fn json_len(&self) -> usize {
+        let pairs: usize =
+            self.iter().map(|(key, value, _)| key.json_len() + 1 + value.as_json().len()).sum();
+        pairs + self.pairs.len().saturating_sub(1) + 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn element_names() {
+        for legal in ["customerId", "XRI-body", "_x", "Custom_1", "größe", "a.b", "名前"] {
+            assert!(KeyNames::Xml.allow(&Key::from(legal)), "{legal}");
+        }
+        for illegal in ["", "2nd", "customer Id", "a:b", "-x", ".x", "x²", "a\u{d7}b", "a\u{0}"] {
+            assert!(!KeyNames::Xml.allow(&Key::from(illegal)), "{illegal}");
+        }
+    }
+
+    #[test]
+    fn elements_of_lists() {
+        let mut report = Report::default();
+        let json = r#"[{"k":"a","v":1},{"key":"b","k":"x","value":2,"v":3},{"key":"c"},{"key":null,"k":"d"}]"#;
+        let pairs = Attached::Json(json).read(KeyNames::Any, &mut report).expect("a list");
+        let texts: Vec<_> = pairs.iter().map(|(k, v)| format!("{k}={}", v.as_json())).collect();
+        assert_eq!(texts, ["a=1", "b=2", "c=null", "d=null"]);
+    }
+
+    #[test]
+    fn what_is_no_map() {
+        for json in ["1", "true", "\"a=b\"", "[1]", "[[]]", r#"[{"v":1}]"#, r#"[{"key":5}]"#] {
+            let read = Attached::Json(json).read(KeyNames::Any, &mut Report::default());
+            assert_eq!(read.err(), Some(NotAMap), "{json}");
+        }
+    }
+}

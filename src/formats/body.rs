@@ -1,0 +1,102 @@
+//! The body as text: of a size we take, UTF-8, and nested no deeper than 128 levels.
+//!
+//! One pass, without recursion, over bytes nobody has vouched for. The grammar itself is checked by
+//! serde_json when the members are read; this pass looks at what that lets through: depth (it skips
+//! nested values without counting) and control characters in member names.
+
+use std::borrow::Cow;
+
+use super::Refusal;
+use crate::domain::RejectReason;
+
+/// Deeper than this is not JSON that we read. What contact centres send stays far below it, and
+/// whoever parses what we publish has such a limit too.
+const MAX_DEPTH: usize = 128;
+
+/// Checks a body and makes it one line of text: line breaks between tokens, which nobody can mean,
+/// are left out, so that any value can stand in a line of NDJSON, wherever it is published.
+///
+/// # Errors
+/// `too_large` above `max_bytes`; `not_json` for what no JSON nested at most 128 deep begins with.
+pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
+    if bytes.len() > max_bytes {
+        return Err(Refusal::of(
+            RejectReason::TooLarge,
+            format!("the body has {} bytes, of {max_bytes} that are allowed", bytes.len()),
+        ));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| not_json("the body is not UTF-8"))?;
+    let breaks_lines = scan(text.as_bytes())?;
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    Ok(match breaks_lines {
+        true => Cow::Owned(text.replace(['\r', '\n'], "")),
+        false => Cow::Borrowed(text),
+    })
+}
+
+/// Looks for nesting that is too deep and for control characters in strings, where JSON has none.
+/// Says whether there are line breaks, which can then only stand between tokens.
+fn scan(bytes: &[u8]) -> Result<bool, Refusal> {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut breaks_lines = false;
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        match (in_string, byte) {
+            (true, b'"') => in_string = false,
+            // Whatever is escaped cannot end the string; whether it is a legal escape is grammar.
+            (true, b'\\') => {
+                if bytes.next().is_some_and(|escaped| *escaped < 0x20) {
+                    return Err(not_json("a string holds a control character"));
+                }
+            }
+            (true, 0..0x20) => return Err(not_json("a string holds a control character")),
+            (false, b'"') => in_string = true,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(not_json("the body is nested deeper than 128 levels"));
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, b'\r' | b'\n') => breaks_lines = true,
+            _ => {}
+        }
+    }
+    Ok(breaks_lines)
+}
+
+fn not_json(detail: &'static str) -> Refusal {
+    Refusal::of(RejectReason::NotJson, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(bytes: &[u8]) -> Option<RejectReason> {
+        check(bytes, 1_000_000).err().map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(reason(nested(128).as_bytes()), None);
+        assert_eq!(reason(nested(129).as_bytes()), Some(RejectReason::NotJson));
+        assert_eq!(reason(nested(100_000).as_bytes()), Some(RejectReason::NotJson));
+        assert_eq!(reason(format!("\"{}\"", "[{\\\"".repeat(500)).as_bytes()), None);
+    }
+
+    #[test]
+    fn what_is_no_text() {
+        assert_eq!(reason(b"\xff{}"), Some(RejectReason::NotJson));
+        assert_eq!(reason(b"\"a\nb\""), Some(RejectReason::NotJson));
+        assert_eq!(check(b"12345", 4).err().map(|r| r.reason), Some(RejectReason::TooLarge));
+    }
+
+    #[test]
+    fn line_breaks_between_tokens_are_left_out() {
+        let text = check(b" {\r\n \"a\\n\": [1,\n2]\n}\n", 100).expect("JSON");
+        assert_eq!(text, r#"{ "a\n": [1,2]}"#);
+    }
+}

@@ -1,0 +1,200 @@
+//! Our own inbound format (docs/messages.md, *Inbound*).
+//!
+//! ```json
+//! { "type": "interaction.created", "id": "evt-0001", "time": "…", "source": "customer",
+//!   "interaction": { "id": "…", "channel": "chat", "userData": { } } }
+//! ```
+
+use std::borrow::Cow;
+
+use super::fields::Fields;
+use super::{Decoded, Envelope, Refusal};
+use crate::domain::value::{Key, Kind, Value};
+use crate::domain::{
+    Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
+    Source,
+};
+
+/// The format's name.
+pub(super) const NAME: &str = "canonical";
+
+/// Where the parent's id may stand; the first that is present counts, then `parent.id`.
+const PARENT_IDS: [&str; 4] = ["parentId", "ParentId", "parentInteractionId", "parent_id"];
+
+/// A `type` starting `interaction.`, and an `interaction` object.
+pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
+    let fields = &envelope.fields;
+    let kind = fields.last("type").is_some_and(|raw| raw.get().starts_with("\"interaction."));
+    kind && fields.kind_of("interaction") == Some(Kind::Object)
+}
+
+/// Decodes the envelope.
+///
+/// # Errors
+/// When a named member is missing, twice, of the wrong type or too long.
+pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
+    let fields = &envelope.fields;
+    let missing = || fields.refuse("type", "is missing");
+    // An event around it has the say.
+    let own = Parts {
+        kind: match envelope.event.kind.clone() {
+            Some(kind) => kind,
+            None => fields.text("type")?.ok_or_else(missing)?,
+        },
+        id: envelope.event.id.clone().map_or_else(|| fields.name("id"), |id| Ok(Some(id)))?,
+        time: envelope.event.time.clone().map_or_else(|| fields.text("time"), |t| Ok(Some(t)))?,
+        fallback_id: envelope.fallback_id.clone(),
+        format: NAME,
+    };
+    decode_parts(fields, own)
+}
+
+/// What the envelope says, whichever envelope it is.
+pub(super) struct Parts<'a> {
+    pub(super) kind: Cow<'a, str>,
+    pub(super) id: Option<Cow<'a, str>>,
+    pub(super) time: Option<Cow<'a, str>>,
+    pub(super) fallback_id: Cow<'a, str>,
+    pub(super) format: &'static str,
+}
+
+/// Decodes `{ "source": …, "interaction": … }` with the event's attributes given.
+pub(super) fn decode_parts<'a>(
+    fields: &Fields<'a>,
+    parts: Parts<'a>,
+) -> Result<Decoded<'a>, Refusal> {
+    let interaction = fields
+        .object("interaction", "interaction.")?
+        .ok_or_else(|| fields.refuse("interaction", "is missing"))?;
+    let event = match parts.kind.as_ref() {
+        "interaction.created" => Event::Created,
+        "interaction.opened" => Event::Opened,
+        "interaction.updated" => Event::Updated,
+        "interaction.ended" => Event::Ended(end_state(&interaction)?),
+        kind if kind.starts_with("interaction.") => {
+            return Err(Refusal::of(
+                RejectReason::UnsupportedType,
+                "the type is none of created, opened, updated, ended",
+            ));
+        }
+        _ => return Err(fields.refuse("type", "does not start with interaction.")),
+    };
+    let tenant = interaction.name("tenant")?.unwrap_or_default();
+    let identity = Identity { tenant, id: interaction.required("id")? };
+    let (facts, own, inline_parent) = match event {
+        // Only its state is read from an end; that it brings data is noticed, not looked at.
+        Event::Ended(_) => (Facts::default(), unread_data(&interaction), None),
+        Event::Created | Event::Opened | Event::Updated => {
+            let facts = facts(&interaction)?;
+            if event == Event::Created && facts.channel.is_empty() {
+                return Err(interaction.refuse("channel", "is missing"));
+            }
+            (facts, own_data(fields, &interaction)?, inline_parent(&interaction)?)
+        }
+    };
+    let message = Message {
+        event,
+        event_id: parts.id.unwrap_or(parts.fallback_id),
+        identity,
+        facts,
+        own,
+        inline_parent,
+        key_names: KeyNames::Any,
+        format: parts.format,
+        warnings: Vec::new(),
+    };
+    Ok(Decoded { carried: carried(&interaction, event), time: parts.time, message })
+}
+
+fn end_state(interaction: &Fields<'_>) -> Result<EndState, Refusal> {
+    match interaction.text("state")?.as_deref() {
+        None | Some("ended") => Ok(EndState::Ended),
+        Some("handled") => Ok(EndState::Handled),
+        Some(_) => Err(interaction.refuse("state", "is neither ended nor handled")),
+    }
+}
+
+fn facts<'a>(interaction: &Fields<'a>) -> Result<Facts<'a>, Refusal> {
+    let mut parent_id = None;
+    for name in PARENT_IDS {
+        let given = interaction.name(name)?;
+        parent_id = parent_id.or(given);
+    }
+    if let Some(parent) = interaction.object("parent", "interaction.parent.")? {
+        let given = parent.name("id")?;
+        parent_id = parent_id.or(given);
+    }
+    Ok(Facts {
+        channel: interaction.name("channel")?.unwrap_or_default(),
+        queue: interaction.name("queue")?,
+        widget: interaction.name("widget")?,
+        call_target: interaction.name("callTarget")?,
+        parent_id,
+        direction: interaction.text("direction")?.filter(is_memorable),
+        created_at: interaction.text("createdAt")?.filter(is_memorable),
+    })
+}
+
+/// What is neither id nor name is published as it came; to be known later, too, it must be of a
+/// length and kind that a store can hold.
+fn is_memorable(text: &Cow<'_, str>) -> bool {
+    text.len() <= 255 && !text.contains('\0')
+}
+
+/// `userData`, then `attached` in its order (P1).
+fn own_data<'a>(
+    fields: &Fields<'a>,
+    interaction: &Fields<'a>,
+) -> Result<Vec<(Source<'a>, Attached<'a>)>, Refusal> {
+    let source = |fields: &Fields<'a>| {
+        Ok::<_, Refusal>(fields.text("source")?.map_or(Source::Customer, Source::named))
+    };
+    let mut own = Vec::with_capacity(1);
+    let from = source(fields)?;
+    if let Some(raw) = interaction.one("userData")? {
+        own.push((from, Attached::Json(raw.get())));
+    }
+    for raw in interaction.array("attached")? {
+        let lot = Fields::of(raw.get(), "interaction.attached[].")?;
+        let from = source(&lot)?;
+        if let Some(raw) = lot.one("userData")? {
+            own.push((from, Attached::Json(raw.get())));
+        }
+    }
+    Ok(own)
+}
+
+fn unread_data<'a>(interaction: &Fields<'a>) -> Vec<(Source<'a>, Attached<'a>)> {
+    ["userData", "attached"]
+        .into_iter()
+        .filter_map(|name| interaction.last(name))
+        .map(|raw| (Source::Customer, Attached::Json(raw.get())))
+        .collect()
+}
+
+fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>>, Refusal> {
+    let Some(parent) = interaction.object("parent", "interaction.parent.")? else {
+        return Ok(None);
+    };
+    let channel = parent.name("channel")?;
+    let user_data = parent.one("userData")?;
+    Ok(user_data.map(|raw| InlineParent {
+        // C8: without a channel it counts as the one that copyUserData was made for.
+        channel: channel.unwrap_or(Cow::Borrowed("webengagement")),
+        user_data: Attached::Json(raw.get()),
+    }))
+}
+
+/// What is published as it came: all but what we write ourselves and what holds user data. A
+/// parent's id under another name than ours is carried only where it counts, on a creation.
+fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a>)> {
+    let ours = |key: &Key<'_>| match key.as_bytes() {
+        b"id" | b"channel" | b"tenant" | b"queue" | b"widget" | b"callTarget" | b"parentId"
+        | b"userData" | b"attached" | b"parent" | b"metadata" | b"extraData" | b"routing" => true,
+        b"ParentId" | b"parentInteractionId" | b"parent_id" => event != Event::Created,
+        b"state" => matches!(event, Event::Ended(_)),
+        _ => false,
+    };
+    let members = interaction.iter().filter(|(key, _)| !ours(key));
+    members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))).collect()
+}

@@ -1,0 +1,247 @@
+//! What we publish: `interaction.enriched` and `interaction.ended` (docs/messages.md, *Outbound*).
+//!
+//! Written straight into one buffer, on one line; values are copied as they came (K2). The outgoing
+//! id is derived from tenant, interaction and event, so that a repeat after a crash carries the same.
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+use uuid::Uuid;
+
+use super::Decoded;
+use crate::domain::value::write_json_string;
+use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Step};
+
+/// The namespace of outgoing ids, made for this purpose and never to be changed: consumers
+/// recognise a repeat by the id.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_2f0e_8f1b_5e1c_9d53_6a1d_6b1a_7c11);
+
+/// The outgoing `message_id` of a message: UUIDv5 over tenant, interaction and event.
+pub fn message_id(decoded: &Decoded<'_>) -> Uuid {
+    let message = &decoded.message;
+    let identity = &message.identity;
+    let name = [identity.tenant.as_ref(), identity.id.as_ref(), message.event_id.as_ref()];
+    Uuid::new_v5(&NAMESPACE, name.join("\0").as_bytes())
+}
+
+/// What stands in every message of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The rules in force.
+    pub revision: &'a Revision,
+    /// When the batch was worked out, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Whether `origins` are published (`output.origins`).
+    pub origins: bool,
+}
+
+/// Encodes what is published of a message; `None` if nothing is.
+pub fn encode(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Vec<u8>> {
+    let mut json = Json::open();
+    match &step.outcome {
+        Outcome::Enriched(enriched) => {
+            head(&mut json, "interaction.enriched", decoded, stamp);
+            json.name("parent").text(enriched.parent.as_str());
+            write_enriched(&mut json, decoded, enriched, stamp);
+        }
+        Outcome::Ended(ended) => {
+            head(&mut json, "interaction.ended", decoded, stamp);
+            write_ended(&mut json, decoded, ended);
+        }
+        Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {
+            return None;
+        }
+    }
+    warnings(&mut json, &step.report);
+    Some(json.close())
+}
+
+/// The same object with `outcome` and `dropped`, for `explain`; of a message that is not published,
+/// what there is to say of it.
+pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<u8> {
+    let mut json = Json::open();
+    json.name("outcome").text(step.outcome.as_str());
+    match encode(decoded, step, stamp) {
+        Some(published) => {
+            json.next();
+            // The members of the published object, without its braces.
+            json.out.extend_from_slice(&published[1..published.len() - 1]);
+            json.first = false;
+        }
+        None => {
+            cause(&mut json, decoded);
+            if let Outcome::Rejected(reason) = &step.outcome {
+                json.name("reason").text(reason.as_str());
+            }
+            warnings(&mut json, &step.report);
+        }
+    }
+    json.name("dropped").object(|json| {
+        for (key, reason) in step.report.dropped() {
+            json.key(|out| key.write_json(out)).text(reason.as_str());
+        }
+    });
+    json.close()
+}
+
+fn head(json: &mut Json, kind: &str, decoded: &Decoded<'_>, stamp: Stamp<'_>) {
+    json.name("type").text(kind);
+    json.name("id").text(&message_id(decoded).to_string());
+    json.name("time").text(&rfc3339(stamp.now_ms));
+    cause(json, decoded);
+    json.name("rules").object(|json| {
+        json.name("revision").text(stamp.revision.as_str());
+    });
+}
+
+fn cause(json: &mut Json, decoded: &Decoded<'_>) {
+    json.name("cause").object(|json| {
+        json.name("type").text(decoded.message.event.as_str());
+        json.name("id").text(&decoded.message.event_id);
+    });
+}
+
+fn write_enriched(json: &mut Json, decoded: &Decoded<'_>, enriched: &Enriched<'_>, stamp: Stamp<'_>) {
+    json.name("interaction").object(|json| {
+        facts(json, decoded, &enriched.facts);
+        json.name("userData").object(|json| {
+            for (key, value, _) in enriched.published() {
+                json.key(|out| key.write_json(out)).raw(value.as_json());
+            }
+        });
+        json.name("metadata").object(|json| {
+            for (name, value) in &enriched.metadata {
+                json.name(name).raw(value.as_json());
+            }
+        });
+        json.name("extraData").raw(&enriched.record.to_json());
+    });
+    if stamp.origins {
+        json.name("origins").object(|json| {
+            for (key, _, origin) in enriched.published() {
+                json.key(|out| key.write_json(out)).text(origin.as_str());
+            }
+        });
+    }
+}
+
+fn write_ended(json: &mut Json, decoded: &Decoded<'_>, ended: &EndedInteraction<'_>) {
+    json.name("interaction").object(|json| {
+        facts(json, decoded, &ended.facts);
+        json.name("state").text(ended.state.as_str());
+        json.name("extraData").raw(&ended.record.to_json());
+    });
+}
+
+/// The interaction as received, filled up with what is known of it.
+fn facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
+    let identity = &decoded.message.identity;
+    json.name("id").text(&identity.id);
+    json.name("channel").text(&facts.channel);
+    let carried = |name: &str| {
+        decoded.carried.iter().any(|(key, _)| key.as_bytes() == name.as_bytes())
+    };
+    let tenant = (!identity.tenant.is_empty()).then_some(identity.tenant.as_ref());
+    for (name, fact) in [
+        ("tenant", tenant),
+        ("queue", facts.queue.as_deref()),
+        ("widget", facts.widget.as_deref()),
+        ("callTarget", facts.call_target.as_deref()),
+        ("parentId", facts.parent_id.as_deref()),
+        ("direction", facts.direction.as_deref().filter(|_| !carried("direction"))),
+        ("createdAt", facts.created_at.as_deref().filter(|_| !carried("createdAt"))),
+    ] {
+        if let Some(fact) = fact {
+            json.name(name).text(fact);
+        }
+    }
+    for (key, value) in &decoded.carried {
+        json.key(|out| key.write_json(out)).raw(value.as_json());
+    }
+}
+
+fn warnings(json: &mut Json, report: &Report<'_>) {
+    json.name("warnings").array(|json| {
+        for warning in report.warnings() {
+            json.next();
+            json.object(|json| {
+                json.name("code").text(warning.code.as_str());
+                if let Some(key) = &warning.key {
+                    json.name("key").text(key);
+                }
+            });
+        }
+    });
+}
+
+/// Milliseconds since the Unix epoch as RFC 3339 in UTC.
+pub fn rfc3339(ms: i64) -> String {
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&format).ok())
+        .unwrap_or_default()
+}
+
+/// Writes JSON into one buffer. It only ever writes what it is told; that members are not repeated is
+/// its callers' part.
+struct Json {
+    out: Vec<u8>,
+    first: bool,
+}
+
+impl Json {
+    fn open() -> Json {
+        // Most messages are a kilobyte or two.
+        let mut out = Vec::with_capacity(2048);
+        out.push(b'{');
+        Json { out, first: true }
+    }
+
+    fn close(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+
+    fn next(&mut self) {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+    }
+
+    fn name(&mut self, name: &str) -> &mut Json {
+        self.key(|out| write_json_string(name.as_bytes(), out))
+    }
+
+    fn key(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Json {
+        self.next();
+        write(&mut self.out);
+        self.out.push(b':');
+        self
+    }
+
+    fn text(&mut self, text: &str) {
+        write_json_string(text.as_bytes(), &mut self.out);
+    }
+
+    fn raw(&mut self, json: &str) {
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
+    fn object(&mut self, members: impl FnOnce(&mut Json)) {
+        self.nest(b'{', b'}', members);
+    }
+
+    fn array(&mut self, elements: impl FnOnce(&mut Json)) {
+        self.nest(b'[', b']', elements);
+    }
+
+    fn nest(&mut self, open: u8, close: u8, inside: impl FnOnce(&mut Json)) {
+        self.out.push(open);
+        self.first = true;
+        inside(self);
+        self.out.push(close);
+        self.first = false;
+    }
+}

@@ -1,0 +1,151 @@
+//! The named members of an object, each with its type and its limits (docs/messages.md).
+//!
+//! `null` counts as absent, and so does an empty string: every text that is read here is an id or a
+//! name. What nobody names may have any type, and may even stand twice.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::Refusal;
+use crate::domain::RejectReason;
+use crate::domain::value::{Key, Kind, elements, kind, members, string_bytes};
+
+/// The longest id or name, in bytes: what AMQP's short strings hold, and an index bears.
+const MAX_NAME_BYTES: usize = 255;
+
+/// The members of one object.
+#[derive(Clone, Debug)]
+pub(super) struct Fields<'a> {
+    members: Vec<(Key<'a>, &'a RawValue)>,
+    /// Where the object stands, for refusals: empty, or ending in a dot.
+    place: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    /// The members of a JSON object.
+    ///
+    /// # Errors
+    /// `not_json` for a text that is no JSON, `not_an_interaction` for JSON that is no object.
+    pub(super) fn of(json: &'a str, place: &'static str) -> Result<Fields<'a>, Refusal> {
+        if let Some(members) = members(json) {
+            return Ok(Fields { members, place });
+        }
+        match serde_json::from_str::<serde::de::IgnoredAny>(json) {
+            Ok(_) if place.is_empty() => Err(Refusal::shape("the body is no object")),
+            Ok(_) => Err(Refusal::shape(format!("{} is no object", place.trim_end_matches('.')))),
+            Err(error) => Err(Refusal::of(
+                RejectReason::NotJson,
+                format!("the body is not JSON at line {}, column {}", error.line(), error.column()),
+            )),
+        }
+    }
+
+    /// All members, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key<'a>, &'a RawValue)> {
+        self.members.iter().map(|(key, raw)| (key, *raw))
+    }
+
+    /// Whether there is such a member, of whatever type.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(key, _)| key.as_bytes() == name.as_bytes())
+    }
+
+    /// The kind of a member's value, the last one's.
+    pub(super) fn kind_of(&self, name: &str) -> Option<Kind> {
+        self.last(name).map(|raw| kind(raw.get()))
+    }
+
+    /// The last of the members of this name that is not `null`, whatever its type.
+    pub(super) fn last(&self, name: &str) -> Option<&'a RawValue> {
+        let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
+        let found = self.members.iter().rev().find(named).map(|(_, raw)| *raw);
+        found.filter(|raw| kind(raw.get()) != Kind::Null)
+    }
+
+    /// A member that may stand once; `null` is absent.
+    ///
+    /// # Errors
+    /// When it stands twice.
+    pub(super) fn one(&self, name: &str) -> Result<Option<&'a RawValue>, Refusal> {
+        let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
+        let mut found = self.members.iter().filter(named).map(|(_, raw)| *raw);
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(self.refuse(name, "is given twice"));
+        }
+        Ok(first.filter(|raw| kind(raw.get()) != Kind::Null))
+    }
+
+    /// A member that is an object.
+    ///
+    /// # Errors
+    /// When it stands twice or is none.
+    pub(super) fn object(
+        &self,
+        name: &str,
+        place: &'static str,
+    ) -> Result<Option<Fields<'a>>, Refusal> {
+        self.one(name)?.map(|raw| Fields::of(raw.get(), place)).transpose()
+    }
+
+    /// A member that is an array.
+    ///
+    /// # Errors
+    /// When it stands twice or is none.
+    pub(super) fn array(&self, name: &str) -> Result<Vec<&'a RawValue>, Refusal> {
+        let Some(raw) = self.one(name)? else { return Ok(Vec::new()) };
+        elements(raw.get()).ok_or_else(|| self.refuse(name, "is no array"))
+    }
+
+    /// A member that is a text of any length; empty is absent. A lone surrogate reads as U+FFFD.
+    ///
+    /// # Errors
+    /// When it stands twice or is no string.
+    pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        Ok(Some(match bytes {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }))
+    }
+
+    /// A member that is an id or a name: a text of at most 255 bytes, without U+0000 and without
+    /// lone surrogates.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn name(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        if bytes.len() > MAX_NAME_BYTES {
+            return Err(self.refuse(name, "is longer than 255 bytes"));
+        }
+        if bytes.contains(&0) {
+            return Err(self.refuse(name, "holds U+0000"));
+        }
+        let text = match bytes {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+        };
+        text.map(Some).ok_or_else(|| self.refuse(name, "holds a lone surrogate"))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        let Some(raw) = self.one(name)? else { return Ok(None) };
+        let bytes = string_bytes(raw.get()).ok_or_else(|| self.refuse(name, "is no string"))?;
+        Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// As [`Fields::name`], for a member that must be there.
+    ///
+    /// # Errors
+    /// When it is not, or is none.
+    pub(super) fn required(&self, name: &str) -> Result<Cow<'a, str>, Refusal> {
+        self.name(name)?.ok_or_else(|| self.refuse(name, "is missing"))
+    }
+
+    /// A refusal of a member.
+    pub(super) fn refuse(&self, name: &str, what: &str) -> Refusal {
+        Refusal::shape(format!("{}{name} {what}", self.place))
+    }
+}

@@ -1,0 +1,158 @@
+//! Formats: from bytes to the domain's [`Message`], and from its outcome to the bytes we publish.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`body`] | is it text, is it JSON, is it nested too deep |
+//! | [`fields`] | the named members of an object, each with its type and its limits |
+//! | [`canonical`] | our own inbound format |
+//! | [`cloud_event`] | the same thing, or a vendor's, as a CloudEvent 1.0 |
+//! | [`enriched`] | what we publish |
+//!
+//! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
+//! `decode` makes a [`Decoded`] of it or says why not. The order of [`FORMATS`] decides where an
+//! object has two shapes. A vendor's format is a file here and a line in that table.
+
+pub mod body;
+mod fields;
+mod canonical;
+mod cloud_event;
+pub mod enriched;
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::{Key, Message, RejectReason, Value};
+use fields::Fields;
+
+/// A decoded message, with what is carried through beside the domain.
+#[derive(Clone, Debug)]
+pub struct Decoded<'a> {
+    /// What the rules are about.
+    pub message: Message<'a>,
+    /// Members of the interaction that are published as they came. None of them holds user data.
+    pub carried: Vec<(Key<'a>, Value<'a>)>,
+    /// The upstream's time of the event, as it says it.
+    pub time: Option<Cow<'a, str>>,
+}
+
+/// Why a body is no message that can be worked on. The detail names members, never values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// The reason, as dead letters carry it.
+    pub reason: RejectReason,
+    /// What exactly.
+    pub detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    fn of(reason: RejectReason, detail: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { reason, detail: detail.into() }
+    }
+
+    fn shape(detail: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::of(RejectReason::NotAnInteraction, detail)
+    }
+}
+
+/// What came beside the body and has a say in decoding it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'a> {
+    /// The event's id where the body has none: the transport's message id.
+    pub message_id: Option<&'a str>,
+    /// The format, where a queue or a header names it; `None` or `auto` lets the shape decide.
+    pub format: Option<&'a str>,
+    /// The attributes of a CloudEvent in binary mode.
+    pub cloud_event: &'a [(String, String)],
+}
+
+/// An object on its way to being decoded.
+#[derive(Clone, Debug)]
+struct Envelope<'a> {
+    fields: Fields<'a>,
+    /// What an event around it says of it.
+    event: OuterEvent<'a>,
+    /// The event's id where nobody names one.
+    fallback_id: Cow<'a, str>,
+}
+
+/// The attributes of an event around the object: a CloudEvent's.
+#[derive(Clone, Debug, Default)]
+struct OuterEvent<'a> {
+    id: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+}
+
+/// An inbound format.
+struct Format {
+    name: &'static str,
+    recognise: for<'e> fn(&Envelope<'e>) -> bool,
+    decode: for<'e> fn(&Envelope<'e>) -> Result<Decoded<'e>, Refusal>,
+}
+
+/// The formats that can be decoded, in the order in which they are tried.
+const FORMATS: &[Format] = &[
+    Format {
+        name: canonical::NAME,
+        recognise: canonical::recognise,
+        decode: canonical::decode,
+    },
+    Format {
+        name: cloud_event::NAME,
+        recognise: cloud_event::recognise,
+        decode: cloud_event::decode,
+    },
+];
+
+/// The names of all formats that rules may speak of, decoded by this version or not.
+pub const NAMES: &[&str] = &[
+    canonical::NAME,
+    cloud_event::NAME,
+    "genesys-open-media",
+    "genesys-widgets",
+    "genesys-callback",
+    "genesys-cloud",
+    "sinch-conversation",
+    "sinch-contact-pro",
+    "sinch-rti",
+    "mindful-scheduler",
+    "mindful-webhook",
+];
+
+/// The names of the formats that this version decodes: what a queue's `format` may be.
+pub fn decodable() -> impl Iterator<Item = &'static str> {
+    FORMATS.iter().map(|format| format.name)
+}
+
+/// Decodes a body. `text` is what [`body::check`] made of the bytes; `bytes` are as they came, for
+/// the event's id of last resort: their SHA-256.
+///
+/// # Errors
+/// A [`Refusal`] with the reason for the dead letter.
+pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decoded<'a>, Refusal> {
+    let fields = Fields::of(text, "")?;
+    let fallback_id = match hints.message_id.filter(|id| !id.is_empty()) {
+        Some(id) => Cow::Borrowed(id),
+        None => Cow::Owned(format!("{:x}", Sha256::digest(bytes))),
+    };
+    let event = cloud_event::binary(hints.cloud_event);
+    let envelope = Envelope { fields, event: event.unwrap_or_default(), fallback_id };
+    match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
+        Some(name) => {
+            let named = FORMATS.iter().find(|format| format.name == name);
+            let unknown = || Refusal::shape("the format that was named is none that is known");
+            (named.ok_or_else(unknown)?.decode)(&envelope)
+        }
+        None if envelope.event.kind.is_some() => cloud_event::decode(&envelope),
+        None => recognise(&envelope, FORMATS),
+    }
+}
+
+/// Decodes an object by its shape.
+fn recognise<'a>(envelope: &Envelope<'a>, formats: &[Format]) -> Result<Decoded<'a>, Refusal> {
+    let found = formats.iter().find(|format| (format.recognise)(envelope));
+    let unknown = || Refusal::shape("the shape is that of no known format");
+    (found.ok_or_else(unknown)?.decode)(envelope)
+}

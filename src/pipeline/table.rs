@@ -1,0 +1,200 @@
+//! The interactions that a batch touches, as they stand: rows when it begins, changes when it ends.
+//!
+//! Messages are taken through the rules one after the other against this table, so a child finds a
+//! parent that came earlier in the same batch (C8), and an update the creation before it. What a
+//! batch of many comes to is what its messages would come to one by one.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ports::{Live, Plaintext, Row, RowChange};
+use crate::domain::{
+    Attempt, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules, Standing,
+    StandingLive, State, Step, step,
+};
+
+/// The interactions of a batch.
+#[derive(Debug, Default)]
+pub struct Table<'a> {
+    entries: HashMap<Identity<'a>, Entry<'a>>,
+}
+
+#[derive(Debug)]
+struct Entry<'a> {
+    standing: Standing<'a>,
+    /// Whether a message changed it.
+    changed: bool,
+    /// When it was first saved; `None` if no store has it yet.
+    created_ms: Option<i64>,
+    ended_ms: Option<i64>,
+}
+
+impl<'a> Table<'a> {
+    /// Puts a row on the table. An active interaction without a message for `ttl_secs` has expired:
+    /// its live data is not used any more, whether or not it has been erased yet.
+    pub fn insert(&mut self, row: &'a Row, now_ms: i64, ttl_secs: u64) {
+        let ttl_ms = i64::try_from(ttl_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let expired = row.state == State::Active && now_ms.saturating_sub(row.updated_ms) > ttl_ms;
+        let live = match &row.live {
+            Live::Open(plaintext) => match LiveData::decode(&plaintext.0) {
+                Ok(live) => StandingLive::Known(live),
+                Err(_) => StandingLive::Unreadable,
+            },
+            Live::Locked(_) => StandingLive::Unreadable,
+            Live::Absent => StandingLive::Absent,
+        };
+        let standing = Standing {
+            state: if expired { State::Expired } else { row.state },
+            facts: StoredFacts::read(row),
+            record: row.record.clone(),
+            live: if expired { StandingLive::Absent } else { live },
+            events: EventLog::from_bytes(row.events.clone()),
+        };
+        let (created_ms, ended_ms) = (Some(row.created_ms), row.ended_ms);
+        let entry = Entry { standing, changed: false, created_ms, ended_ms };
+        self.entries.insert(borrowed(&row.identity), entry);
+    }
+
+    /// Takes a message through the rules and keeps what it changes.
+    pub fn take(&mut self, rules: &'a Rules, message: &Message<'a>, attempt: Attempt) -> Step<'a> {
+        let standing = self.entries.get(&message.identity).map(|entry| &entry.standing);
+        let parent = looks_for_parent(message)
+            .and_then(|parent| self.entries.get(&parent))
+            .map(|entry| &entry.standing);
+        let mut step = step(rules, message, standing, parent, attempt);
+        if let Some(next) = step.next.take() {
+            match self.entries.get_mut(&message.identity) {
+                Some(entry) => {
+                    entry.standing = next;
+                    entry.changed = true;
+                }
+                None => {
+                    let entry =
+                        Entry { standing: next, changed: true, created_ms: None, ended_ms: None };
+                    self.entries.insert(message.identity.clone(), entry);
+                }
+            }
+        }
+        step
+    }
+
+    /// What has changed, sorted by identity, ready to be saved.
+    pub fn changes(&self, now_ms: i64) -> Vec<Change<'_>> {
+        let changed = self.entries.iter().filter(|(_, entry)| entry.changed);
+        let mut changes: Vec<_> = changed
+            .map(|(identity, entry)| {
+                let standing = &entry.standing;
+                let over = standing.state != State::Active;
+                Change {
+                    identity,
+                    is_new: entry.created_ms.is_none(),
+                    standing,
+                    facts: StoredFacts::write(&standing.facts),
+                    live: match &standing.live {
+                        StandingLive::Known(live) => Some(Plaintext(live.encode())),
+                        StandingLive::Absent | StandingLive::Unreadable => None,
+                    },
+                    created_ms: entry.created_ms.unwrap_or(now_ms),
+                    updated_ms: now_ms,
+                    ended_ms: if over { entry.ended_ms.or(Some(now_ms)) } else { entry.ended_ms },
+                }
+            })
+            .collect();
+        changes.sort_by(|a, b| a.identity.cmp(b.identity));
+        changes
+    }
+}
+
+/// The parent that a message asks for; only a creation asks.
+pub fn looks_for_parent<'a>(message: &Message<'a>) -> Option<Identity<'a>> {
+    match message.event {
+        Event::Created | Event::Opened => message.parent(),
+        Event::Updated | Event::Ended(_) => None,
+    }
+}
+
+/// One changed interaction, in the form that stores keep.
+#[derive(Debug)]
+pub struct Change<'t> {
+    identity: &'t Identity<'t>,
+    is_new: bool,
+    standing: &'t Standing<'t>,
+    facts: String,
+    live: Option<Plaintext>,
+    created_ms: i64,
+    updated_ms: i64,
+    ended_ms: Option<i64>,
+}
+
+impl Change<'_> {
+    /// The row to be written.
+    pub fn row(&self) -> RowChange<'_> {
+        let record: &Record = &self.standing.record;
+        RowChange {
+            identity: self.identity,
+            is_new: self.is_new,
+            state: self.standing.state,
+            channel: &self.standing.facts.channel,
+            queue: self.standing.facts.queue.as_deref(),
+            facts: &self.facts,
+            record,
+            live: self.live.as_ref(),
+            events: self.standing.events.as_bytes(),
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+            ended_ms: self.ended_ms,
+        }
+    }
+}
+
+/// The facts that have no column of their own, as a row keeps them. They are not user data.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredFacts<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    widget: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    call_target: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    parent_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    direction: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<Cow<'a, str>>,
+}
+
+impl StoredFacts<'_> {
+    fn read(row: &Row) -> Facts<'_> {
+        // Facts that a newer version wrote in another form are facts this one does not know: they
+        // are missing from what it publishes, and nothing else depends on them but the widget, which
+        // has been of this form since the first version.
+        let stored: StoredFacts<'_> = serde_json::from_str(&row.facts).unwrap_or_default();
+        Facts {
+            channel: Cow::Borrowed(&row.channel),
+            queue: row.queue.as_deref().map(Cow::Borrowed),
+            widget: stored.widget,
+            call_target: stored.call_target,
+            parent_id: stored.parent_id,
+            direction: stored.direction,
+            created_at: stored.created_at,
+        }
+    }
+
+    fn write(facts: &Facts<'_>) -> String {
+        let stored = StoredFacts {
+            widget: facts.widget.as_deref().map(Cow::Borrowed),
+            call_target: facts.call_target.as_deref().map(Cow::Borrowed),
+            parent_id: facts.parent_id.as_deref().map(Cow::Borrowed),
+            direction: facts.direction.as_deref().map(Cow::Borrowed),
+            created_at: facts.created_at.as_deref().map(Cow::Borrowed),
+        };
+        // A struct of strings always serialises.
+        serde_json::to_string(&stored).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+fn borrowed<'a>(identity: &'a Identity<'static>) -> Identity<'a> {
+    Identity { tenant: Cow::Borrowed(&identity.tenant), id: Cow::Borrowed(&identity.id) }
+}

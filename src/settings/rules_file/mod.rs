@@ -1,0 +1,98 @@
+//! The rules file: from TOML or JSON to compiled [`Rules`], or to every problem at once.
+//!
+//! | part | does |
+//! |---|---|
+//! | [`document`] | TOML or JSON text → one JSON document, and its canonical form |
+//! | [`reader`] | walks the document, knows each value's path, collects problems |
+//! | [`sections`] | what each section means |
+//!
+//! Nothing of a rules file is guessed: an unknown key is an error, and so is a value of the wrong
+//! type (docs/rules.md, *Loading rules*).
+
+mod document;
+mod reader;
+mod sections;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::domain::Rules;
+
+pub use document::{Document, Syntax};
+
+/// Rules that were loaded, and what is odd about them.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The rules.
+    pub rules: Rules,
+    /// What is legal but probably not meant, each at its path.
+    pub warnings: Vec<Problem>,
+}
+
+/// One thing that is wrong or odd, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The path within the document, as in `user_data_set[2].key[0].default`; empty for the
+    /// document as a whole.
+    pub path: String,
+    /// What is wrong with what stands there.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.message),
+            path => write!(f, "{path}: {}", self.message),
+        }
+    }
+}
+
+/// Why rules cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The file cannot be read.
+    #[error("read the rules file {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The text is neither TOML nor JSON.
+    #[error("parse the rules: {0}")]
+    Syntax(String),
+    /// The document holds something that rules may not hold. All of it.
+    #[error("accept the rules:{}", listed(.0))]
+    Refused(Vec<Problem>),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+/// Loads a rules file; its ending says whether it is TOML or JSON, else its first character.
+///
+/// # Errors
+/// [`RulesError`] when the file cannot be read, parsed or accepted.
+pub fn load(path: &Path) -> Result<Loaded, RulesError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| RulesError::Unreadable { path: name, error })?;
+    let document = Document::parse(&text, Syntax::of(path, &text)).map_err(RulesError::Syntax)?;
+    compile(&document).map_err(RulesError::Refused)
+}
+
+/// Compiles a document.
+///
+/// # Errors
+/// Every problem of the document.
+pub fn compile(document: &Document) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = reader::Reader::default();
+    let rules = sections::rules(document, &mut reader);
+    let (problems, warnings) = reader.finish();
+    match problems.is_empty() {
+        true => Ok(Loaded { rules, warnings }),
+        false => Err(problems),
+    }
+}
