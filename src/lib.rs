@@ -1,5 +1,6 @@
 //! Throughline.
 pub mod clock;
+pub mod retry;
 pub mod domain;
 pub mod formats;
 pub mod pipeline;
