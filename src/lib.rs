@@ -5,3 +5,4 @@ pub mod domain;
 pub mod formats;
 pub mod pipeline;
 pub mod settings;
+pub mod cases;

@@ -1,3 +1,25 @@
-//! Pipeline.
+//! A batch, from delivery to settlement: the straight line.
+//!
+//! ```text
+//! Source ─▶ batch ─▶ decode ─▶ parents ─▶ propagate ─▶ save (one transaction)
+//!                                                        │
+//!        settle ◀─ all confirms ◀─ publish ◀─────────────┘
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`ports`] | what the line needs of the world |
+//! | [`table`] | the interactions of a batch as they stand |
+//! | [`worker`] | the first half: decode to save |
+//! | [`settlement`] | from failure to settlement, one total table |
+//! | [`lane`] | both halves, overlapping, in order |
+//! | [`tally`] | what has happened so far |
+//!
+//! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
+
 pub mod ports;
 pub mod table;
+pub mod worker;
+pub mod settlement;
+pub mod lane;
+pub mod tally;

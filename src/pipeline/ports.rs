@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::domain::{Identity, Record, RejectReason, State, WaitFor};
+use crate::domain::{Identity, Record, RejectReason, State};
 
 // ---------------------------------------------------------------------------------------- Source
 
@@ -110,7 +110,7 @@ pub trait Publisher<D: Delivery>: Send {
 /// One message on its way out.
 pub enum Outgoing<'d, D> {
     /// An enriched or ended interaction.
-    Enriched(Published),
+    Enriched(&'d Published),
     /// A delivery that must wait: sent to the waiting queue of that delay as it was received.
     Waiting {
         /// What must wait, with its body and properties as received.
@@ -382,14 +382,4 @@ pub enum StoreError {
     /// A row cannot be read by this version, or the schema is not the one expected.
     #[error("read the store: {0}")]
     Unreadable(String),
-}
-
-// --------------------------------------------------------------------------------------- Waiting
-
-/// Which wait a message is in, as written into its `cause` header.
-pub fn wait_cause(on: &WaitFor<'_>) -> &'static str {
-    match on {
-        WaitFor::Parent(_) => "parent_unknown",
-        WaitFor::Interaction(_) => "interaction_unknown",
-    }
 }

@@ -45,9 +45,14 @@ impl<'a> Table<'a> {
             Live::Locked(_) => StandingLive::Unreadable,
             Live::Absent => StandingLive::Absent,
         };
+        // Without its facts its widget is unknown, and with it which pairs its set lets pass.
+        let (facts, live) = match StoredFacts::read(row) {
+            Ok(facts) => (facts, live),
+            Err(_) => (Facts::default(), StandingLive::Unreadable),
+        };
         let standing = Standing {
             state: if expired { State::Expired } else { row.state },
-            facts: StoredFacts::read(row),
+            facts,
             record: row.record.clone(),
             live: if expired { StandingLive::Absent } else { live },
             events: EventLog::from_bytes(row.events.clone()),
@@ -166,12 +171,9 @@ struct StoredFacts<'a> {
 }
 
 impl StoredFacts<'_> {
-    fn read(row: &Row) -> Facts<'_> {
-        // Facts that a newer version wrote in another form are facts this one does not know: they
-        // are missing from what it publishes, and nothing else depends on them but the widget, which
-        // has been of this form since the first version.
-        let stored: StoredFacts<'_> = serde_json::from_str(&row.facts).unwrap_or_default();
-        Facts {
+    fn read(row: &Row) -> Result<Facts<'_>, serde_json::Error> {
+        let stored: StoredFacts<'_> = serde_json::from_str(&row.facts)?;
+        Ok(Facts {
             channel: Cow::Borrowed(&row.channel),
             queue: row.queue.as_deref().map(Cow::Borrowed),
             widget: stored.widget,
@@ -179,7 +181,7 @@ impl StoredFacts<'_> {
             parent_id: stored.parent_id,
             direction: stored.direction,
             created_at: stored.created_at,
-        }
+        })
     }
 
     fn write(facts: &Facts<'_>) -> String {

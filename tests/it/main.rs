@@ -1,1 +1,3 @@
-//! t
+//! The integration tests: one binary, so that a broker and a database are started once.
+
+mod cases;

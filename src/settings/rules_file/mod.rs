@@ -10,7 +10,7 @@
 //! type (docs/rules.md, *Loading rules*).
 
 mod document;
-mod reader;
+pub(crate) mod reader;
 mod sections;
 
 use std::fmt;

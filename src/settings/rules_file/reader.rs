@@ -10,21 +10,21 @@ use crate::domain::value::{Kind, elements, kind, members, string_bytes};
 
 /// Collects problems and warnings while a document is walked.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
 /// A value of the document, and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node<'d> {
-    pub(super) json: &'d str,
-    pub(super) path: String,
+pub(crate) struct Node<'d> {
+    pub(crate) json: &'d str,
+    pub(crate) path: String,
 }
 
 /// An object of the document whose members are taken one by one; what is left in the end is unknown.
 #[derive(Debug)]
-pub(super) struct Table<'d> {
+pub(crate) struct Table<'d> {
     path: String,
     members: Vec<(String, Node<'d>)>,
     known: Vec<&'static str>,
@@ -32,22 +32,22 @@ pub(super) struct Table<'d> {
 
 impl Reader {
     /// The problems and the warnings.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+    pub(crate) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.problems, self.warnings)
     }
 
     /// Notes a problem.
-    pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem { path: path.into(), message: message.into() });
     }
 
     /// Notes a warning.
-    pub(super) fn warning(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn warning(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.warnings.push(Problem { path: path.into(), message: message.into() });
     }
 
     /// The node as a table.
-    pub(super) fn table<'d>(&mut self, node: &Node<'d>) -> Option<Table<'d>> {
+    pub(crate) fn table<'d>(&mut self, node: &Node<'d>) -> Option<Table<'d>> {
         let Some(given) = members(node.json) else {
             self.problem(&node.path, "must be a table");
             return None;
@@ -72,14 +72,14 @@ impl Reader {
     }
 
     /// Says of every member that was not taken that it is unknown.
-    pub(super) fn done(&mut self, table: Table<'_>) {
+    pub(crate) fn done(&mut self, table: Table<'_>) {
         for (_, node) in &table.members {
             self.problem(&node.path, format!("unknown key; known here: {}", table.known.join(", ")));
         }
     }
 
     /// The node as an array of tables, each read by `read`; those that are none are noted.
-    pub(super) fn tables<'d, T>(
+    pub(crate) fn tables<'d, T>(
         &mut self,
         node: Option<Node<'d>>,
         mut read: impl FnMut(&mut Reader, &mut Table<'d>) -> Option<T>,
@@ -95,7 +95,7 @@ impl Reader {
     }
 
     /// The node's elements; none if it is absent or no array.
-    pub(super) fn elements<'d>(&mut self, node: Option<Node<'d>>) -> Vec<Node<'d>> {
+    pub(crate) fn elements<'d>(&mut self, node: Option<Node<'d>>) -> Vec<Node<'d>> {
         let Some(node) = node else { return Vec::new() };
         let Some(given) = elements(node.json) else {
             self.problem(&node.path, "must be an array");
@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// The node as a string.
-    pub(super) fn text(&mut self, node: &Node<'_>) -> Option<String> {
+    pub(crate) fn text(&mut self, node: &Node<'_>) -> Option<String> {
         let text = string_bytes(node.json).and_then(|bytes| String::from_utf8(bytes.into()).ok());
         if text.is_none() {
             self.problem(&node.path, "must be a string");
@@ -118,12 +118,12 @@ impl Reader {
     }
 
     /// The node as a list of strings.
-    pub(super) fn texts(&mut self, node: Option<Node<'_>>) -> Vec<String> {
+    pub(crate) fn texts(&mut self, node: Option<Node<'_>>) -> Vec<String> {
         self.elements(node).iter().filter_map(|node| self.text(node)).collect()
     }
 
     /// The node as `true` or `false`; absent is `false`.
-    pub(super) fn flag(&mut self, node: Option<Node<'_>>) -> bool {
+    pub(crate) fn flag(&mut self, node: Option<Node<'_>>) -> bool {
         let Some(node) = node else { return false };
         if kind(node.json) != Kind::Bool {
             self.problem(&node.path, "must be true or false");
@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// The node as a number of bytes.
-    pub(super) fn bytes(&mut self, node: Option<Node<'_>>, default: usize) -> usize {
+    pub(crate) fn bytes(&mut self, node: Option<Node<'_>>, default: usize) -> usize {
         let Some(node) = node else { return default };
         node.json.parse().unwrap_or_else(|_| {
             self.problem(&node.path, "must be a whole number of bytes, 0 or more");
@@ -141,7 +141,7 @@ impl Reader {
     }
 
     /// The node as one of the words.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         node: Option<Node<'_>>,
         words: &[(&str, T)],
@@ -157,13 +157,13 @@ impl Reader {
     }
 
     /// A name or an id that may be absent; empty counts as absent.
-    pub(super) fn name(&mut self, node: Option<Node<'_>>) -> Option<String> {
+    pub(crate) fn name(&mut self, node: Option<Node<'_>>) -> Option<String> {
         let text = self.text(&node?)?;
         (!text.is_empty()).then_some(text)
     }
 
     /// A name or an id that must be there.
-    pub(super) fn required(&mut self, table: &mut Table<'_>, key: &'static str) -> Option<String> {
+    pub(crate) fn required(&mut self, table: &mut Table<'_>, key: &'static str) -> Option<String> {
         let path = table.path_of(key);
         match table.take(key) {
             None => {
@@ -183,24 +183,24 @@ impl Reader {
 
 impl<'d> Table<'d> {
     /// Takes a member out; absent and `null` are the same.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Node<'d>> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<Node<'d>> {
         self.known.push(key);
         let position = self.members.iter().position(|(name, _)| name == key)?;
         Some(self.members.remove(position).1)
     }
 
     /// Takes all that is left, for tables whose keys are names of the owner's.
-    pub(super) fn take_rest(&mut self) -> Vec<(String, Node<'d>)> {
+    pub(crate) fn take_rest(&mut self) -> Vec<(String, Node<'d>)> {
         std::mem::take(&mut self.members)
     }
 
     /// The path of the table.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// The path of a member.
-    pub(super) fn path_of(&self, key: &str) -> String {
+    pub(crate) fn path_of(&self, key: &str) -> String {
         match self.path.as_str() {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),

@@ -1,0 +1,171 @@
+//! What a message came to, beside what a case expects of it.
+//!
+//! Values are compared as written: `1.10` is not `1.1`, and members of nested objects stand in their
+//! order; only white space and the spelling of strings do not count. Differences show values: they
+//! are those of a case file, not of a customer.
+
+use std::collections::BTreeMap;
+
+use super::file::{Expect, MAPS};
+use crate::domain::value::{Kind, elements, kind, members, string_bytes, write_json_string};
+use crate::domain::{Outcome, RejectReason, Step};
+use crate::settings::rules_file::Problem;
+
+/// A map of keys to values as written.
+type Map = BTreeMap<String, String>;
+
+/// What was observed.
+#[derive(Debug, Default)]
+pub(super) struct Actual {
+    outcome: Option<&'static str>,
+    reason: Option<&'static str>,
+    parent: Option<&'static str>,
+    /// `userData`, `metadata`, `extraData`; `None` where nothing is published.
+    maps: Option<[Map; 3]>,
+    origins: Map,
+    dropped: Map,
+    warnings: Vec<&'static str>,
+}
+
+impl Actual {
+    /// Keeps what a step says.
+    pub(super) fn observe(&mut self, step: &Step<'_>) {
+        self.outcome = Some(step.outcome.as_str());
+        self.warnings = step.report.warnings().iter().map(|w| w.code.as_str()).collect();
+        let dropped = step.report.dropped();
+        self.dropped = dropped.map(|(key, why)| (key.to_string(), why.to_string())).collect();
+        match &step.outcome {
+            Outcome::Enriched(enriched) => {
+                self.parent = Some(enriched.parent.as_str());
+                let (mut data, mut origins) = (Map::new(), Map::new());
+                for (key, value, origin) in enriched.published() {
+                    data.insert(key.to_string(), as_written(value.as_json()));
+                    origins.insert(key.to_string(), origin.to_string());
+                }
+                self.origins = origins;
+                let metadata = enriched.metadata.iter();
+                let metadata = metadata
+                    .map(|(name, value)| ((*name).to_owned(), as_written(value.as_json())))
+                    .collect();
+                self.maps = Some([data, metadata, map_of(&enriched.record.to_json())]);
+            }
+            Outcome::Ended(ended) => {
+                self.maps = Some([Map::new(), Map::new(), map_of(&ended.record.to_json())]);
+            }
+            Outcome::Rejected(reason) => self.reason = Some(reason.as_str()),
+            Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => {}
+        }
+    }
+
+    /// Keeps that the body was refused.
+    pub(super) fn refuse(&mut self, reason: RejectReason) {
+        self.outcome = Some("rejected");
+        self.reason = Some(reason.as_str());
+    }
+}
+
+impl Expect {
+    /// What does not hold, a line each.
+    pub(super) fn differences(&self, actual: &Actual, rules_warnings: &[Problem]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut word = |name: &str, expected: &Option<String>, found: Option<&str>| {
+            if expected.is_some() && expected.as_deref() != found {
+                let expected = expected.as_deref().unwrap_or_default();
+                lines.push(format!("{name}: expected {expected}, found {}", or_none(found)));
+            }
+        };
+        word("outcome", &self.outcome, actual.outcome);
+        word("reason", &self.reason, actual.reason);
+        word("parent", &self.parent, actual.parent);
+        word("rulesError", &self.rules_error, None);
+        for (n, name) in MAPS.iter().enumerate() {
+            if let Some(expected) = &self.maps[n] {
+                match &actual.maps {
+                    Some(maps) => compare_maps(name, &map_of(expected), &maps[n], &mut lines),
+                    None => lines.push(format!("{name}: nothing is published")),
+                }
+            }
+        }
+        for (name, expected, found) in [
+            ("origins", &self.origins, &actual.origins),
+            ("dropped", &self.dropped, &actual.dropped),
+        ] {
+            for (key, word) in expected {
+                let found = found.get(key).map(String::as_str);
+                if found != Some(word) {
+                    lines.push(format!("{name}.{key}: expected {word}, found {}", or_none(found)));
+                }
+            }
+        }
+        for code in &self.warnings {
+            if !actual.warnings.contains(&code.as_str()) {
+                lines.push(format!("warnings: expected {code}, found {:?}", actual.warnings));
+            }
+        }
+        for path in &self.rules_warnings {
+            if !rules_warnings.iter().any(|warning| warning.path == *path) {
+                let found: Vec<_> = rules_warnings.iter().map(|w| w.path.as_str()).collect();
+                lines.push(format!("rulesWarnings: expected one at {path}, found {found:?}"));
+            }
+        }
+        lines
+    }
+}
+
+fn or_none(found: Option<&str>) -> &str {
+    found.unwrap_or("none")
+}
+
+fn compare_maps(name: &str, expected: &Map, found: &Map, lines: &mut Vec<String>) {
+    for (key, value) in expected {
+        match found.get(key) {
+            Some(same) if same == value => {}
+            Some(other) => lines.push(format!("{name}.{key}: expected {value}, found {other}")),
+            None => lines.push(format!("{name}.{key}: expected {value}, found none")),
+        }
+    }
+    for (key, value) in found.iter().filter(|(key, _)| !expected.contains_key(*key)) {
+        lines.push(format!("{name}.{key}: expected none, found {value}"));
+    }
+}
+
+fn map_of(json: &str) -> Map {
+    let members = members(json).unwrap_or_default();
+    members.into_iter().map(|(key, raw)| (key.to_string(), as_written(raw.get()))).collect()
+}
+
+/// A value without white space between its tokens, and its strings spelled in one way.
+fn as_written(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len());
+    write_as_written(json, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn write_as_written(json: &str, out: &mut Vec<u8>) {
+    match kind(json) {
+        Kind::String => write_json_string(&string_bytes(json).unwrap_or_default(), out),
+        Kind::Null | Kind::Bool | Kind::Number => out.extend_from_slice(json.as_bytes()),
+        Kind::Array => {
+            out.push(b'[');
+            for (n, raw) in elements(json).unwrap_or_default().into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_as_written(raw.get(), out);
+            }
+            out.push(b']');
+        }
+        Kind::Object => {
+            out.push(b'{');
+            for (n, (key, raw)) in members(json).unwrap_or_default().into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                key.write_json(out);
+                out.push(b':');
+                write_as_written(raw.get(), out);
+            }
+            out.push(b'}');
+        }
+    }
+}

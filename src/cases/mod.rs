@@ -1,0 +1,94 @@
+//! Case files: unit tests for rules (docs/messages.md, *Case files*).
+//!
+//! A case plays messages against rules and a fresh table of interactions, the very one that batches
+//! use, and compares what comes out with what it expects. Nothing is stored or published.
+
+mod compare;
+mod file;
+
+pub use file::{Case, CaseFile, CaseFileError, Expect};
+
+use crate::domain::{Attempt, Rules};
+use crate::formats::{self, Hints};
+use crate::pipeline::table::Table;
+use crate::settings::rules_file::{self, Document, Problem};
+use compare::Actual;
+
+/// What a case came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything it expects holds.
+    Passed,
+    /// What does not hold, a line each.
+    Failed(Vec<String>),
+}
+
+/// The largest body that a case may play: what the worker takes by default.
+const MAX_BODY_BYTES: usize = 1_048_576;
+
+/// Runs one case of a file.
+pub fn run(file: &CaseFile, case: &Case) -> Verdict {
+    let document = match case.rules.as_ref().or(file.rules.as_ref()) {
+        Some(rules) => rules.document(&file.path),
+        None => Ok(Document::empty()),
+    };
+    let document = match document {
+        Ok(document) => document,
+        Err(problem) => return Verdict::Failed(vec![problem]),
+    };
+    let loaded = match rules_file::compile(&document) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refused(&case.expect, &problems),
+    };
+    let mut actual = Actual::default();
+    play(&loaded.rules, case, &mut actual);
+    let differences = case.expect.differences(&actual, &loaded.warnings);
+    match differences.is_empty() {
+        true => Verdict::Passed,
+        false => Verdict::Failed(differences),
+    }
+}
+
+/// The rules were refused: a case passes only if it expects that.
+fn refused(expect: &Expect, problems: &[Problem]) -> Verdict {
+    let expected = expect.rules_error.as_deref();
+    if problems.iter().any(|problem| Some(problem.path.as_str()) == expected) {
+        return Verdict::Passed;
+    }
+    let found = problems.iter().map(|problem| format!("found {problem}"));
+    let headline = match expected {
+        Some(path) => format!("rulesError: expected a problem at {path}"),
+        None => "the rules are refused".to_owned(),
+    };
+    Verdict::Failed(std::iter::once(headline).chain(found).collect())
+}
+
+/// Plays the messages in order; what the last of them comes to is what is compared.
+fn play(rules: &Rules, case: &Case, actual: &mut Actual) {
+    let bodies: Vec<_> = case.before.iter().chain(&case.given).collect();
+    let texts: Vec<_> =
+        bodies.iter().map(|body| formats::body::check(body.as_bytes(), MAX_BODY_BYTES)).collect();
+    let mut table = Table::default();
+    for (n, (body, text)) in bodies.iter().zip(&texts).enumerate() {
+        let is_compared = n + 1 == bodies.len();
+        let last = is_compared && case.last_attempt;
+        let attempt =
+            Attempt { may_be_unfinished: false, last_for_parent: last, last_for_interaction: last };
+        let hints = Hints { format: case.format.as_deref(), ..Hints::default() };
+        let decoded = match text {
+            Ok(text) => formats::decode(text, body.as_bytes(), hints),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match decoded {
+            Ok(decoded) => {
+                let step = table.take(rules, &decoded.message, attempt);
+                if is_compared {
+                    actual.observe(&step);
+                }
+            }
+            Err(refusal) if is_compared => actual.refuse(refusal.reason),
+            // What is rejected before it can be compared plays no part.
+            Err(_) => {}
+        }
+    }
+}

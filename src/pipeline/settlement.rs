@@ -1,0 +1,193 @@
+//! From what became of a message to what becomes of its delivery: one total table.
+//!
+//! | failure | while it may wait | after the last attempt |
+//! |---|---|---|
+//! | rejected by the rules or the decoder | dead letter | dead letter |
+//! | its parent or its interaction is not known | waits | not asked: the rules decide (C9) |
+//! | published, but no queue is bound | waits | dead letter, `unroutable` |
+//! | refused by the broker | waits | dead letter, `attempts_exhausted` |
+//! | could not be sent to wait or to the dead letters | back to its queue | back to its queue |
+//!
+//! The delivery itself is the outbox: whatever is not safely elsewhere stays unacknowledged.
+
+use std::time::Duration;
+
+use super::ports::{Arrival, Attempts};
+use crate::domain::{Attempt, RejectReason, WaitFor};
+use crate::retry::Ladder;
+
+/// How long a message may wait, all its waits for one cause together.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// For its parent, in milliseconds (`waiting.parent_secs`).
+    pub parent_ms: u64,
+    /// For its own interaction, in milliseconds (`waiting.unknown_secs`).
+    pub interaction_ms: u64,
+    /// For a queue to be bound downstream, or for a broker that refuses to take it, in milliseconds
+    /// (`waiting.unroutable_secs`).
+    pub publish_ms: u64,
+    /// The delays there are waiting queues for.
+    pub ladder: Ladder,
+}
+
+impl Patience {
+    /// What the transport says of this try, in the domain's words.
+    pub fn attempt(&self, arrival: &Arrival) -> Attempt {
+        let exhausted = |cause: Cause| self.next_wait(arrival, cause).is_none();
+        Attempt {
+            may_be_unfinished: arrival.may_be_unfinished(),
+            last_for_parent: exhausted(Cause::ParentUnknown),
+            last_for_interaction: exhausted(Cause::InteractionUnknown),
+        }
+    }
+
+    fn next_wait(&self, arrival: &Arrival, cause: Cause) -> Option<Duration> {
+        let patience_ms = match cause {
+            Cause::ParentUnknown => self.parent_ms,
+            Cause::InteractionUnknown => self.interaction_ms,
+            Cause::Unroutable | Cause::Refused => self.publish_ms,
+        };
+        self.ladder.next_wait(count(&arrival.attempts, cause), patience_ms)
+    }
+}
+
+/// What a message waits for, as its header says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its parent.
+    ParentUnknown,
+    /// Its own interaction.
+    InteractionUnknown,
+    /// A queue to be bound.
+    Unroutable,
+    /// A broker that takes it.
+    Refused,
+}
+
+impl Cause {
+    /// The word in the header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::ParentUnknown => "parent_unknown",
+            Cause::InteractionUnknown => "interaction_unknown",
+            Cause::Unroutable => "unroutable",
+            Cause::Refused => "refused",
+        }
+    }
+
+    /// What a message that must wait waits for.
+    pub fn of(wait: &WaitFor<'_>) -> Cause {
+        match wait {
+            WaitFor::Parent(_) => Cause::ParentUnknown,
+            WaitFor::Interaction(_) => Cause::InteractionUnknown,
+        }
+    }
+}
+
+/// What went wrong with a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It cannot be worked on, now or ever.
+    Rejected(RejectReason),
+    /// It must wait.
+    MustWait(Cause),
+    /// It could not be sent to wait or to the dead letters.
+    NotSetAside,
+}
+
+/// What is done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// It goes to the waiting queue of this delay, then is acknowledged.
+    Wait {
+        /// How long.
+        delay: Duration,
+        /// The attempts to be written down, this wait included.
+        attempts: Attempts,
+    },
+    /// It goes to the dead letters with this reason, then is acknowledged.
+    DeadLetter(RejectReason),
+    /// It goes back to its queue.
+    Requeue,
+}
+
+/// The table.
+pub fn remedy(failure: Failure, arrival: &Arrival, patience: &Patience, now_ms: i64) -> Remedy {
+    match failure {
+        Failure::Rejected(reason) => Remedy::DeadLetter(reason),
+        Failure::NotSetAside => Remedy::Requeue,
+        Failure::MustWait(cause) => match patience.next_wait(arrival, cause) {
+            Some(delay) => Remedy::Wait { delay, attempts: one_more(arrival, cause, now_ms) },
+            None => Remedy::DeadLetter(match cause {
+                Cause::ParentUnknown => RejectReason::ParentUnknown,
+                Cause::InteractionUnknown => RejectReason::InteractionUnknown,
+                Cause::Unroutable => RejectReason::Unroutable,
+                Cause::Refused => RejectReason::AttemptsExhausted,
+            }),
+        },
+    }
+}
+
+fn count(attempts: &Attempts, cause: Cause) -> u32 {
+    // A new cause starts its own count.
+    let same = attempts.cause.as_deref() == Some(cause.as_str());
+    if same { attempts.count } else { 0 }
+}
+
+fn one_more(arrival: &Arrival, cause: Cause, now_ms: i64) -> Attempts {
+    let attempts = &arrival.attempts;
+    Attempts {
+        count: count(attempts, cause).saturating_add(1),
+        cause: Some(cause.as_str().to_owned()),
+        first_seen_ms: attempts.first_seen_ms.or(Some(now_ms)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience() -> Patience {
+        Patience {
+            parent_ms: 8_000,
+            interaction_ms: 60_000,
+            publish_ms: 500,
+            ladder: Ladder::default(),
+        }
+    }
+
+    fn waited(count: u32, cause: &str) -> Arrival {
+        let attempts = Attempts { count, cause: Some(cause.to_owned()), first_seen_ms: Some(5) };
+        Arrival { attempts, ..Arrival::default() }
+    }
+
+    #[test]
+    fn a_live_customer_waits_a_quarter_of_a_second_at_first() {
+        let failure = Failure::MustWait(Cause::ParentUnknown);
+        let remedy = remedy(failure, &Arrival::default(), &patience(), 7);
+        let attempts = Attempts {
+            count: 1,
+            cause: Some("parent_unknown".to_owned()),
+            first_seen_ms: Some(7),
+        };
+        assert_eq!(remedy, Remedy::Wait { delay: Duration::from_millis(250), attempts });
+    }
+
+    #[test]
+    fn the_last_attempt_is_known_before_it_is_made() {
+        let patience = patience();
+        assert!(!patience.attempt(&waited(5, "parent_unknown")).last_for_parent);
+        assert!(patience.attempt(&waited(6, "parent_unknown")).last_for_parent);
+        assert!(!patience.attempt(&waited(6, "unroutable")).last_for_parent, "another cause");
+    }
+
+    #[test]
+    fn what_cannot_be_published_ends_in_the_dead_letters() {
+        let failure = Failure::MustWait(Cause::Unroutable);
+        let first = remedy(failure, &Arrival::default(), &patience(), 0);
+        assert!(matches!(first, Remedy::Wait { .. }));
+        // 250 ms, then 250 ms again: half a second is used up.
+        let last = remedy(failure, &waited(2, "unroutable"), &patience(), 0);
+        assert_eq!(last, Remedy::DeadLetter(RejectReason::Unroutable));
+    }
+}
