@@ -1,2 +1,3 @@
 //! t
 mod logs;
+mod settings;
