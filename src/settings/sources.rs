@@ -8,7 +8,7 @@
 //! guessing of types turns the secret `00123` into `123`, and it drops variables that match nothing
 //! without a word. Here a variable's text is read as what the default of the same setting is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ pub(super) struct Layers {
 
 /// Values by the path of their setting, each with its origin.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Layer(HashMap<String, Value>);
+pub(super) struct Layer(BTreeMap<String, Value>);
 
 impl config::Source for Layer {
     fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
@@ -76,7 +76,7 @@ impl config::Source for Layer {
     }
 
     fn collect(&self) -> Result<HashMap<String, Value>, config::ConfigError> {
-        Ok(self.0.clone())
+        Ok(self.0.clone().into_iter().collect())
     }
 }
 
@@ -108,7 +108,10 @@ impl Layers {
             if defaults.0.contains_key(&path) {
                 layer.0.insert(path, value);
             } else if defaults.has_section(&path) {
-                self.problem(&path, Some(&origin), "is a section, not a setting".to_owned());
+                // An empty section says nothing, and nothing is wrong with that.
+                if !matches!(value.kind, ValueKind::Table(_)) {
+                    self.problem(&path, Some(&origin), "is a section, not a setting".to_owned());
+                }
             } else {
                 let hint = hint(nearest(&path, defaults.settings()));
                 self.problem(&path, Some(&origin), format!("is no setting{hint}"));
@@ -132,34 +135,43 @@ impl Layers {
             // The setting of exactly this name goes first: `store.live_key_file` is one of its own.
             let setting = settings.get(&name).copied();
             let in_file = name.strip_suffix("_FILE").and_then(|name| settings.get(name)).copied();
-            match (setting, in_file.filter(|setting| is_secret(setting))) {
-                (Some(setting), _) => match value.into_string() {
-                    Ok(text) => {
-                        let value = typed(defaults, setting, &name, text);
-                        variables.0.insert(setting.to_owned(), value);
-                    }
-                    Err(_) => self.problem(setting, Some(&name), "is not UTF-8".to_owned()),
-                },
-                (None, Some(secret)) => match std::fs::read_to_string(&value) {
-                    Ok(text) => {
-                        let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                        secret_files.0.insert(secret.to_owned(), Value::new(Some(&name), text));
-                    }
-                    Err(error) => {
-                        let file = PathBuf::from(value);
-                        let what = format!("{} cannot be read: {error}", file.display());
-                        self.problem(secret, Some(&name), what);
-                    }
-                },
-                // No more than a warning: Kubernetes sets such variables for a service of our name.
-                (None, None) => {
-                    let meant = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-                    let hint = hint(nearest(&meant, defaults.settings()).map(variable));
-                    self.warnings.push(format!("the variable {name} is no setting{hint}"));
+            if let Some(setting) = setting {
+                if let Some(text) = self.text(setting, &name, value) {
+                    variables.0.insert(setting.to_owned(), typed(defaults, setting, &name, text));
                 }
+            } else if let Some(secret) = in_file.filter(|setting| is_secret(setting)) {
+                if let Some(text) = self.secret(secret, &name, Path::new(&value)) {
+                    secret_files.0.insert(secret.to_owned(), Value::new(Some(&name), text));
+                }
+            } else {
+                // No more than a warning: Kubernetes sets such variables for a service of our name.
+                let meant = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+                let hint = hint(nearest(&meant, defaults.settings()).map(variable));
+                self.warnings.push(format!("the variable {name} is no setting{hint}"));
             }
         }
         [variables, secret_files]
+    }
+
+    /// The text of a variable.
+    fn text(&mut self, setting: &str, variable: &str, value: OsString) -> Option<String> {
+        let text = value.into_string().ok();
+        if text.is_none() {
+            self.problem(setting, Some(variable), "is not UTF-8".to_owned());
+        }
+        text
+    }
+
+    /// The secret in a file that a variable names, without the newline at its end.
+    fn secret(&mut self, setting: &str, variable: &str, file: &Path) -> Option<String> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Err(error) => {
+                let what = format!("{} cannot be read: {error}", file.display());
+                self.problem(setting, Some(variable), what);
+                None
+            }
+        }
     }
 
     /// The flags.

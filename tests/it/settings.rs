@@ -200,6 +200,13 @@ fn unknown_settings_of_a_file_are_named_beside_all_other_problems() {
 }
 
 #[test]
+fn a_section_may_be_empty() {
+    let (_folder, path) = file("[amqp]\n# queue = 'x'\n[store]\n");
+    let loaded = load(Sources { files: vec![path], ..Sources::default() });
+    assert_eq!(loaded.settings.amqp.queue, "throughline.interactions");
+}
+
+#[test]
 fn variables_that_match_nothing_are_warned_about() {
     let loaded = load(variables(&[
         ("THROUGHLINE_AMQP_URL", "amqp://h/"),
