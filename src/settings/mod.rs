@@ -1,2 +1,150 @@
-//! Settings.
+//! Settings: from what was written to what it means.
+//!
+//! [`load`] lays the [`Sources`] one over the other (embedded defaults, files, variables, files of
+//! secrets, flags), reads every setting once into a type that cannot be wrong, and reports all
+//! problems at once, each with the setting's path and the file, variable or flag it came from. The
+//! rules are no settings: they say what happens to user data, and have a file of their own.
+//!
+//! Nothing here reads the process's environment or command line, so tests need not set either.
+
+use std::fmt;
+
+mod nearest;
+mod provenance;
+mod raw;
 pub mod rules_file;
+mod secret;
+mod sections;
+mod sources;
+
+pub use provenance::{Origin, Shown};
+pub use secret::Secret;
+pub use sections::{
+    Amqp, ClientCertificate, Limits, Live, LiveKey, Output, Pipeline, Rules, Shutdown, Store,
+    Topology, Waiting,
+};
+pub use sources::{Flag, Sources};
+
+use crate::telemetry::logs;
+
+/// Everything that can be set, checked. `config/default.toml` describes each.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many lanes work side by side.
+    pub lanes: usize,
+    /// RabbitMQ.
+    pub amqp: Amqp,
+    /// Exchanges, queues and bindings.
+    pub topology: Topology,
+    /// Where interactions are kept.
+    pub store: Store,
+    /// The rules file.
+    pub rules: Rules,
+    /// Batches.
+    pub pipeline: Pipeline,
+    /// Live data.
+    pub live: Live,
+    /// Messages that wait for another interaction.
+    pub waiting: Waiting,
+    /// Bounds on messages.
+    pub limits: Limits,
+    /// What is published.
+    pub output: Output,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// Logs.
+    pub log: logs::Settings,
+}
+
+/// The settings, and what is to be said about them.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Sentences worth logging: variables that look like ours and match no setting.
+    pub warnings: Vec<String>,
+    /// Every setting in the order of `config/default.toml`, as it may be shown, with its origin.
+    pub provenance: Vec<Shown>,
+}
+
+impl Loaded {
+    /// Every setting in order, a line each, as TOML: its value, secrets masked, and its origin.
+    pub fn show(&self) -> String {
+        provenance::as_text(&self.provenance)
+    }
+
+    /// The same for programs: an array of objects with `setting`, `value` and `origin`.
+    pub fn show_json(&self) -> serde_json::Value {
+        provenance::as_json(&self.provenance)
+    }
+}
+
+/// Loads the settings. Reads the files that are named, and those that `…_FILE` variables name.
+///
+/// # Errors
+/// [`SettingsError::Invalid`] with all problems found.
+pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
+    let layers = sources::Layers::read(sources);
+    let merged = layers
+        .weakest_first
+        .into_iter()
+        .fold(config::Config::builder(), |builder, layer| builder.add_source(layer))
+        .build()?;
+    let mut raw = raw::Raw::new(merged, layers.problems);
+    // In the order of config/default.toml, which is the order of `config show`.
+    let settings = Settings {
+        // Each lane holds two channels and a connection to the store: 64 are plenty.
+        lanes: raw.integer("lanes", 1..=64),
+        amqp: Amqp::read(&mut raw),
+        topology: Topology::read(&mut raw),
+        store: Store::read(&mut raw),
+        rules: Rules::read(&mut raw),
+        pipeline: Pipeline::read(&mut raw),
+        live: Live::read(&mut raw),
+        waiting: Waiting::read(&mut raw),
+        limits: Limits::read(&mut raw),
+        output: Output::read(&mut raw),
+        shutdown: Shutdown::read(&mut raw),
+        log: sections::read_log(&mut raw),
+    };
+    let provenance = raw.finish().map_err(SettingsError::Invalid)?;
+    Ok(Loaded { settings, warnings: layers.warnings, provenance })
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Something that was written is wrong.
+    #[error("load the settings:{}", listed(.0))]
+    Invalid(Vec<Problem>),
+    /// The layers could not be laid one over the other.
+    #[error("load the settings")]
+    Layers(#[from] config::ConfigError),
+}
+
+/// One thing that is wrong, where, and what was expected. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The path of the setting, as in `amqp.queue`; empty when it is about a whole file.
+    pub setting: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// What is wrong: a sentence without its subject.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { setting, origin, what } = self;
+        if setting.is_empty() {
+            write!(f, "{origin}: {what}")
+        } else {
+            write!(f, "{setting}: {what} ({origin})")
+        }
+    }
+}
+
+/// The problems, each on a line of its own.
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}

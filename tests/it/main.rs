@@ -1,3 +1,4 @@
 //! The integration tests: one binary, so that a broker and a database are started once.
 
 mod cases;
+mod settings;

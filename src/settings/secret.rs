@@ -1,0 +1,71 @@
+//! A text that must not be read by accident.
+//!
+//! `Debug` and `Display` are masked; the one way to the text is [`Secret::expose`], so that a search
+//! for that name finds every place that handles it in the clear. Comparing is left out on purpose.
+
+use std::fmt;
+
+/// What is shown in place of a secret.
+const MASK: &str = "***";
+
+/// A secret setting: a URL with a password, or a key.
+#[derive(Clone, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret `text`.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text in the clear.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as it may be shown: of a URL everything but the passwords, of anything else nothing
+    /// but whether it is empty.
+    ///
+    /// A password may hold any character, `/`, `#` and `@` included when somebody forgot to encode
+    /// them, so everything between the user's name and the *last* `@` is masked: rather too much
+    /// than a piece of the password.
+    pub fn masked(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        if let Some(path) = self.0.strip_prefix("sqlite:") {
+            return format!("sqlite:{path}");
+        }
+        let Some((scheme, rest)) = self.0.split_once("://") else { return MASK.to_owned() };
+        let rest = match rest.rsplit_once('@') {
+            Some((user, host)) => match user.split_once(':') {
+                Some((user, _)) => format!("{user}:{MASK}@{}", masked_query(host)),
+                None => format!("{user}@{}", masked_query(host)),
+            },
+            None => masked_query(rest),
+        };
+        format!("{scheme}://{rest}")
+    }
+}
+
+/// Masks the values of parameters that carry passwords (PostgreSQL takes `?password=…`).
+fn masked_query(rest: &str) -> String {
+    let Some((path, query)) = rest.split_once('?') else { return rest.to_owned() };
+    let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}={MASK}"),
+        _ => parameter.to_owned(),
+    });
+    format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({MASK})")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}

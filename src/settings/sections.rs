@@ -1,0 +1,272 @@
+//! What the settings mean: one type for each section, read and checked once.
+//!
+//! The meaning, unit and reason of each default stand in `config/default.toml`; here stand types and
+//! bounds. Fields are public and nothing sets them: whoever holds one may rely on the bounds because
+//! only [`super::load`] makes them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+use super::raw::Raw;
+use crate::telemetry::logs;
+
+/// A name on the wire of AMQP is a short string: 255 bytes at most.
+const AMQP_NAME_MAX_BYTES: usize = 255;
+
+/// Leaves room for the delay, up to 20 digits and `ms`, in an AMQP name.
+const WAITING_PREFIX_MAX_BYTES: usize = AMQP_NAME_MAX_BYTES - 22;
+
+/// RabbitMQ (`[amqp]`).
+#[derive(Clone, Debug)]
+pub struct Amqp {
+    /// `amqp://` or `amqps://`.
+    pub url: Secret,
+    /// The work queue.
+    pub queue: String,
+    /// The exchange interactions come in by.
+    pub inbound_exchange: String,
+    /// The exchange enriched interactions go out by.
+    pub outbound_exchange: String,
+    /// The exchange and queue for messages that are set aside.
+    pub dead_letters: String,
+    /// What the waiting queues' names begin with.
+    pub waiting_prefix: String,
+    /// Deliveries ahead of their acknowledgement, on each lane.
+    pub prefetch_messages: u16,
+    /// Between heartbeats, in seconds: AMQP negotiates whole ones.
+    pub heartbeat_secs: u16,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the confirms of a batch may take.
+    pub confirm_timeout: Duration,
+    /// The format of all messages; none: recognised by their shape.
+    pub format: Option<String>,
+    /// PEM file with the authorities to trust instead of the operating system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files with the client's certificate and its key.
+    pub client: Option<ClientCertificate>,
+}
+
+/// The client's side of mutual TLS: PEM files.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate, and those that lead from it to the authority.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+impl Amqp {
+    pub(super) fn read(raw: &mut Raw) -> Amqp {
+        Amqp {
+            url: raw.secret_url("amqp.url", &["amqp://", "amqps://"]),
+            queue: raw.name("amqp.queue", AMQP_NAME_MAX_BYTES),
+            inbound_exchange: raw.name("amqp.inbound_exchange", AMQP_NAME_MAX_BYTES),
+            outbound_exchange: raw.name("amqp.outbound_exchange", AMQP_NAME_MAX_BYTES),
+            dead_letters: raw.name("amqp.dead_letters", AMQP_NAME_MAX_BYTES),
+            waiting_prefix: raw.name("amqp.waiting_prefix", WAITING_PREFIX_MAX_BYTES),
+            // 0 would mean "without bound" to AMQP; 65535 is the protocol's largest.
+            prefetch_messages: raw.integer("amqp.prefetch_messages", 1..=65_535),
+            // 0 would switch heartbeats off: a dead peer would never be noticed.
+            heartbeat_secs: raw.integer("amqp.heartbeat_secs", 1..=600),
+            connect_timeout: raw.milliseconds("amqp.connect_timeout_ms", 100..=600_000),
+            confirm_timeout: raw.milliseconds("amqp.confirm_timeout_ms", 100..=600_000),
+            format: raw.text("amqp.format", "`auto` or a format's name", |text| match text {
+                "" => None,
+                "auto" => Some(None),
+                name => Some(Some(name.to_owned())),
+            }),
+            ca_file: raw.optional_path("amqp.ca_file"),
+            client: ClientCertificate::read(raw),
+        }
+    }
+}
+
+impl ClientCertificate {
+    fn read(raw: &mut Raw) -> Option<ClientCertificate> {
+        let cert_file = raw.optional_path("amqp.cert_file");
+        let key_file = raw.optional_path("amqp.key_file");
+        match (cert_file, key_file) {
+            (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
+            (None, None) => None,
+            (Some(_), None) => {
+                raw.problem("amqp.cert_file", "needs amqp.key_file beside it");
+                None
+            }
+            (None, Some(_)) => {
+                raw.problem("amqp.key_file", "needs amqp.cert_file beside it");
+                None
+            }
+        }
+    }
+}
+
+/// Exchanges, queues and bindings (`[topology]`).
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Whether to declare them at start.
+    pub declare: bool,
+}
+
+impl Topology {
+    pub(super) fn read(raw: &mut Raw) -> Topology {
+        Topology { declare: raw.boolean("topology.declare") }
+    }
+}
+
+/// Where interactions are kept (`[store]`).
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: Secret,
+    /// Where the key of live data comes from; none: the store's own business.
+    pub live_key: Option<LiveKey>,
+    /// Whether to bring the schema up to date at start.
+    pub migrate: bool,
+}
+
+/// Where the key that seals live data comes from.
+#[derive(Clone, Debug)]
+pub enum LiveKey {
+    /// A file; the store reads it.
+    File(PathBuf),
+    /// Given directly.
+    Inline(Secret),
+}
+
+impl Store {
+    pub(super) fn read(raw: &mut Raw) -> Store {
+        Store {
+            url: raw.secret_url("store.url", &["sqlite:", "postgres://", "postgresql://"]),
+            live_key: LiveKey::read(raw),
+            migrate: raw.boolean("store.migrate"),
+        }
+    }
+}
+
+impl LiveKey {
+    fn read(raw: &mut Raw) -> Option<LiveKey> {
+        let file = raw.optional_path("store.live_key_file");
+        let inline = raw.optional_secret("store.live_key");
+        if file.is_some() && inline.is_some() {
+            let other = raw.origin("store.live_key_file");
+            let what = format!("is given twice: {other} sets store.live_key_file; keep one");
+            raw.problem("store.live_key", what);
+        }
+        file.map(LiveKey::File).or(inline.map(LiveKey::Inline))
+    }
+}
+
+/// The rules file (`[rules]`).
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Whether somebody named it. Named and absent is an error; the default may be absent.
+    pub is_named: bool,
+}
+
+impl Rules {
+    pub(super) fn read(raw: &mut Raw) -> Rules {
+        let is_named = !raw.origin("rules.file").is_default();
+        Rules { file: raw.path("rules.file"), is_named }
+    }
+}
+
+/// Batches (`[pipeline]`).
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Messages in a batch at most.
+    pub batch_messages: usize,
+}
+
+impl Pipeline {
+    pub(super) fn read(raw: &mut Raw) -> Pipeline {
+        Pipeline { batch_messages: raw.integer("pipeline.batch_messages", 1..=10_000) }
+    }
+}
+
+/// Live data (`[live]`).
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// From an interaction's last message to the erasure of its live data.
+    pub ttl: Duration,
+}
+
+impl Live {
+    pub(super) fn read(raw: &mut Raw) -> Live {
+        Live { ttl: raw.seconds("live.ttl_secs", 60..=31_536_000) }
+    }
+}
+
+/// Messages that wait for another interaction (`[waiting]`).
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// How long a child may wait for its parent (C9).
+    pub parent: Duration,
+    /// How long an update or an end may wait for its interaction.
+    pub unknown: Duration,
+}
+
+impl Waiting {
+    pub(super) fn read(raw: &mut Raw) -> Waiting {
+        Waiting {
+            parent: raw.seconds("waiting.parent_secs", 1..=3600),
+            unknown: raw.seconds("waiting.unknown_secs", 1..=86_400),
+        }
+    }
+}
+
+/// Bounds on messages (`[limits]`).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a body at most.
+    pub body_max_bytes: usize,
+}
+
+impl Limits {
+    pub(super) fn read(raw: &mut Raw) -> Limits {
+        // 128 MiB is the most that RabbitMQ itself accepts by default (16 MiB from 4.0).
+        Limits { body_max_bytes: raw.integer("limits.body_max_bytes", 1024..=134_217_728) }
+    }
+}
+
+/// What is published (`[output]`).
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Whether each pair's origin is told.
+    pub origins: bool,
+}
+
+impl Output {
+    pub(super) fn read(raw: &mut Raw) -> Output {
+        Output { origins: raw.boolean("output.origins") }
+    }
+}
+
+/// The end (`[shutdown]`).
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// How long batches under way may take to finish.
+    pub drain: Duration,
+}
+
+impl Shutdown {
+    pub(super) fn read(raw: &mut Raw) -> Shutdown {
+        Shutdown { drain: raw.seconds("shutdown.drain_secs", 1..=3600) }
+    }
+}
+
+/// Logs (`[log]`); the type is the logs' own.
+pub(super) fn read_log(raw: &mut Raw) -> logs::Settings {
+    logs::Settings {
+        format: raw.text("log.format", "`text` or `json`", |text| match text {
+            "text" => Some(logs::Format::Text),
+            "json" => Some(logs::Format::Json),
+            _ => None,
+        }),
+        filter: raw
+            .text("log.level", "a level or a list of module=level", |text| text.parse().ok()),
+    }
+}
