@@ -238,9 +238,7 @@ fn words_by_key(
 ) -> Vec<(String, String)> {
     let Some(mut table) = node.and_then(|node| reader.table(&node)) else { return Vec::new() };
     let entries = table.take_rest().into_iter();
-    entries
-        .filter_map(|(key, node)| Some((key, one_word(reader, Some(node), words)?)))
-        .collect()
+    entries.filter_map(|(key, node)| Some((key, one_word(reader, Some(node), words)?))).collect()
 }
 
 fn warnings(reader: &mut Reader, node: Option<Node<'_>>) -> Vec<String> {

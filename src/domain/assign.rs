@@ -90,7 +90,8 @@ impl Pointer {
             return Err(PointerError::Everything);
         }
         let path = text.strip_prefix('/').ok_or(PointerError::Malformed)?;
-        let mut tokens = path.split('/').map(|token| unescape(token).ok_or(PointerError::Malformed));
+        let mut tokens =
+            path.split('/').map(|token| unescape(token).ok_or(PointerError::Malformed));
         // `split` yields at least one token, if an empty one: the empty key.
         let key = Key::from_bytes(tokens.next().unwrap_or(Ok(Vec::new()))?);
         let tokens: Vec<_> = tokens.collect::<Result<_, _>>()?;
@@ -104,7 +105,8 @@ impl Pointer {
     fn resolve<'a>(&self, root: &Value<'a>) -> Option<Value<'a>> {
         let Some(json) = root.as_slice() else {
             // A value that was made here does not outlive this call: what is found is copied.
-            return walk(root.as_json(), &self.tokens).map(|json| Value::from_json(json.to_owned()));
+            return walk(root.as_json(), &self.tokens)
+                .map(|json| Value::from_json(json.to_owned()));
         };
         walk(json, &self.tokens).map(Value::from_json)
     }

@@ -122,9 +122,7 @@ impl CopyFilter {
         match self {
             CopyFilter::None => false,
             CopyFilter::All => true,
-            CopyFilter::Keys(keys) => {
-                keys.iter().any(|key| key.as_ref() != JSON_EVENT.as_bytes())
-            }
+            CopyFilter::Keys(keys) => keys.iter().any(|key| key.as_ref() != JSON_EVENT.as_bytes()),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Record;
 use super::interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
@@ -15,7 +16,6 @@ use super::propagate::{self, Enriched, Reading};
 use super::report::{DropReason, RejectReason, Report, WaitFor, Warning, WarningCode};
 use super::rules::{Rules, UnknownParent};
 use super::value::Key;
-use super::Record;
 
 /// What a message comes to.
 #[derive(Clone, Debug)]
@@ -250,13 +250,8 @@ impl<'a> Walk<'_, 'a> {
             Err(outcome) => return outcome,
         };
         let live = LiveData { received: own.received, assigned: own.assigned, copied, parent };
-        let worked_out = propagate::work_out(
-            self.rules,
-            facts.clone(),
-            &live,
-            own.json_event,
-            &mut self.report,
-        );
+        let worked_out =
+            propagate::work_out(self.rules, facts.clone(), &live, own.json_event, &mut self.report);
         self.save(standing, facts, live, worked_out)
     }
 
@@ -340,13 +335,8 @@ impl<'a> Walk<'_, 'a> {
         let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
         let mut live = live.clone();
         propagate::merge(self.rules, &mut live.received, own.received, &mut self.report);
-        let worked_out = propagate::work_out(
-            self.rules,
-            facts.clone(),
-            &live,
-            own.json_event,
-            &mut self.report,
-        );
+        let worked_out =
+            propagate::work_out(self.rules, facts.clone(), &live, own.json_event, &mut self.report);
         self.save(Some(standing), facts, live, worked_out)
     }
 

@@ -151,8 +151,12 @@ mod tests {
             ("größe", "1.10", Source::Agent),
             ("", "null", Source::Other(Cow::Borrowed("crm"))),
         ] {
-            let lost =
-                received.take(Key::from(key), Value::from_json(value), source, &Priority::default());
+            let lost = received.take(
+                Key::from(key),
+                Value::from_json(value),
+                source,
+                &Priority::default(),
+            );
             assert_eq!(lost, None);
         }
         let pair = |key, value| (Key::from(key), Value::from_json(value));

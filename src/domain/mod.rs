@@ -9,20 +9,20 @@
 //! [`copy_user_data`], [`metadata`], [`history`]), and how a message goes through them
 //! ([`propagate`], [`life`]).
 
-pub mod interaction;
-pub mod value;
-pub mod user_data;
-pub mod source;
 pub mod assign;
-pub mod user_data_set;
 pub mod copy_user_data;
-pub mod metadata;
 pub mod history;
+pub mod interaction;
+pub mod life;
+pub mod live_data;
+pub mod metadata;
+pub mod propagate;
 pub mod report;
 pub mod rules;
-pub mod live_data;
-pub mod propagate;
-pub mod life;
+pub mod source;
+pub mod user_data;
+pub mod user_data_set;
+pub mod value;
 
 pub use history::{KeyList, Record};
 pub use interaction::{

@@ -8,6 +8,7 @@
 //! The same road for a creation, an update and the repetition of either: an update only starts with
 //! more received pairs.
 
+use super::ParentStatus;
 use super::assign;
 use super::history::{KeyList, Record};
 use super::interaction::{Facts, Message};
@@ -17,7 +18,6 @@ use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCo
 use super::rules::Rules;
 use super::user_data::{KeyMap, Loser, NotAMap, Received, UserData};
 use super::value::{JSON_EVENT, Key, Value};
-use super::ParentStatus;
 
 /// An interaction as it is published.
 #[derive(Clone, Debug)]

@@ -65,9 +65,7 @@ impl Priority {
     /// The rank of a source; the smaller is the stronger. A name nobody ranks is the customer's.
     pub fn rank(&self, source: &Source<'_>) -> usize {
         let position = |name: &str| self.order.iter().position(|given| given == name);
-        position(source.as_str())
-            .or_else(|| position("customer"))
-            .unwrap_or(self.order.len())
+        position(source.as_str()).or_else(|| position("customer")).unwrap_or(self.order.len())
     }
 
     /// Whether pairs of this source are the customer's: those that User Data Sets and the freeze of

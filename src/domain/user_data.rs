@@ -109,7 +109,8 @@ fn read_element<'a>(
     }
     let key = string_bytes(key.or(k).ok_or(NotAMap)?.get()).map(Key::from_bytes).ok_or(NotAMap)?;
     let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
-    if kind_name.is_some_and(|name| !matches!(name.get(), r#""str""# | r#""int""# | r#""kvlist""#)) {
+    if kind_name.is_some_and(|name| !matches!(name.get(), r#""str""# | r#""int""# | r#""kvlist""#))
+    {
         report.warn(Warning::about(WarningCode::UnknownType, &key));
     }
     Ok((key, value))

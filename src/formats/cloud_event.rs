@@ -35,8 +35,11 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let structured = recognise(envelope);
     let fields = &envelope.fields;
     let (event, data) = if structured {
-        let event =
-            OuterEvent { id: fields.name("id")?, kind: fields.text("type")?, time: fields.text("time")? };
+        let event = OuterEvent {
+            id: fields.name("id")?,
+            kind: fields.text("type")?,
+            time: fields.text("time")?,
+        };
         let missing = || fields.refuse("data", "is missing");
         (event, fields.object("data", "data.")?.ok_or_else(missing)?)
     } else {
@@ -62,11 +65,8 @@ fn decode_ours<'a>(
     envelope: &Envelope<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
     let fallback_id = envelope.fallback_id.clone();
-    canonical::decode_parts(data, Parts {
-        kind,
-        id: event.id,
-        time: event.time,
-        fallback_id,
-        format: NAME,
-    })
+    canonical::decode_parts(
+        data,
+        Parts { kind, id: event.id, time: event.time, fallback_id, format: NAME },
+    )
 }

@@ -100,7 +100,12 @@ fn cause(json: &mut Json, decoded: &Decoded<'_>) {
     });
 }
 
-fn write_enriched(json: &mut Json, decoded: &Decoded<'_>, enriched: &Enriched<'_>, stamp: Stamp<'_>) {
+fn write_enriched(
+    json: &mut Json,
+    decoded: &Decoded<'_>,
+    enriched: &Enriched<'_>,
+    stamp: Stamp<'_>,
+) {
     json.name("interaction").object(|json| {
         facts(json, decoded, &enriched.facts);
         json.name("userData").object(|json| {
@@ -137,9 +142,8 @@ fn facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
     let identity = &decoded.message.identity;
     json.name("id").text(&identity.id);
     json.name("channel").text(&facts.channel);
-    let carried = |name: &str| {
-        decoded.carried.iter().any(|(key, _)| key.as_bytes() == name.as_bytes())
-    };
+    let carried =
+        |name: &str| decoded.carried.iter().any(|(key, _)| key.as_bytes() == name.as_bytes());
     let tenant = (!identity.tenant.is_empty()).then_some(identity.tenant.as_ref());
     for (name, fact) in [
         ("tenant", tenant),

@@ -13,10 +13,10 @@
 //! object has two shapes. A vendor's format is a file here and a line in that table.
 
 pub mod body;
-mod fields;
 mod canonical;
 mod cloud_event;
 pub mod enriched;
+mod fields;
 
 use std::borrow::Cow;
 
@@ -94,11 +94,7 @@ struct Format {
 
 /// The formats that can be decoded, in the order in which they are tried.
 const FORMATS: &[Format] = &[
-    Format {
-        name: canonical::NAME,
-        recognise: canonical::recognise,
-        decode: canonical::decode,
-    },
+    Format { name: canonical::NAME, recognise: canonical::recognise, decode: canonical::decode },
     Format {
         name: cloud_event::NAME,
         recognise: cloud_event::recognise,

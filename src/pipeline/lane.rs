@@ -246,8 +246,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
 
     fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {
         let worker = self.worker;
-        let remedy =
-            remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
+        let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
         self.tally.set_aside(&remedy);
         if let Remedy::DeadLetter(reason) = &remedy {
             match reason {

@@ -17,9 +17,9 @@
 //!
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
-pub mod ports;
-pub mod table;
-pub mod worker;
-pub mod settlement;
 pub mod lane;
+pub mod ports;
+pub mod settlement;
+pub mod table;
 pub mod tally;
+pub mod worker;

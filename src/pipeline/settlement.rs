@@ -165,11 +165,8 @@ mod tests {
     fn a_live_customer_waits_a_quarter_of_a_second_at_first() {
         let failure = Failure::MustWait(Cause::ParentUnknown);
         let remedy = remedy(failure, &Arrival::default(), &patience(), 7);
-        let attempts = Attempts {
-            count: 1,
-            cause: Some("parent_unknown".to_owned()),
-            first_seen_ms: Some(7),
-        };
+        let attempts =
+            Attempts { count: 1, cause: Some("parent_unknown".to_owned()), first_seen_ms: Some(7) };
         assert_eq!(remedy, Remedy::Wait { delay: Duration::from_millis(250), attempts });
     }
 

@@ -1,4 +1,5 @@
 //! The integration tests: one binary, so that a broker and a database are started once.
 
 mod cases;
+mod logs;
 mod settings;

@@ -52,8 +52,7 @@ impl Reader {
             self.problem(&node.path, "must be a table");
             return None;
         };
-        let mut table =
-            Table { path: node.path.clone(), members: Vec::new(), known: Vec::new() };
+        let mut table = Table { path: node.path.clone(), members: Vec::new(), known: Vec::new() };
         let mut seen = HashSet::new();
         for (key, raw) in given {
             let name = key.to_string();
@@ -74,7 +73,10 @@ impl Reader {
     /// Says of every member that was not taken that it is unknown.
     pub(crate) fn done(&mut self, table: Table<'_>) {
         for (_, node) in &table.members {
-            self.problem(&node.path, format!("unknown key; known here: {}", table.known.join(", ")));
+            self.problem(
+                &node.path,
+                format!("unknown key; known here: {}", table.known.join(", ")),
+            );
         }
     }
 

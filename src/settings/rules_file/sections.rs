@@ -76,11 +76,7 @@ pub(super) fn rules(document: &Document, reader: &mut Reader) -> Rules {
     rules
 }
 
-fn section<'d>(
-    reader: &mut Reader,
-    root: &mut Table<'d>,
-    name: &'static str,
-) -> Option<Table<'d>> {
+fn section<'d>(reader: &mut Reader, root: &mut Table<'d>, name: &'static str) -> Option<Table<'d>> {
     reader.table(&root.take(name)?)
 }
 
@@ -349,7 +345,10 @@ fn history(reader: &mut Reader, mut table: Table<'_>) -> HistoryLists {
 
 fn key_lists(reader: &mut Reader, table: &mut Table<'_>) -> HashMap<String, KeyList> {
     let lists = table.take_rest();
-    lists.into_iter().filter_map(|(channel, node)| Some((channel, key_list(reader, node)?))).collect()
+    lists
+        .into_iter()
+        .filter_map(|(channel, node)| Some((channel, key_list(reader, node)?)))
+        .collect()
 }
 
 /// A comma-separated string, or an array whose entries count as they are (H2).
