@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::fields::Fields;
 use super::{Decoded, Envelope, Refusal};
-use crate::domain::value::{Key, Kind, Value};
+use crate::domain::value::{Key, Kind, Value, string_bytes};
 use crate::domain::{
     Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
     Source,
@@ -24,8 +24,9 @@ const PARENT_IDS: [&str; 4] = ["parentId", "ParentId", "parentInteractionId", "p
 /// A `type` starting `interaction.`, and an `interaction` object.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let fields = &envelope.fields;
-    let kind = fields.last("type").is_some_and(|raw| raw.get().starts_with("\"interaction."));
-    kind && fields.kind_of("interaction") == Some(Kind::Object)
+    let kind = fields.last("type").and_then(|raw| string_bytes(raw.get()));
+    kind.is_some_and(|kind| kind.starts_with(b"interaction."))
+        && fields.kind_of("interaction") == Some(Kind::Object)
 }
 
 /// Decodes the envelope.
