@@ -109,8 +109,11 @@ fn read_element<'a>(
     }
     let key = string_bytes(key.or(k).ok_or(NotAMap)?.get()).map(Key::from_bytes).ok_or(NotAMap)?;
     let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
-    if kind_name.is_some_and(|name| !matches!(name.get(), r#""str""# | r#""int""# | r#""kvlist""#))
-    {
+    let known = |name: &RawValue| {
+        string_bytes(name.get())
+            .is_some_and(|name| matches!(name.as_ref(), b"str" | b"int" | b"kvlist"))
+    };
+    if kind_name.is_some_and(|name| !known(name)) {
         report.warn(Warning::about(WarningCode::UnknownType, &key));
     }
     Ok((key, value))
@@ -296,6 +299,20 @@ mod tests {
         let pairs = Attached::Json(json).read(KeyNames::Any, &mut report).expect("a list");
         let texts: Vec<_> = pairs.iter().map(|(k, v)| format!("{k}={}", v.as_json())).collect();
         assert_eq!(texts, ["a=1", "b=2", "c=null", "d=null"]);
+    }
+
+    #[test]
+    fn types_are_told_by_their_characters() {
+        for (json, warned) in [
+            (r#"[{"key":"a","type":"str"},{"key":"b","type":null}]"#, false),
+            (r#"[{"key":"a","type":"\u0069nt"}]"#, false),
+            (r#"[{"key":"a","type":"Str"}]"#, true),
+            (r#"[{"key":"a","type":1}]"#, true),
+        ] {
+            let mut report = Report::default();
+            Attached::Json(json).read(KeyNames::Any, &mut report).expect("a typed array");
+            assert_eq!(!report.warnings().is_empty(), warned, "{json}");
+        }
     }
 
     #[test]
