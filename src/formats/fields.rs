@@ -4,6 +4,7 @@
 //! name. What nobody names may have any type, and may even stand twice.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde_json::value::RawValue;
 
@@ -14,12 +15,18 @@ use crate::domain::value::{Key, Kind, elements, kind, members, string_bytes};
 /// The longest id or name, in bytes: what AMQP's short strings hold, and an index bears.
 const MAX_NAME_BYTES: usize = 255;
 
-/// The members of one object.
-#[derive(Clone, Debug)]
+/// The members of one object. `Debug` names them (K8).
+#[derive(Clone)]
 pub(super) struct Fields<'a> {
     members: Vec<(Key<'a>, &'a RawValue)>,
     /// Where the object stands, for refusals: empty, or ending in a dot.
     place: &'static str,
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.members.iter().map(|(key, _)| key)).finish()
+    }
 }
 
 impl<'a> Fields<'a> {

@@ -2,6 +2,7 @@
 //! a constant written `1.10` is published as `1.10` (K2).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -10,8 +11,16 @@ use toml_edit::{DocumentMut, Item, Value as TomlValue};
 use crate::domain::value::{Kind, elements, kind, members, string_bytes, write_json_string};
 
 /// A rules or case document, as JSON text that is known to be valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` gives its length: defaults may be somebody's data (K8).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Document(String);
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Document({} bytes)", self.0.len())
+    }
+}
 
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
