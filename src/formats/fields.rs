@@ -124,12 +124,7 @@ impl<'a> Fields<'a> {
     /// When it is none.
     pub(super) fn name(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        if bytes.len() > MAX_NAME_BYTES {
-            return Err(self.refuse(name, "is longer than 255 bytes"));
-        }
-        if bytes.contains(&0) {
-            return Err(self.refuse(name, "holds U+0000"));
-        }
+        check_name(&bytes).map_err(|what| self.refuse(name, what))?;
         let text = match bytes {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
@@ -155,4 +150,18 @@ impl<'a> Fields<'a> {
     pub(super) fn refuse(&self, name: &str, what: &str) -> Refusal {
         Refusal::shape(format!("{}{name} {what}", self.place))
     }
+}
+
+/// Checks an id or a name, wherever it came from.
+///
+/// # Errors
+/// What is wrong with it, as a fragment.
+pub(super) fn check_name(bytes: &[u8]) -> Result<(), &'static str> {
+    if bytes.len() > MAX_NAME_BYTES {
+        return Err("is longer than 255 bytes");
+    }
+    if bytes.contains(&0) {
+        return Err("holds U+0000");
+    }
+    Ok(())
 }
