@@ -1,5 +1,6 @@
 //! The integration tests: one binary, so that a broker and a database are started once.
 
+mod bad_input;
 mod cases;
 mod logs;
 mod settings;
