@@ -3,4 +3,5 @@
 mod bad_input;
 mod cases;
 mod logs;
+mod published;
 mod settings;
