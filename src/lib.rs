@@ -8,6 +8,7 @@
 pub mod cases;
 pub mod clock;
 pub mod domain;
+pub mod files;
 pub mod formats;
 pub mod pipeline;
 pub mod retry;

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ports::{
-    Answer, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler, Source, Store,
-    TransportError,
+    Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler, Source,
+    Store, TransportError,
 };
 use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::Tally;
 use super::worker::{Plan, Worker, WorkerError};
-use crate::domain::{Identity, RejectReason};
+use crate::domain::RejectReason;
 
 /// Batches between the halves. One is enough for the halves to overlap; more would only hold more
 /// deliveries back from other workers.
@@ -124,7 +124,7 @@ enum Fate {
     /// It is published.
     Publish(Box<super::ports::Published>),
     /// It is to be set aside.
-    Remedy { remedy: Remedy, stage: &'static str, on: Option<Identity<'static>> },
+    Remedy { remedy: Remedy, stage: &'static str, awaited: Option<Awaited> },
 }
 
 impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
@@ -154,8 +154,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             fates.push(match plan {
                 Plan::Done(_) => Fate::Settled(Settlement::Acknowledge),
                 Plan::Publish(message) => Fate::Publish(message),
-                Plan::Failed { failure, stage, on } => {
-                    Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, on }
+                Plan::Failed { failure, stage, awaited } => {
+                    Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, awaited }
                 }
             });
             deliveries.push(delivery);
@@ -192,10 +192,10 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                     *fate = Fate::Settled(Settlement::Requeue);
                     continue;
                 }
-                Fate::Remedy { remedy: Remedy::Wait { delay, attempts }, on, .. } => {
+                Fate::Remedy { remedy: Remedy::Wait { delay, attempts }, awaited, .. } => {
                     Outgoing::Waiting {
                         delivery,
-                        on: on.clone(),
+                        awaited: awaited.as_ref(),
                         delay: *delay,
                         attempts: attempts.clone(),
                     }
@@ -241,7 +241,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                 (Failure::NotSetAside, "publish")
             }
         };
-        Fate::Remedy { remedy: self.remedy(failure, delivery), stage, on: None }
+        Fate::Remedy { remedy: self.remedy(failure, delivery), stage, awaited: None }
     }
 
     fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {

@@ -115,8 +115,8 @@ pub enum Outgoing<'d, D> {
     Waiting {
         /// What must wait, with its body and properties as received.
         delivery: &'d D,
-        /// For what, for whoever wakes it.
-        on: Option<Identity<'static>>,
+        /// For whom, where it is known, for whoever can wake it.
+        awaited: Option<&'d Awaited>,
         /// How long: one of the delays of [`crate::retry`]'s ladder.
         delay: Duration,
         /// The attempts to be written into its headers, this wait included.
@@ -133,6 +133,15 @@ pub enum Outgoing<'d, D> {
         /// The attempts it had.
         attempts: Attempts,
     },
+}
+
+/// Who waits for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The interaction of the message that waits.
+    pub who: Identity<'static>,
+    /// The interaction it waits for: its parent, or itself.
+    pub on: Identity<'static>,
 }
 
 /// An encoded outbound message and its AMQP properties (`contract.md`, *Outbound message*).

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::ports::{
-    Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
+    Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
 };
 use super::settlement::{Cause, Failure, Patience};
 use super::table::{Table, looks_for_parent};
@@ -56,8 +56,8 @@ pub enum Plan {
         failure: Failure,
         /// In which stage of the line.
         stage: &'static str,
-        /// What it waits for, if it must.
-        on: Option<Identity<'static>>,
+        /// For whom it waits, if it must.
+        awaited: Option<Awaited>,
     },
 }
 
@@ -185,7 +185,7 @@ impl<S: Store> Worker<S> {
             Err(refusal) => {
                 tracing::debug!(reason = %refusal.reason, detail = %refusal.detail, "rejected");
                 let failure = Failure::Rejected(refusal.reason);
-                Plan::Failed { failure, stage: "decode", on: None }
+                Plan::Failed { failure, stage: "decode", awaited: None }
             }
             Ok(decoded) => self.plan(delivery, decoded, &mut table, now_ms),
         });
@@ -208,11 +208,13 @@ impl<S: Store> Worker<S> {
             Outcome::Waiting(wait) => {
                 let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
                 let failure = Failure::MustWait(Cause::of(wait));
-                return Plan::Failed { failure, stage: "propagate", on: Some(on.to_owned()) };
+                let who = decoded.message.identity.to_owned();
+                let awaited = Awaited { who, on: on.to_owned() };
+                return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
             }
             Outcome::Rejected(reason) => {
                 let failure = Failure::Rejected(*reason);
-                return Plan::Failed { failure, stage: "propagate", on: None };
+                return Plan::Failed { failure, stage: "propagate", awaited: None };
             }
         };
         let facts = match &step.outcome {
@@ -239,7 +241,7 @@ impl<S: Store> Worker<S> {
 
 fn refused_by_store() -> Plan {
     let failure = Failure::Rejected(RejectReason::Internal);
-    Plan::Failed { failure, stage: "save", on: None }
+    Plan::Failed { failure, stage: "save", awaited: None }
 }
 
 fn decode<'a, D: Delivery>(
