@@ -74,7 +74,7 @@ impl Room {
     }
 
     /// Makes ready whatever waits for this interaction: it has been published.
-    pub(super) fn wake(&self, published: &Identity<'_>) {
+    pub(super) fn wake(&self, published: &Identity<'static>) {
         let mut inner = self.inner();
         for number in inner.waiting_for.remove(published).unwrap_or_default() {
             inner.make_ready(number);
