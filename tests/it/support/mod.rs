@@ -1,0 +1,3 @@
+//! What tests share: services to run against.
+
+pub(crate) mod postgres;
