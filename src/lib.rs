@@ -1,4 +1,5 @@
 //! Throughline.
+pub mod broker;
 pub mod clock;
 pub mod domain;
 pub mod pipeline;
