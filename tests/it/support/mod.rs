@@ -1,0 +1,4 @@
+//! What integration tests share: real services, started and removed for them.
+
+pub(crate) mod bench;
+pub(crate) mod rabbitmq;
