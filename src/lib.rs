@@ -5,13 +5,14 @@
 //! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured, `app` puts
 //! the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
 
+pub mod broker;
+pub mod cases;
+pub mod clock;
 pub mod domain;
+pub mod files;
 pub mod formats;
 pub mod pipeline;
-pub mod files;
-pub mod store;
-pub mod settings;
-pub mod cases;
-pub mod telemetry;
-pub mod clock;
 pub mod retry;
+pub mod settings;
+pub mod store;
+pub mod telemetry;

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one link step, and each service started once.
 
+mod broker;
+mod broker_outages;
 mod cases;
 mod logs;
 mod settings;
