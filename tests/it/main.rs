@@ -4,6 +4,7 @@ mod broker;
 mod broker_outages;
 mod cases;
 mod logs;
+mod run;
 mod settings;
 mod store;
 mod support;
