@@ -3,6 +3,7 @@
 mod broker;
 mod broker_outages;
 mod cases;
+mod cli;
 mod logs;
 mod run;
 mod settings;
