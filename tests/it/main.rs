@@ -5,6 +5,7 @@ mod broker_outages;
 mod cases;
 mod cli;
 mod logs;
+mod pipeline;
 mod run;
 mod settings;
 mod store;
