@@ -1,5 +1,9 @@
-//! The integration tests: one binary, so that a broker and a database are started once.
+//! The integration tests: one binary, one link step, and each service started once.
 
+mod broker;
+mod broker_outages;
 mod cases;
 mod logs;
 mod settings;
+mod store;
+mod support;

@@ -1,0 +1,5 @@
+//! What integration tests share: real services, started and removed for them.
+
+pub(crate) mod bench;
+pub(crate) mod postgres;
+pub(crate) mod rabbitmq;
