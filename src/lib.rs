@@ -5,8 +5,10 @@
 //! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured, `app` puts
 //! the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
 
+pub mod app;
 pub mod broker;
 pub mod cases;
+pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod files;

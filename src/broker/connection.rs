@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::wire::Wire;
-use super::{Consumer, Error, Publisher, Settings, Settler, Topology, declare, within};
+use super::{Consumer, Error, Finding, Publisher, Settings, Settler, Topology, declare, within};
 
 /// How the broker is to be reached at the moment, for readiness and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,14 @@ impl Link {
         } else {
             declare::check(topology, wire, limit).await
         }
+    }
+
+    /// Compares what is in the broker with what must be there; changes nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn compare(&self, topology: &Topology) -> Result<Vec<Finding>, Error> {
+        declare::compare(topology, &self.consuming, self.settings.answer_timeout()).await
     }
 
     /// Opens the channels of one lane; deliveries begin to arrive.

@@ -10,7 +10,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::topology::{Argument, Topology};
+use super::topology::{Argument, Exchange, Topology};
 use super::wire::Wire;
 use super::{Error, within};
 
@@ -82,6 +82,65 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
+}
+
+/// One thing of the topology, and how it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The kind of thing and its name.
+    pub what: String,
+    /// How it is found.
+    pub state: Found,
+}
+
+/// How a thing of the topology is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// As it must be.
+    AsNeeded,
+    /// It is not there.
+    Missing,
+    /// It is there with other arguments; what the broker says of it.
+    Different(String),
+}
+
+/// Compares what is there with what must be: kind of exchange, queue type, delivery limit, TTL and
+/// dead-lettering. Changes nothing: only what exists is declared again, which the broker answers
+/// with yes, or with the argument that differs.
+pub(super) async fn compare(
+    topology: &Topology,
+    wire: &Wire,
+    limit: Duration,
+) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for exchange in &topology.exchanges {
+        let one = Topology { exchanges: vec![exchange.clone()], ..Topology::default() };
+        let what = format!("exchange `{}`", exchange.name);
+        findings.push(Finding { state: find(&one, wire, limit).await?, what });
+    }
+    for queue in &topology.queues {
+        let one = Topology { queues: vec![queue.clone()], ..Topology::default() };
+        let what = format!("queue `{}`", queue.name);
+        findings.push(Finding { state: find(&one, wire, limit).await?, what });
+    }
+    Ok(findings)
+}
+
+async fn find(one: &Topology, wire: &Wire, limit: Duration) -> Result<Found, Error> {
+    let needed = |exchange: &Exchange| Exchange { needed: true, ..exchange.clone() };
+    let looked_for =
+        Topology { exchanges: one.exchanges.iter().map(needed).collect(), ..one.clone() };
+    match check(&looked_for, wire, limit).await {
+        Ok(()) => match declare(one, wire, limit).await {
+            Ok(()) => Ok(Found::AsNeeded),
+            Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),
+            Err(error) => Err(error),
+        },
+        Err(Error::Missing(_)) => Ok(Found::Missing),
+        // A passive look at an exchange of another kind is refused, too.
+        Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),
+        Err(error) => Err(error),
+    }
 }
 
 /// A name as AMQP carries it; lapin would panic over one that is too long.

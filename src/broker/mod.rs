@@ -33,6 +33,7 @@ mod wire;
 
 pub use connection::{Health, Lane, Link};
 pub use consumer::{Consumer, Received};
+pub use declare::{Finding, Found};
 pub use publisher::Publisher;
 pub use settings::Settings;
 pub use settler::Settler;
@@ -43,12 +44,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::pipeline::ports::TransportError;
-
-/// What telemetry must silence, as `tracing` directives, whatever level is asked for.
-///
-/// lapin logs a returned message with its body at `WARN` (K8), and at `TRACE` `amq_protocol_tcp`
-/// logs the URL with its password. Everything else they log comes back to us as an error value.
-pub const LOG_DIRECTIVES: &[&str] = &["lapin=off", "amq_protocol_tcp=off"];
 
 /// Why the broker cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -31,7 +31,7 @@ const DELIVERY_LIMIT: i64 = 100;
 const READ_LIMIT: i64 = i32::MAX as i64;
 
 /// All that must be in the broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
     /// In the order of declaration.
     pub exchanges: Vec<Exchange>,

@@ -34,6 +34,10 @@ impl Delivery for Line {
     fn arrival(&self) -> &Arrival {
         &self.arrival
     }
+
+    fn name(&self) -> String {
+        format!("line {}", self.number)
+    }
 }
 
 /// The lines of a reader, and the lines of the room that are ready.

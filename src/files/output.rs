@@ -37,7 +37,6 @@ where
         stage: &str,
         attempts: &Attempts,
     ) -> Result<(), TransportError> {
-        tracing::warn!(line = line.number, %reason, stage, "line rejected");
         let Some(out) = &mut self.dead_letters else { return Ok(()) };
         let mut letter = json!({
             "headers": {

@@ -14,7 +14,6 @@ use super::ports::{
 use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::Tally;
 use super::worker::{Plan, Worker, WorkerError};
-use crate::domain::RejectReason;
 
 /// Batches between the halves. One is enough for the halves to overlap; more would only hold more
 /// deliveries back from other workers.
@@ -150,7 +149,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut fates = Vec::with_capacity(batch.len());
         for (delivery, plan) in batch {
-            self.tally.took(&plan);
+            self.tally.took(&plan, delivery.arrival());
             fates.push(match plan {
                 Plan::Done(_) => Fate::Settled(Settlement::Acknowledge),
                 Plan::Publish(message) => Fate::Publish(message),
@@ -247,12 +246,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {
         let worker = self.worker;
         let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
-        self.tally.set_aside(&remedy);
-        if let Remedy::DeadLetter(reason) = &remedy {
-            match reason {
-                RejectReason::Internal => tracing::error!(%reason, "a message is set aside"),
-                _ => tracing::warn!(%reason, "a message is set aside"),
-            }
+        let told = self.tally.set_aside(&remedy);
+        if let (Remedy::DeadLetter(reason), true) = (&remedy, told) {
+            tracing::warn!(delivery = delivery.name(), %reason, "a message is set aside");
         }
         remedy
     }

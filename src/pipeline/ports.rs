@@ -40,6 +40,14 @@ pub trait Delivery: Send + Sync + 'static {
     fn body(&self) -> &[u8];
     /// What the transport says about it.
     fn arrival(&self) -> &Arrival;
+
+    /// How logs name it: by its message id, or as the source numbers its deliveries. No value.
+    fn name(&self) -> String {
+        match &self.arrival().message_id {
+            Some(id) => format!("message {id}"),
+            None => "a message without an id".to_owned(),
+        }
+    }
 }
 
 /// What the transport says about a delivery, apart from its body.

@@ -46,8 +46,8 @@ pub struct Worker<S> {
 /// What is to be done about one delivery, once its batch is saved.
 #[derive(Debug)]
 pub enum Plan {
-    /// Nothing more: it is a repeat, or too late.
-    Done(&'static str),
+    /// Nothing is published.
+    Done(Unpublished),
     /// Publish this.
     Publish(Box<Published>),
     /// It failed.
@@ -59,6 +59,15 @@ pub enum Plan {
         /// For whom it waits, if it must.
         awaited: Option<Awaited>,
     },
+}
+
+/// Why nothing is published though nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpublished {
+    /// The same event again.
+    Duplicate,
+    /// Too late, or about nothing.
+    Ignored,
 }
 
 /// The batch could not be saved, and it was told to stop trying.
@@ -201,10 +210,11 @@ impl<S: Store> Worker<S> {
     ) -> Plan {
         let attempt = self.patience.attempt(delivery.arrival());
         let step = table.take(&self.rules, &decoded.message, attempt);
-        let kind = match &step.outcome {
-            Outcome::Enriched(_) => PublishedKind::Enriched,
-            Outcome::Ended(_) => PublishedKind::Ended,
-            Outcome::Ignored | Outcome::Duplicate => return Plan::Done(step.outcome.as_str()),
+        let (kind, facts) = match &step.outcome {
+            Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
+            Outcome::Ended(ended) => (PublishedKind::Ended, &ended.facts),
+            Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
+            Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
             Outcome::Waiting(wait) => {
                 let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
                 let failure = Failure::MustWait(Cause::of(wait));
@@ -215,13 +225,6 @@ impl<S: Store> Worker<S> {
             Outcome::Rejected(reason) => {
                 let failure = Failure::Rejected(*reason);
                 return Plan::Failed { failure, stage: "propagate", awaited: None };
-            }
-        };
-        let facts = match &step.outcome {
-            Outcome::Ended(ended) => &ended.facts,
-            Outcome::Enriched(enriched) => &enriched.facts,
-            Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {
-                return Plan::Done(step.outcome.as_str());
             }
         };
         let stamp = Stamp { revision: self.rules.revision(), now_ms, origins: self.origins };
