@@ -77,7 +77,7 @@ impl Consumer {
         let cancel = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
         within(self.answer_timeout, cancel)
             .await
-            .map_err(|error| error.while_doing("cancelling the consumer"))
+            .map_err(|error| error.at("cancel the consumer"))
     }
 
     fn received(&self, delivery: Delivery) -> Received {
@@ -116,7 +116,7 @@ impl Source for Consumer {
                 // Deliveries taken just before are void: their channel is gone, and the broker
                 // has them in the queue again.
                 Some(Err(error)) => {
-                    return Err(TransportError::new(format_args!("consuming: {error}")));
+                    return Err(TransportError::new(format_args!("consume: {error}")));
                 }
                 None => {
                     return Err(TransportError::new(

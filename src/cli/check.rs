@@ -87,6 +87,9 @@ async fn check_broker(settings: &Settings) -> Result<(), Failure> {
                 wrong += 1;
                 println!("missing  {what}: declare it, or set topology.declare");
             }
+            Found::NotToBeCompared => {
+                println!("unknown  {what}: this user may not `configure`, so it cannot be compared");
+            }
             Found::Different(how) => {
                 wrong += 1;
                 println!("differs  {what}: {how}; delete it once it is empty, and declare it anew");
