@@ -75,9 +75,7 @@ impl Consumer {
     pub async fn stop(&mut self) -> Result<(), TransportError> {
         self.stopped = true;
         let cancel = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
-        within(self.answer_timeout, cancel)
-            .await
-            .map_err(|error| error.at("cancel the consumer"))
+        within(self.answer_timeout, cancel).await.map_err(|error| error.at("cancel the consumer"))
     }
 
     fn received(&self, delivery: Delivery) -> Received {
@@ -120,7 +118,7 @@ impl Source for Consumer {
                 }
                 None => {
                     return Err(TransportError::new(
-                        "consuming: the broker has cancelled the consumer",
+                        "consume: the broker has cancelled the consumer",
                     ));
                 }
             }

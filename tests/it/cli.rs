@@ -297,3 +297,17 @@ fn completions_name_the_commands() {
     let folder = folder();
     assert!(stdout(&run(folder.path(), &["completions", "bash"])).contains("explain"));
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = folder();
+    let mut child = program(folder.path())
+        .args(["topology", "show"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program can be run");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+}

@@ -197,6 +197,7 @@ struct Bench {
     answers: HashMap<String, VecDeque<Answer>>,
     gate: Arc<Semaphore>,
     tally: Tally,
+    publish_ms: u64,
 }
 
 impl Bench {
@@ -204,7 +205,14 @@ impl Bench {
         let journal = Journal::default();
         let store = Memory { journal: journal.clone(), ..Memory::default() };
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Bench { journal, store, answers: HashMap::new(), gate, tally: Tally::default() }
+        Bench {
+            journal,
+            store,
+            answers: HashMap::new(),
+            gate,
+            tally: Tally::default(),
+            publish_ms: 250,
+        }
     }
 
     fn answer(&mut self, what: &str, answers: &[Answer]) {
@@ -227,7 +235,7 @@ impl Bench {
             patience: Patience {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
-                publish_ms: 250,
+                publish_ms: self.publish_ms,
                 ladder: Ladder::default(),
             },
             live_ttl_secs: 86_400,
@@ -356,6 +364,46 @@ async fn saved_then_returned_then_waited_is_still_published() {
     assert_eq!(lines.last().map(String::as_str), Some("Acknowledge a"));
     assert_eq!(lines.iter().filter(|line| *line == "interaction.enriched a").count(), 2);
     assert_eq!(lines.iter().filter(|line| *line == "save a").count(), 1, "applied once");
+}
+
+/// Twenty-five interactions, none of which anybody takes at first.
+fn untaken(bench: &mut Bench, times: usize) -> Vec<Parcel> {
+    let name = |n: usize| -> &'static str { Box::leak(format!("m{n}").into_boxed_str()) };
+    let parcels: Vec<_> = (0..25).map(|n| created(name(n))).collect();
+    for parcel in &parcels {
+        let what = format!("interaction.enriched {}", parcel.name);
+        bench.answer(&what, &vec![Answer::Returned; times]);
+    }
+    parcels
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_downstream_is_asked_about_with_one_message_at_a_time() {
+    let mut bench = Bench::new();
+    bench.publish_ms = 60_000;
+    let batch = untaken(&mut bench, 1);
+    for still_untaken in ["m0", "m1", "m2"] {
+        let what = format!("interaction.enriched {still_untaken}");
+        bench.answer(&what, &[Answer::Returned; 2]);
+    }
+    bench.run(vec![batch]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert!(!lines.iter().any(|line| line.starts_with("wait") || line.starts_with("dead")));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("Acknowledge")).count(), 25);
+    // All of them, then one by one until the fourth is taken, then the others.
+    let published = lines.iter().filter(|line| line.starts_with("interaction.enriched")).count();
+    assert_eq!(published, 25 + 4 + 24);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_downstream_does_not_hold_a_batch_for_ever() {
+    let mut bench = Bench::new();
+    bench.publish_ms = 60_000;
+    let batch = untaken(&mut bench, 1000);
+    bench.run(vec![batch, vec![created("other")]]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("wait m")).count(), 25);
+    assert_eq!(lines.last().map(String::as_str), Some("Acknowledge other"));
 }
 
 #[tokio::test]
