@@ -95,7 +95,7 @@ fn explain(
     for (n, message) in decoded.iter().enumerate() {
         match message {
             Err(refusal) if arguments.json => {
-                out.line(format_args!("{}", table::refused_json(refusal)))?
+                out.line(format_args!("{}", table::refused_json(refusal)))?;
             }
             Err(refusal) => table::print_refused(out, n + 1, refusal)?,
             Ok(decoded) => {

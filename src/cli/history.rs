@@ -105,7 +105,9 @@ fn header(out: &mut Out, form: Form) -> Result<(), Failure> {
             "UPDATED", "INTERACTION", "CHANNEL", "STATE", "QUEUE"
         ))?,
         Form::Csv => {
-            out.line(format_args!("tenant,id,channel,queue,state,created,updated,ended,key,value"))?
+            out.line(format_args!(
+                "tenant,id,channel,queue,state,created,updated,ended,key,value"
+            ))?;
         }
         Form::Json => {}
     }
