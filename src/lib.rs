@@ -1,15 +1,20 @@
 //! Throughline carries what is known of a customer from one interaction to the next.
 //!
 //! In reading order: what happens to user data ([`domain`]), how messages look ([`formats`]), the
-//! line that a batch takes ([`pipeline`]), and the adapters at its ends: RabbitMQ (`broker`), files
-//! (`files`), SQLite and PostgreSQL (`store`). [`settings`] says what was configured, `app` puts the
-//! parts together, `cli` is what an operator types. docs/architecture.md has the picture.
+//! line that a batch takes ([`pipeline`]), and the adapters at its ends: RabbitMQ ([`broker`]), files
+//! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured, `app` puts
+//! the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
 
+pub mod app;
+pub mod broker;
 pub mod cases;
+pub mod cli;
 pub mod clock;
 pub mod domain;
+pub mod files;
 pub mod formats;
 pub mod pipeline;
 pub mod retry;
 pub mod settings;
+pub mod store;
 pub mod telemetry;

@@ -245,7 +245,7 @@ impl<'a> Walk<'_, 'a> {
             Reading { channel: &facts.channel, widget: facts.widget.as_deref(), creates: true };
         let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
         let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
-        let (parent, copied) = match self.from_parent(parent, &facts.channel) {
+        let (parent, copied) = match self.copy_from_parent(parent, &facts.channel) {
             Ok(found) => found,
             Err(outcome) => return outcome,
         };
@@ -256,7 +256,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// The parent's data, in the order of C8, and what of it is copied.
-    fn from_parent(
+    fn copy_from_parent(
         &mut self,
         parent: Option<&Standing<'a>>,
         child: &str,
@@ -267,7 +267,7 @@ impl<'a> Walk<'_, 'a> {
             return Ok((ParentStatus::None, Vec::new()));
         }
         if let Some(inline) = &self.message.inline_parent {
-            return Ok((ParentStatus::Inline, self.from_inline(inline, child)?));
+            return Ok((ParentStatus::Inline, self.copy_from_inline(inline, child)?));
         }
         let Some(identity) = identity else { return Ok((ParentStatus::None, Vec::new())) };
         match parent.map(Standing::alive) {
@@ -298,7 +298,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    fn from_inline(
+    fn copy_from_inline(
         &mut self,
         parent: &InlineParent<'a>,
         child: &str,

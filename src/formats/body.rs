@@ -46,12 +46,10 @@ fn scan(bytes: &[u8]) -> Result<bool, Refusal> {
         match (in_string, byte) {
             (true, b'"') => in_string = false,
             // Whatever is escaped cannot end the string; whether it is a legal escape is grammar.
-            (true, b'\\') => {
-                if bytes.next().is_some_and(|escaped| *escaped < 0x20) {
-                    return Err(not_json("a string holds a control character"));
-                }
+            (true, b'\\') if bytes.next().is_none_or(|escaped| *escaped >= 0x20) => {}
+            (true, b'\\' | 0..0x20) => {
+                return Err(not_json("a string holds a control character"));
             }
-            (true, 0..0x20) => return Err(not_json("a string holds a control character")),
             (false, b'"') => in_string = true,
             (false, b'{' | b'[') => {
                 depth += 1;

@@ -133,14 +133,14 @@ fn facts<'a>(interaction: &Fields<'a>) -> Result<Facts<'a>, Refusal> {
         widget: interaction.name("widget")?,
         call_target: interaction.name("callTarget")?,
         parent_id,
-        direction: interaction.text("direction")?.filter(is_memorable),
-        created_at: interaction.text("createdAt")?.filter(is_memorable),
+        direction: interaction.text("direction")?.filter(|text| is_memorable(text)),
+        created_at: interaction.text("createdAt")?.filter(|text| is_memorable(text)),
     })
 }
 
 /// What is neither id nor name is published as it came; to be known later, too, it must be of a
 /// length and kind that a store can hold.
-fn is_memorable(text: &Cow<'_, str>) -> bool {
+fn is_memorable(text: &str) -> bool {
     text.len() <= 255 && !text.contains('\0')
 }
 

@@ -40,6 +40,14 @@ pub trait Delivery: Send + Sync + 'static {
     fn body(&self) -> &[u8];
     /// What the transport says about it.
     fn arrival(&self) -> &Arrival;
+
+    /// How logs name it: by its message id, or as the source numbers its deliveries. No value.
+    fn name(&self) -> String {
+        match &self.arrival().message_id {
+            Some(id) => format!("message {id}"),
+            None => "a message without an id".to_owned(),
+        }
+    }
 }
 
 /// What the transport says about a delivery, apart from its body.
@@ -65,7 +73,7 @@ pub struct Arrival {
 
 impl Arrival {
     /// Whether an event that was already saved is to be *finished* rather than called a repeat
-    /// (`domain.md`, *Life of an interaction*).
+    /// (docs/rules.md, *Life of an interaction*).
     pub fn may_be_unfinished(&self) -> bool {
         self.redelivered || self.attempts.count > 0 || self.replayed > 0
     }
@@ -115,8 +123,8 @@ pub enum Outgoing<'d, D> {
     Waiting {
         /// What must wait, with its body and properties as received.
         delivery: &'d D,
-        /// For what, for whoever wakes it.
-        on: Option<Identity<'static>>,
+        /// For whom, where it is known, for whoever can wake it.
+        awaited: Option<&'d Awaited>,
         /// How long: one of the delays of [`crate::retry`]'s ladder.
         delay: Duration,
         /// The attempts to be written into its headers, this wait included.
@@ -135,7 +143,16 @@ pub enum Outgoing<'d, D> {
     },
 }
 
-/// An encoded outbound message and its AMQP properties (`contract.md`, *Outbound message*).
+/// Who waits for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The interaction of the message that waits.
+    pub who: Identity<'static>,
+    /// The interaction it waits for: its parent, or itself.
+    pub on: Identity<'static>,
+}
+
+/// An encoded outbound message and its AMQP properties (docs/messages.md, *Outbound message*).
 #[derive(Clone)]
 pub struct Published {
     /// The outgoing `message_id`: derived from tenant, interaction and event, so that a repeat

@@ -4,9 +4,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ports::{Answer, PublishedKind};
+use super::ports::{Answer, Arrival, PublishedKind};
 use super::settlement::Remedy;
-use super::worker::Plan;
+use super::worker::{Plan, Unpublished};
+use crate::domain::RejectReason;
+
+/// How many messages of one reason are logged one by one.
+const LOGGED_ONE_BY_ONE: u64 = 10;
 
 /// Counters of a process, shared by its lanes.
 #[derive(Debug, Default)]
@@ -17,13 +21,14 @@ pub struct Tally {
     ignored: AtomicU64,
     duplicate: AtomicU64,
     waited: AtomicU64,
-    dead_lettered: AtomicU64,
+    retried: AtomicU64,
+    dead_lettered: [AtomicU64; RejectReason::ALL.len()],
     returned: AtomicU64,
     refused: AtomicU64,
 }
 
 /// The counters at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages taken, each try counted.
     pub received: u64,
@@ -37,8 +42,10 @@ pub struct Counts {
     pub duplicate: u64,
     /// Sent to wait.
     pub waited: u64,
-    /// Sent to the dead letters.
-    pub dead_lettered: u64,
+    /// Taken again after they had waited.
+    pub retried: u64,
+    /// Sent to the dead letters, by reason; reasons that did not occur are left out.
+    pub dead_lettered: Vec<(RejectReason, u64)>,
     /// Published without a queue that was bound.
     pub returned: u64,
     /// Refused by the broker.
@@ -47,26 +54,46 @@ pub struct Counts {
 
 impl Tally {
     /// Counts a message that was taken through the rules, by what it came to.
-    pub fn took(&self, plan: &Plan) {
+    pub fn took(&self, plan: &Plan, arrival: &Arrival) {
         add(&self.received);
+        if arrival.attempts.count > 0 {
+            add(&self.retried);
+        }
         match plan {
-            Plan::Publish(message) => add(match message.kind {
-                PublishedKind::Enriched => &self.enriched,
-                PublishedKind::Ended => &self.ended,
-            }),
-            Plan::Done("duplicate") => add(&self.duplicate),
-            Plan::Done(_) => add(&self.ignored),
+            Plan::Publish(message) => match message.kind {
+                PublishedKind::Enriched => {
+                    add(&self.enriched);
+                }
+                PublishedKind::Ended => {
+                    add(&self.ended);
+                }
+            },
+            Plan::Done(Unpublished::Duplicate) => {
+                add(&self.duplicate);
+            }
+            Plan::Done(Unpublished::Ignored) => {
+                add(&self.ignored);
+            }
             // Counted by what is done about it.
             Plan::Failed { .. } => {}
         }
     }
 
-    /// Counts a message that is set aside, by how.
-    pub fn set_aside(&self, remedy: &Remedy) {
+    /// Counts a message that is set aside, by how. Says whether it is worth a line in the log: the
+    /// first few of each reason are, then fewer and fewer, so that a flood of bad messages is no
+    /// flood of logs.
+    pub fn set_aside(&self, remedy: &Remedy) -> bool {
         match remedy {
-            Remedy::Wait { .. } => add(&self.waited),
-            Remedy::DeadLetter(_) => add(&self.dead_lettered),
-            Remedy::Requeue => {}
+            Remedy::Wait { .. } => {
+                add(&self.waited);
+                false
+            }
+            Remedy::DeadLetter(reason) => {
+                let place = RejectReason::ALL.iter().position(|known| known == reason);
+                let count = place.map_or(0, |place| add(&self.dead_lettered[place]));
+                count <= LOGGED_ONE_BY_ONE || count.is_power_of_two()
+            }
+            Remedy::Requeue => false,
         }
     }
 
@@ -74,8 +101,12 @@ impl Tally {
     pub fn answered(&self, answer: Answer) {
         match answer {
             Answer::Confirmed => {}
-            Answer::Returned => add(&self.returned),
-            Answer::Refused => add(&self.refused),
+            Answer::Returned => {
+                add(&self.returned);
+            }
+            Answer::Refused => {
+                add(&self.refused);
+            }
         }
     }
 
@@ -89,13 +120,20 @@ impl Tally {
             ignored: read(&self.ignored),
             duplicate: read(&self.duplicate),
             waited: read(&self.waited),
-            dead_lettered: read(&self.dead_lettered),
+            retried: read(&self.retried),
+            dead_lettered: RejectReason::ALL
+                .iter()
+                .zip(&self.dead_lettered)
+                .map(|(reason, counter)| (*reason, read(counter)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             returned: read(&self.returned),
             refused: read(&self.refused),
         }
     }
 }
 
-fn add(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// Counts one more, and says how many there are now.
+fn add(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
 }

@@ -10,12 +10,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::ports::{
-    Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
+    Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
 };
 use super::settlement::{Cause, Failure, Patience};
 use super::table::{Table, looks_for_parent};
@@ -46,8 +47,8 @@ pub struct Worker<S> {
 /// What is to be done about one delivery, once its batch is saved.
 #[derive(Debug)]
 pub enum Plan {
-    /// Nothing more: it is a repeat, or too late.
-    Done(&'static str),
+    /// Nothing is published.
+    Done(Unpublished),
     /// Publish this.
     Publish(Box<Published>),
     /// It failed.
@@ -56,9 +57,18 @@ pub enum Plan {
         failure: Failure,
         /// In which stage of the line.
         stage: &'static str,
-        /// What it waits for, if it must.
-        on: Option<Identity<'static>>,
+        /// For whom it waits, if it must.
+        awaited: Option<Awaited>,
     },
+}
+
+/// Why nothing is published though nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpublished {
+    /// The same event again.
+    Duplicate,
+    /// Too late, or about nothing.
+    Ignored,
 }
 
 /// The batch could not be saved, and it was told to stop trying.
@@ -185,11 +195,32 @@ impl<S: Store> Worker<S> {
             Err(refusal) => {
                 tracing::debug!(reason = %refusal.reason, detail = %refusal.detail, "rejected");
                 let failure = Failure::Rejected(refusal.reason);
-                Plan::Failed { failure, stage: "decode", on: None }
+                Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => self.plan(delivery, decoded, &mut table, now_ms),
+            Ok(decoded) => self.plan_or_set_aside(delivery, decoded, &mut table, now_ms),
         });
         (plans.collect(), table)
+    }
+
+    /// A panic in our own code is a fault with this one message: it is set aside, and the lane goes
+    /// on. The table changes in one step at the end of [`Table::take`], so it is whole either way.
+    fn plan_or_set_aside<'a, D: Delivery>(
+        &'a self,
+        delivery: &D,
+        decoded: &Decoded<'a>,
+        table: &mut Table<'a>,
+        now_ms: i64,
+    ) -> Plan {
+        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, table, now_ms));
+        catch_unwind(plan).unwrap_or_else(|_| {
+            // The panic's text is the panic hook's to tell; it may not hold values (cli).
+            tracing::error!(
+                delivery = delivery.name(),
+                "a fault of our own: a message is set aside"
+            );
+            let failure = Failure::Rejected(RejectReason::Internal);
+            Plan::Failed { failure, stage: "propagate", awaited: None }
+        })
     }
 
     fn plan<'a, D: Delivery>(
@@ -201,25 +232,21 @@ impl<S: Store> Worker<S> {
     ) -> Plan {
         let attempt = self.patience.attempt(delivery.arrival());
         let step = table.take(&self.rules, &decoded.message, attempt);
-        let kind = match &step.outcome {
-            Outcome::Enriched(_) => PublishedKind::Enriched,
-            Outcome::Ended(_) => PublishedKind::Ended,
-            Outcome::Ignored | Outcome::Duplicate => return Plan::Done(step.outcome.as_str()),
+        let (kind, facts) = match &step.outcome {
+            Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
+            Outcome::Ended(ended) => (PublishedKind::Ended, &ended.facts),
+            Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
+            Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
             Outcome::Waiting(wait) => {
                 let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
                 let failure = Failure::MustWait(Cause::of(wait));
-                return Plan::Failed { failure, stage: "propagate", on: Some(on.to_owned()) };
+                let who = decoded.message.identity.to_owned();
+                let awaited = Awaited { who, on: on.to_owned() };
+                return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
             }
             Outcome::Rejected(reason) => {
                 let failure = Failure::Rejected(*reason);
-                return Plan::Failed { failure, stage: "propagate", on: None };
-            }
-        };
-        let facts = match &step.outcome {
-            Outcome::Ended(ended) => &ended.facts,
-            Outcome::Enriched(enriched) => &enriched.facts,
-            Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {
-                return Plan::Done(step.outcome.as_str());
+                return Plan::Failed { failure, stage: "propagate", awaited: None };
             }
         };
         let stamp = Stamp { revision: self.rules.revision(), now_ms, origins: self.origins };
@@ -239,7 +266,7 @@ impl<S: Store> Worker<S> {
 
 fn refused_by_store() -> Plan {
     let failure = Failure::Rejected(RejectReason::Internal);
-    Plan::Failed { failure, stage: "save", on: None }
+    Plan::Failed { failure, stage: "save", awaited: None }
 }
 
 fn decode<'a, D: Delivery>(

@@ -207,6 +207,8 @@ pub struct Waiting {
     pub parent: Duration,
     /// How long an update or an end may wait for its interaction.
     pub unknown: Duration,
+    /// How long what is worked out may wait for a queue to be bound, or for a broker that refuses it.
+    pub unroutable: Duration,
 }
 
 impl Waiting {
@@ -214,6 +216,7 @@ impl Waiting {
         Waiting {
             parent: raw.seconds("waiting.parent_secs", 1..=3600),
             unknown: raw.seconds("waiting.unknown_secs", 1..=86_400),
+            unroutable: raw.seconds("waiting.unroutable_secs", 1..=86_400),
         }
     }
 }

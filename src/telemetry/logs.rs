@@ -12,8 +12,13 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry;
 
-/// Libraries whose own notices repeat ours: connections that come and go, statements, …
-const NOISY: [&str; 2] = ["lapin", "sqlx"];
+/// Libraries whose own notices repeat ours: statements, connections of the pool.
+const NOISY: [&str; 1] = ["sqlx"];
+
+/// Libraries that are never heard, whatever is asked for: lapin logs a returned message with its body
+/// (K8), and `amq_protocol_tcp` the broker's URL with its password. What they have to say comes back
+/// to us as an error value.
+const SILENT: [&str; 2] = ["lapin", "amq_protocol"];
 
 /// How to log.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +54,14 @@ impl Filter {
     fn new(asked: Targets) -> Filter {
         let general = asked.default_level().unwrap_or(LevelFilter::OFF);
         let quiet = NOISY.map(|target| (target.to_owned(), general.min(LevelFilter::WARN)));
+        let silent = SILENT.map(|target| (target.to_owned(), LevelFilter::OFF));
+        let may_be_heard = |(target, _): &(String, LevelFilter)| {
+            !SILENT.iter().any(|silent| target.starts_with(silent))
+        };
+        let asked = asked.into_iter().filter(may_be_heard);
         // A later entry for the same target replaces the earlier one: what was asked for wins.
-        Filter(quiet.into_iter().chain(asked).collect::<Targets>().with_default(general))
+        let all = quiet.into_iter().chain(asked).chain(silent);
+        Filter(all.collect::<Targets>().with_default(general))
     }
 }
 

@@ -56,10 +56,12 @@ fn json_is_one_object_per_line_with_fields_at_the_top() {
 }
 
 #[test]
-fn libraries_stay_at_warn_unless_they_are_named() {
+fn libraries_stay_at_warn_unless_they_are_named_and_lapin_is_never_heard() {
     let events = || {
         tracing::debug!("ours");
-        tracing::info!(target: "lapin::connection", "chatter");
+        tracing::error!(target: "lapin::returned_messages", "body");
+        tracing::error!(target: "amq_protocol_tcp", "password");
+        tracing::info!(target: "sqlx::query", "chatter");
         tracing::warn!(target: "sqlx::query", "slow");
     };
     let messages = |level| {
@@ -68,8 +70,10 @@ fn libraries_stay_at_warn_unless_they_are_named() {
         lines.lines().filter_map(last_word).collect::<Vec<_>>()
     };
     assert_eq!(messages("debug"), ["ours", "slow"]);
-    assert_eq!(messages("debug, lapin=info"), ["ours", "chatter", "slow"]);
-    assert_eq!(messages("lapin=info"), ["chatter"]);
+    assert_eq!(messages("debug, sqlx=info"), ["ours", "chatter", "slow"]);
+    assert_eq!(messages("sqlx=info"), ["chatter", "slow"]);
+    assert_eq!(messages("debug,lapin=trace,lapin::returned_messages=trace"), ["ours", "slow"]);
+    assert_eq!(messages("amq_protocol_tcp=trace"), [""; 0]);
     assert!(messages("error").is_empty());
     assert!(messages("off").is_empty());
 }

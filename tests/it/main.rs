@@ -1,7 +1,14 @@
-//! The integration tests: one binary, so that a broker and a database are started once.
+//! The integration tests: one binary, one link step, and each service started once.
 
 mod bad_input;
+mod broker;
+mod broker_outages;
 mod cases;
+mod cli;
 mod logs;
+mod pipeline;
 mod published;
+mod run;
 mod settings;
+mod store;
+mod support;

@@ -146,7 +146,7 @@ fn write_item(item: &Item, path: &str, json: &mut String) -> Result<(), String> 
         Item::None => json.push_str("null"),
         Item::Value(value) => write_value(value, path, json)?,
         Item::Table(table) => {
-            write_object(table.iter().map(|(key, item)| (key, Cow::Borrowed(item))), path, json)?
+            write_object(table.iter().map(|(key, item)| (key, Cow::Borrowed(item))), path, json)?;
         }
         Item::ArrayOfTables(tables) => {
             let tables = tables.iter().map(|table| Cow::Owned(Item::Table(table.clone())));

@@ -79,11 +79,8 @@ impl Reader {
 
     /// Says of every member that was not taken that it is unknown.
     pub(crate) fn done(&mut self, table: Table<'_>) {
-        for (_, node) in &table.members {
-            self.problem(
-                &node.path,
-                format!("unknown key; known here: {}", table.known.join(", ")),
-            );
+        for (_, node) in table.members {
+            self.problem(node.path, format!("unknown key; known here: {}", table.known.join(", ")));
         }
     }
 

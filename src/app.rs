@@ -1,0 +1,236 @@
+//! Puts the parts together: from settings to a worker that runs, and to the end of it.
+//!
+//! ```text
+//! settings ─▶ rules, store ─▶ supervisor ─▶ link ─▶ lanes ─┬─▶ told to stop: drain, close, done
+//!                                  ▲                       └─▶ something is lost: drop the link
+//!                                  └────────── again ◀─────────────────┘
+//! ```
+//!
+//! The only module, beside `cli`, that knows [`Settings`]: each adapter is given its own.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{self, Link, Supervisor, Topology};
+use crate::clock::Clock;
+use crate::domain::Rules;
+use crate::pipeline::lane::{Lane, LaneError};
+use crate::pipeline::settlement::Patience;
+use crate::pipeline::tally::Tally;
+use crate::pipeline::worker::Worker;
+use crate::retry::{Ladder, Reconnect};
+use crate::settings::rules_file::{self, RulesError};
+use crate::settings::{LiveKey, Settings};
+use crate::store::{self, OpenError, Store};
+
+/// The rules that the settings name, and what is to be said about them.
+///
+/// # Errors
+/// When the file is named and absent, or cannot be read, parsed or accepted.
+pub fn load_rules(settings: &Settings) -> Result<(Rules, Vec<String>), RulesError> {
+    let file = &settings.rules.file;
+    if !settings.rules.is_named && !file.exists() {
+        let warning = format!(
+            "there are no rules: {} is absent; nothing is copied and nothing is saved",
+            file.display()
+        );
+        return Ok((Rules::empty(), vec![warning]));
+    }
+    let loaded = rules_file::load(file)?;
+    let warnings = loaded.warnings.iter().map(|warning| format!("rules: {warning}"));
+    Ok((loaded.rules, warnings.collect()))
+}
+
+/// What the store has to be told.
+pub fn store_settings(settings: &Settings) -> store::Settings {
+    let mut of_store = store::Settings::new(settings.store.url.expose());
+    match &settings.store.live_key {
+        Some(LiveKey::File(path)) => of_store.live_key_file = Some(path.clone()),
+        Some(LiveKey::Inline(key)) => of_store.live_key = Some(key.expose().to_owned()),
+        None => {}
+    }
+    of_store.migrate = settings.store.migrate;
+    // Each lane holds one connection at a time; two more are for questions beside the flow.
+    of_store.connections = u32::try_from(settings.lanes).unwrap_or(u32::MAX).saturating_add(2);
+    of_store
+}
+
+/// What the broker has to be told.
+pub fn broker_settings(settings: &Settings) -> broker::Settings {
+    let amqp = &settings.amqp;
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    broker::Settings {
+        url: amqp.url.expose().to_owned(),
+        queue: amqp.queue.clone(),
+        inbound_exchange: amqp.inbound_exchange.clone(),
+        outbound_exchange: amqp.outbound_exchange.clone(),
+        dead_letters: amqp.dead_letters.clone(),
+        waiting_prefix: amqp.waiting_prefix.clone(),
+        prefetch_messages: amqp.prefetch_messages,
+        heartbeat_secs: amqp.heartbeat_secs,
+        connect_timeout_ms: millis(amqp.connect_timeout),
+        confirm_timeout_ms: millis(amqp.confirm_timeout),
+        declare: settings.topology.declare,
+        format: amqp.format.clone(),
+        tls_ca_file: amqp.ca_file.clone(),
+        tls_cert_file: amqp.client.as_ref().map(|client| client.cert_file.clone()),
+        tls_key_file: amqp.client.as_ref().map(|client| client.key_file.clone()),
+        ..broker::Settings::default()
+    }
+}
+
+/// All that must be in the broker.
+pub fn topology(settings: &Settings) -> Topology {
+    Topology::of(&broker_settings(settings), &Ladder::default().delays())
+}
+
+/// What is done to every batch.
+pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Worker {
+        store: Arc::new(store),
+        rules: Arc::new(rules),
+        clock: Clock::System,
+        patience: Patience {
+            parent_ms: millis(settings.waiting.parent),
+            interaction_ms: millis(settings.waiting.unknown),
+            publish_ms: millis(settings.waiting.unroutable),
+            ladder: Ladder::default(),
+        },
+        live_ttl_secs: settings.live.ttl.as_secs(),
+        body_max_bytes: settings.limits.body_max_bytes,
+        origins: settings.output.origins,
+    }
+}
+
+/// Why a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store cannot be used, and trying again will not help.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The broker cannot be used, and trying again will not help.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+}
+
+/// How a worker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was under way is settled.
+    Drained,
+    /// The time for draining was over; what was under way will be delivered anew.
+    WorkLeft,
+}
+
+/// Runs the worker until `stop`. Waits for store and broker for as long as it takes.
+///
+/// # Errors
+/// [`RunError`] when either can never be had with these settings.
+pub async fn run(
+    settings: &Settings,
+    rules: Rules,
+    stop: &CancellationToken,
+) -> Result<Ended, RunError> {
+    let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
+    for warning in store.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let worker = Arc::new(worker(settings, rules, store));
+    let tally = Arc::new(Tally::default());
+    let mut supervisor = Supervisor::new(broker_settings(settings), topology(settings));
+    while let Some(link) = supervisor.connect(stop).await? {
+        let running = run_lanes(&link, settings, &worker, &tally, stop);
+        let drained = tokio::select! {
+            result = running => result,
+            () = drain_time(settings, stop) => {
+                tracing::warn!("the time for draining is over; what is left is given back");
+                return Ok(Ended::WorkLeft);
+            }
+        };
+        match drained {
+            Ok(()) => {
+                link.close().await;
+                break;
+            }
+            // Dropping the link gives back what it holds; the next one is built from scratch.
+            Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
+        }
+    }
+    worker.store.close().await;
+    Ok(Ended::Drained)
+}
+
+/// Ends when a worker that was told to stop has had its time.
+async fn drain_time(settings: &Settings, stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(settings.shutdown.drain).await;
+}
+
+/// Runs the lanes over a link until they are told to stop, or one of them cannot go on: then the
+/// others are told to stop too, as the link they share is most likely lost.
+async fn run_lanes(
+    link: &Link,
+    settings: &Settings,
+    worker: &Arc<Worker<Store>>,
+    tally: &Arc<Tally>,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let together = stop.child_token();
+    let mut lanes = JoinSet::new();
+    for _ in 0..settings.lanes {
+        let lane = link.lane().await.map_err(|error| error.to_string())?;
+        let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
+        let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
+        lanes.spawn(async move {
+            let lane = Lane {
+                worker: &worker,
+                source: lane.consumer,
+                publisher: lane.publisher,
+                settler: lane.settler,
+                batch_messages,
+                tally: &tally,
+            };
+            lane.run(&together).await
+        });
+    }
+    let mut first_failure = None;
+    while let Some(ended) = lanes.join_next().await {
+        let failure = match ended {
+            Ok(Ok(())) => continue,
+            Ok(Err(LaneError::Transport(error))) => error.to_string(),
+            Ok(Err(LaneError::Worker(error))) => error.to_string(),
+            Err(error) => format!("run a lane: {error}"),
+        };
+        together.cancel();
+        first_failure.get_or_insert(failure);
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+/// Opens the store, waiting for it if it is away; `None` when told to stop first.
+async fn connect_store(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Result<Option<Store>, OpenError> {
+    let of_store = store_settings(settings);
+    let mut retry = Reconnect::new();
+    loop {
+        let error = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            opened = store::connect(&of_store) => match opened {
+                Ok(store) => return Ok(Some(store)),
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            },
+        };
+        let delay = retry.next_delay();
+        tracing::warn!(retry_ms = delay.as_millis(), "failed to {error}; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The two connections to RabbitMQ, and what is opened on them.
+//!
+//! Two, because a memory or disk alarm makes the broker stop reading from connections that publish:
+//! acknowledgements on the same one would hang with it (trap 5). lapin's own recovery is off (trap
+//! 1); a [`Link`] that has failed in any way is dropped, and nothing that came out of it is used
+//! again.
+//!
+//! Invariant: a dropped [`Link`] leaves nothing behind, neither task nor thread nor socket, in
+//! whatever state the broker is (`wire.rs`).
+//!
+//! Deliberately absent: trying again (`supervisor.rs`).
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use lapin::{Connection, ConnectionStatus, Event};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::wire::Wire;
+use super::{Consumer, Error, Finding, Publisher, Settings, Settler, Topology, declare, within};
+
+/// How the broker is to be reached at the moment, for readiness and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// No connection.
+    #[default]
+    Down,
+    /// Connected.
+    Up,
+    /// Connected, but the broker takes nothing: it is short of memory or disk. It says so only to
+    /// who tries to publish.
+    Blocked,
+}
+
+/// Both connections, for consuming and for publishing.
+#[derive(Debug)]
+pub struct Link {
+    consuming: Wire,
+    publishing: Wire,
+    settings: Arc<Settings>,
+    /// Ends with the link.
+    _events: AbortOnDropHandle<()>,
+}
+
+/// What one lane of the pipeline needs, each over a channel of its own.
+#[derive(Debug)]
+pub struct Lane {
+    /// Where its deliveries come from.
+    pub consumer: Consumer,
+    /// What settles them; shares the consumer's channel.
+    pub settler: Settler,
+    /// Where what it makes of them goes.
+    pub publisher: Publisher,
+}
+
+impl Link {
+    /// Connects twice, and reports to `health` from then on.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the URL or a TLS file cannot be used, [`Error::Unreachable`] when
+    /// the broker does not answer, or answers with a refusal.
+    pub async fn open(
+        settings: Arc<Settings>,
+        health: watch::Sender<Health>,
+    ) -> Result<Link, Error> {
+        let consuming = Wire::open(&settings, "consume").await?;
+        let publishing = Wire::open(&settings, "publish").await?;
+        let events = watch_events(&consuming.connection, &publishing.connection, Report(health));
+        let events = AbortOnDropHandle::new(tokio::spawn(events));
+        Ok(Link { consuming, publishing, settings, _events: events })
+    }
+
+    /// Declares the topology, or looks for it where `declare` is off.
+    ///
+    /// # Errors
+    /// [`Error::Declare`] for the first thing that cannot be declared, [`Error::Missing`] for all
+    /// that is not there.
+    pub async fn prepare(&self, topology: &Topology) -> Result<(), Error> {
+        let (wire, limit) = (&self.consuming, self.settings.answer_timeout());
+        if self.settings.declare {
+            declare::declare(topology, wire, limit).await
+        } else {
+            declare::check(topology, wire, limit).await
+        }
+    }
+
+    /// Compares what is in the broker with what must be there; changes nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn compare(&self, topology: &Topology) -> Result<Vec<Finding>, Error> {
+        declare::compare(topology, &self.consuming, self.settings.answer_timeout()).await
+    }
+
+    /// Opens the channels of one lane; deliveries begin to arrive.
+    ///
+    /// # Errors
+    /// When a channel cannot be opened, or the work queue cannot be consumed.
+    pub async fn lane(&self) -> Result<Lane, Error> {
+        let limit = self.settings.answer_timeout();
+        let publisher = self.publishing.channel(limit).await?;
+        let publisher = Publisher::open(publisher, &self.settings).await?;
+        let consumer = self.consuming.channel(limit).await?;
+        let consumer = Consumer::open(consumer, &self.settings).await?;
+        Ok(Lane { consumer, settler: Settler::new(limit), publisher })
+    }
+
+    /// Takes leave of the broker, within `answer_timeout_ms`. Unsettled deliveries go back to the
+    /// queue.
+    ///
+    /// Never fails: a broker that does not answer in time is left all the same.
+    pub async fn close(self) {
+        let goodbye = async |wire: &Wire| {
+            let closed = wire.connection.close(200, "OK".into());
+            if let Err(error) = within(self.settings.answer_timeout(), closed).await {
+                tracing::debug!(%error, "the broker did not say goodbye");
+            }
+        };
+        tokio::join!(goodbye(&self.consuming), goodbye(&self.publishing));
+    }
+}
+
+/// Where the state of a link is reported; its end is reported whichever way it comes.
+struct Report(watch::Sender<Health>);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.0.send_replace(Health::Down);
+    }
+}
+
+/// Reports and logs what happens to either connection, until the link is dropped.
+///
+/// The statuses are asked rather than the events added up, so that what happened before the first
+/// event is seen as well.
+fn watch_events(
+    consuming: &Connection,
+    publishing: &Connection,
+    report: Report,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut events =
+        Box::pin(stream::select(consuming.events_listener(), publishing.events_listener()));
+    let statuses = [consuming.status().clone(), publishing.status().clone()];
+    async move {
+        loop {
+            let now = if !statuses.iter().all(ConnectionStatus::connected) {
+                Health::Down
+            } else if statuses.iter().any(ConnectionStatus::blocked) {
+                Health::Blocked
+            } else {
+                Health::Up
+            };
+            match (report.0.send_replace(now), now) {
+                (Health::Up, Health::Blocked) => {
+                    tracing::warn!("the broker takes no more messages: it lacks memory or disk");
+                }
+                (Health::Blocked, Health::Up) => tracing::info!("the broker takes messages again"),
+                _ => {}
+            }
+            match events.next().await {
+                Some(Event::Error(error)) => {
+                    // Whoever uses the connection sees the error as well, and handles it.
+                    tracing::debug!(%error, "the connection to the broker has failed");
+                    return;
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The way in: deliveries of the work queue, in batches.
+//!
+//! Invariants: the broker never has more than `prefetch_messages` unacknowledged deliveries here,
+//! which bounds lapin's own buffer (trap 8). A batch is never waited for: what has arrived is
+//! taken. A stream that ends uninvited is an error, since that is all one sees of a deleted queue
+//! or of a consumer that the broker has cancelled (trap 10).
+//!
+//! Deliberately absent: settling (`settler.rs`), and any look at the body.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Acker, BasicProperties, Channel};
+
+use super::{Error, Settings, declare, headers, within};
+use crate::pipeline::ports::{self, Arrival, Source, TransportError};
+
+/// Consumes the work queue over a channel of its own.
+#[derive(Debug)]
+pub struct Consumer {
+    stream: lapin::Consumer,
+    channel: Channel,
+    format: Option<String>,
+    answer_timeout: Duration,
+    stopped: bool,
+}
+
+/// A delivery of the work queue, not yet settled, with what is needed to publish it again as it was
+/// received.
+pub struct Received {
+    body: Vec<u8>,
+    arrival: Arrival,
+    pub(super) properties: BasicProperties,
+    /// The routing key it was first published with; one that comes back from waiting says so in a
+    /// header, as it comes under the work queue's name.
+    pub(super) routing_key: ShortString,
+    /// Counts the deliveries of its channel, from 1, without a gap.
+    pub(super) tag: u64,
+    pub(super) acker: Acker,
+}
+
+impl Consumer {
+    pub(super) async fn open(channel: Channel, settings: &Settings) -> Result<Consumer, Error> {
+        let (queue, limit) = (declare::short(&settings.queue)?, settings.answer_timeout());
+        let consume = async {
+            // Before consuming, or the broker sends the whole queue at once (trap 8).
+            let qos = BasicQosOptions::default();
+            within(limit, channel.basic_qos(settings.prefetch_messages, qos)).await?;
+            // The broker makes up the consumer tag; connections are what operators look for.
+            let options = BasicConsumeOptions::default();
+            within(limit, channel.basic_consume(queue, "".into(), options, FieldTable::default()))
+                .await
+        };
+        let stream = consume.await.map_err(|error| {
+            Error::Unreachable(format!("consuming `{}`: {error}", settings.queue))
+        })?;
+        Ok(Consumer {
+            stream,
+            channel,
+            format: settings.format.clone(),
+            answer_timeout: limit,
+            stopped: false,
+        })
+    }
+
+    /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
+    /// and is in no batch yet goes back to the queue when the link is closed.
+    ///
+    /// # Errors
+    /// When the channel is lost, or the broker does not answer in time.
+    pub async fn stop(&mut self) -> Result<(), TransportError> {
+        self.stopped = true;
+        let cancel = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
+        within(self.answer_timeout, cancel).await.map_err(|error| error.at("cancel the consumer"))
+    }
+
+    fn received(&self, delivery: Delivery) -> Received {
+        let Delivery { delivery_tag, routing_key, redelivered, properties, data, acker, .. } =
+            delivery;
+        // A key that came in a header came in a short string once; one that does not fit was made
+        // up by somebody else.
+        let routing_key = headers::header(&properties, headers::ROUTING_KEY)
+            .and_then(headers::text)
+            .and_then(|key| ShortString::try_new(key).ok())
+            .unwrap_or(routing_key);
+        Received {
+            body: data,
+            arrival: headers::arrival(&properties, redelivered, self.format.as_deref()),
+            properties,
+            routing_key,
+            tag: delivery_tag,
+            acker,
+        }
+    }
+}
+
+impl Source for Consumer {
+    type Delivery = Received;
+
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<Received>, TransportError> {
+        if self.stopped {
+            return Ok(Vec::new());
+        }
+        let mut batch = Vec::new();
+        // Cancel-safe: this is the only await, and the stream hands nothing over unless it is ready.
+        let mut next = Some(self.stream.next().await);
+        while let Some(delivered) = next {
+            match delivered {
+                Some(Ok(delivery)) => batch.push(self.received(delivery)),
+                // Deliveries taken just before are void: their channel is gone, and the broker
+                // has them in the queue again.
+                Some(Err(error)) => {
+                    return Err(TransportError::new(format_args!("consume: {error}")));
+                }
+                None => {
+                    return Err(TransportError::new(
+                        "consume: the broker has cancelled the consumer",
+                    ));
+                }
+            }
+            next = if batch.len() < max { self.stream.next().now_or_never() } else { None };
+        }
+        Ok(batch)
+    }
+}
+
+impl ports::Delivery for Received {
+    fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+}
+
+impl fmt::Debug for Received {
+    /// Names the delivery and gives the body's length; never its content (K8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("tag", &self.tag)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! AMQP headers and properties: what they say on arrival, and what a message takes along when it
+//! waits or is set aside.
+//!
+//! | header | on | holds |
+//! |---|---|---|
+//! | `x-throughline-format`, `-widget` | inbound | a format's name, a widget's id |
+//! | `cloudEvents:…`, `cloudEvents_…` | inbound | an attribute of a CloudEvent in binary mode |
+//! | `traceparent`, `tracestate` | inbound, outbound | W3C trace context |
+//! | `x-throughline-revision` | outbound | the rules' revision |
+//! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
+//! | `x-throughline-routing-key` | waiting, dead | the routing key as received |
+//! | `x-throughline-stage`, `-replayed` | dead | where in the line, how often replayed |
+//! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead | what [`as_received`] must take out of its place |
+//!
+//! Properties and headers are kept as received, but for those that would act on the copy as if its
+//! publisher had just sent it. Deliberately absent: reading a body.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::pipeline::ports::{Arrival, Attempts, Trace};
+
+pub(super) const FORMAT: &str = "x-throughline-format";
+pub(super) const WIDGET: &str = "x-throughline-widget";
+pub(super) const REVISION: &str = "x-throughline-revision";
+pub(super) const ATTEMPTS: &str = "x-throughline-attempts";
+pub(super) const REASON: &str = "x-throughline-reason";
+pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
+pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
+pub(super) const STAGE: &str = "x-throughline-stage";
+pub(super) const REPLAYED: &str = "x-throughline-replayed";
+pub(super) const TRACE_PARENT: &str = "traceparent";
+pub(super) const TRACE_STATE: &str = "tracestate";
+
+/// Where a received `expiration` is kept.
+pub(super) const EXPIRATION: &str = "x-throughline-expiration";
+/// Where a received `user_id` is kept.
+pub(super) const USER_ID: &str = "x-throughline-user-id";
+/// Where a received `CC` header is kept.
+pub(super) const CC: &str = "x-throughline-cc";
+
+/// Both prefixes of the CloudEvents AMQP binding; `_` is for clients that cannot write a colon.
+const CLOUD_EVENT: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
+
+/// What is published must outlive a restart of the broker (`delivery_mode` 2), whatever kind of
+/// queue a policy made of ours.
+pub(super) const PERSISTENT: u8 = 2;
+
+/// What properties and headers say of a delivery. `format` is the queue's, where no header names one.
+pub(super) fn arrival(
+    properties: &BasicProperties,
+    redelivered: bool,
+    format: Option<&str>,
+) -> Arrival {
+    let header = |name| header(properties, name);
+    let named = |name| header(name).and_then(text).filter(|text| !text.is_empty());
+    Arrival {
+        message_id: properties
+            .message_id()
+            .as_ref()
+            .map(ToString::to_string)
+            .filter(|id| !id.is_empty()),
+        format: named(FORMAT).or_else(|| format.map(String::from)),
+        cloud_event: cloud_event(properties),
+        widget: named(WIDGET),
+        redelivered,
+        attempts: Attempts {
+            count: header(ATTEMPTS).map_or(0, count),
+            cause: named(REASON),
+            first_seen_ms: header(FIRST_SEEN).and_then(integer),
+        },
+        replayed: header(REPLAYED).map_or(0, count),
+        trace: Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) },
+    }
+}
+
+/// The header of that name.
+pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<&'p AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+fn cloud_event(properties: &BasicProperties) -> Vec<(String, String)> {
+    let headers = properties.headers().iter().flatten();
+    headers
+        .filter_map(|(name, value)| {
+            let name = CLOUD_EVENT.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))?;
+            Some((name.to_owned(), text(value)?))
+        })
+        .collect()
+}
+
+/// A value as text: text as it is, numbers, truth values and times in CloudEvents' canonical form.
+/// `None` for what has none: tables, arrays, bytes that are not UTF-8.
+pub(super) fn text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        AMQPValue::Boolean(value) => Some(value.to_string()),
+        AMQPValue::Timestamp(secs) => {
+            let time = OffsetDateTime::from_unix_timestamp(i64::try_from(*secs).ok()?).ok()?;
+            time.format(&Rfc3339).ok()
+        }
+        other => integer(other).map(|number| number.to_string()),
+    }
+}
+
+/// Any of AMQP's integers: clients differ in which one they write.
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match *value {
+        AMQPValue::ShortShortInt(number) => Some(number.into()),
+        AMQPValue::ShortShortUInt(number) => Some(number.into()),
+        AMQPValue::ShortInt(number) => Some(number.into()),
+        AMQPValue::ShortUInt(number) => Some(number.into()),
+        AMQPValue::LongInt(number) => Some(number.into()),
+        AMQPValue::LongUInt(number) => Some(number.into()),
+        AMQPValue::LongLongInt(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// A count: below zero is zero, and what is no integer is none.
+fn count(value: &AMQPValue) -> u32 {
+    integer(value).map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+}
+
+/// The properties for a copy of a received message, with its headers to be added to.
+///
+/// All are kept but these, which [`EXPIRATION`], [`USER_ID`] and [`CC`] hold instead:
+/// - `expiration` would end the wait before its delay, and make a dead letter vanish;
+/// - `user_id` must be our own user's, or the broker closes the channel, for this message each time;
+/// - `CC` would send the copy to other queues as well.
+///
+/// What the broker itself wrote about earlier deaths and deliveries is left out: RabbitMQ 3 takes a
+/// message whose `x-death` names the work queue for one that goes round in circles, and drops it.
+pub(super) fn as_received(received: &BasicProperties) -> (BasicProperties, FieldTable) {
+    let mut headers = FieldTable::default();
+    for (name, value) in received.headers().iter().flatten() {
+        match name.as_str() {
+            "x-delivery-count" | "x-death" => {}
+            broker if broker.starts_with("x-first-death-") => {}
+            broker if broker.starts_with("x-last-death-") => {}
+            "CC" => {
+                headers.insert(CC.into(), value.clone());
+            }
+            _ => {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    for (name, property) in [(EXPIRATION, received.expiration()), (USER_ID, received.user_id())] {
+        if let Some(text) = property {
+            headers.insert(name.into(), AMQPValue::LongString(text.as_str().into()));
+        }
+    }
+
+    /// Sets each property that was received.
+    macro_rules! keep {
+        ($($property:ident, $with:ident;)+) => {{
+            let mut kept = BasicProperties::default().with_delivery_mode(PERSISTENT);
+            $(if let Some(value) = received.$property().clone() {
+                kept = kept.$with(value);
+            })+
+            kept
+        }};
+    }
+    let kept = keep! {
+        content_type, with_content_type;
+        content_encoding, with_content_encoding;
+        priority, with_priority;
+        correlation_id, with_correlation_id;
+        reply_to, with_reply_to;
+        message_id, with_message_id;
+        timestamp, with_timestamp;
+        kind, with_type;
+        app_id, with_app_id;
+        cluster_id, with_cluster_id;
+    };
+    (kept, headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(headers: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> BasicProperties {
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert(name.into(), value);
+        }
+        BasicProperties::default().with_headers(table)
+    }
+
+    fn long(text: &str) -> AMQPValue {
+        AMQPValue::LongString(text.into())
+    }
+
+    #[test]
+    fn attempts_are_read_from_any_integer() {
+        for (value, expected) in [
+            (AMQPValue::ShortShortInt(3), 3),
+            (AMQPValue::ShortShortUInt(3), 3),
+            (AMQPValue::ShortInt(3), 3),
+            (AMQPValue::ShortUInt(3), 3),
+            (AMQPValue::LongInt(3), 3),
+            (AMQPValue::LongUInt(3), 3),
+            (AMQPValue::LongLongInt(3), 3),
+            (AMQPValue::LongLongInt(-1), 0),
+            (AMQPValue::LongLongInt(i64::MAX), u32::MAX),
+            (long("3"), 0),
+        ] {
+            let arrival = arrival(&with([(ATTEMPTS, value.clone())]), false, None);
+            assert_eq!(arrival.attempts.count, expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn cloud_event_attributes_become_text() {
+        let properties = with([
+            ("cloudEvents:id", long("e-1")),
+            ("cloudEvents_time", AMQPValue::Timestamp(1_700_000_000)),
+            ("cloudEvents:sequence", AMQPValue::LongInt(7)),
+            ("cloudEvents:sampled", AMQPValue::Boolean(true)),
+            ("cloudEvents:odd", AMQPValue::FieldArray(Default::default())),
+            ("other", long("x")),
+        ]);
+        let pairs = arrival(&properties, false, None).cloud_event;
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(
+            pairs,
+            [
+                pair("id", "e-1"),
+                pair("sampled", "true"),
+                pair("sequence", "7"),
+                pair("time", "2023-11-14T22:13:20Z"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_header_names_the_format_before_the_queue_does() {
+        let named = with([(FORMAT, long("canonical"))]);
+        assert_eq!(arrival(&named, false, Some("genesys")).format.as_deref(), Some("canonical"));
+        let unnamed = with([(FORMAT, long(""))]);
+        assert_eq!(arrival(&unnamed, false, Some("genesys")).format.as_deref(), Some("genesys"));
+    }
+
+    #[test]
+    fn a_copy_keeps_everything_that_would_not_act_on_it() {
+        let received = with([
+            ("mine", long("kept")),
+            ("CC", AMQPValue::FieldArray(vec![long("elsewhere")].into())),
+            ("x-death", AMQPValue::FieldArray(Default::default())),
+            ("x-first-death-queue", long("q")),
+            ("x-delivery-count", AMQPValue::LongInt(2)),
+        ])
+        .with_expiration("5".into())
+        .with_user_id("vendor".into())
+        .with_message_id("m-1".into())
+        .with_priority(4)
+        .with_delivery_mode(1);
+
+        let (kept, headers) = as_received(&received);
+        assert_eq!((kept.expiration(), kept.user_id()), (&None, &None));
+        assert_eq!(*kept.message_id(), Some("m-1".into()));
+        assert_eq!((*kept.priority(), *kept.delivery_mode()), (Some(4), Some(PERSISTENT)));
+        let names: Vec<_> = headers.inner().keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["mine", CC, EXPIRATION, USER_ID]);
+    }
+}

@@ -1,0 +1,144 @@
+//! What goes out, as AMQP has it: exchange, routing key, properties and body of one message.
+//!
+//! | what | exchange | routing key | body and properties |
+//! |---|---|---|---|
+//! | enriched, ended | outbound | [`Published::routing_key`] | ours (contract: *Outbound message*) |
+//! | waiting | the default one | the waiting queue's name | as received |
+//! | dead letter | dead letters | as received | as received |
+//!
+//! Pure. Deliberately absent: sending it (`publisher.rs`).
+
+use std::sync::Arc;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use super::consumer::Received;
+use super::{Error, Settings, declare, headers};
+use crate::pipeline::ports::{Attempts, Delivery, Outgoing, Published, Trace};
+
+/// The longest short string of AMQP 0-9-1, in bytes.
+const SHORT_STRING_MAX_BYTES: usize = 255;
+
+/// Where messages go, checked once.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    outbound: ShortString,
+    dead_letters: ShortString,
+    settings: Arc<Settings>,
+}
+
+/// One message for `basic.publish`.
+pub(super) struct Message<'o> {
+    pub(super) address: Address,
+    pub(super) properties: BasicProperties,
+    pub(super) body: &'o [u8],
+}
+
+/// All that decides whether a queue is bound for a message, and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Address {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    pub(super) message_id: Option<ShortString>,
+}
+
+impl Addresses {
+    pub(super) fn of(settings: &Arc<Settings>) -> Result<Addresses, Error> {
+        Ok(Addresses {
+            outbound: declare::short(&settings.outbound_exchange)?,
+            dead_letters: declare::short(&settings.dead_letters)?,
+            settings: Arc::clone(settings),
+        })
+    }
+
+    /// The message for one thing that goes out.
+    pub(super) fn message<'o>(&self, outgoing: &'o Outgoing<'_, Received>) -> Message<'o> {
+        match outgoing {
+            Outgoing::Enriched(published) => self.enriched(published),
+            Outgoing::Waiting { delivery, awaited: _, delay, attempts } => {
+                let (properties, mut headers) = headers::as_received(&delivery.properties);
+                mark(&mut headers, attempts, delivery);
+                if let Some(cause) = &attempts.cause {
+                    headers.insert(headers::REASON.into(), text(cause));
+                }
+                let queue = cut(self.settings.waiting_queue(*delay));
+                Message::new(ShortString::default(), queue, properties, headers, delivery.body())
+            }
+            Outgoing::DeadLetter { delivery, reason, stage, attempts } => {
+                let (properties, mut headers) = headers::as_received(&delivery.properties);
+                mark(&mut headers, attempts, delivery);
+                headers.insert(headers::REASON.into(), text(reason.as_str()));
+                headers.insert(headers::STAGE.into(), text(stage));
+                headers.insert(headers::REPLAYED.into(), number(delivery.arrival().replayed));
+                let key = delivery.routing_key.clone();
+                Message::new(self.dead_letters.clone(), key, properties, headers, delivery.body())
+            }
+        }
+    }
+
+    fn enriched<'o>(&self, published: &'o Published) -> Message<'o> {
+        let mut headers = FieldTable::default();
+        headers.insert(headers::REVISION.into(), text(&published.revision));
+        let Trace { parent, state } = &published.trace;
+        for (name, value) in [(headers::TRACE_PARENT, parent), (headers::TRACE_STATE, state)] {
+            if let Some(value) = value {
+                headers.insert(name.into(), text(value));
+            }
+        }
+        let timestamp_secs = u64::try_from(published.timestamp_ms / 1000).unwrap_or(0);
+        let properties = BasicProperties::default()
+            .with_delivery_mode(headers::PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_message_id(cut(published.message_id.clone()))
+            .with_correlation_id(cut(published.correlation_id.clone()))
+            .with_type(published.kind.as_str().into())
+            .with_app_id("throughline".into())
+            .with_timestamp(timestamp_secs);
+        let key = cut(published.routing_key());
+        Message::new(self.outbound.clone(), key, properties, headers, &published.body)
+    }
+}
+
+impl<'o> Message<'o> {
+    fn new(
+        exchange: ShortString,
+        routing_key: ShortString,
+        properties: BasicProperties,
+        headers: FieldTable,
+        body: &'o [u8],
+    ) -> Message<'o> {
+        let message_id = properties.message_id().clone();
+        Message {
+            address: Address { exchange, routing_key, message_id },
+            properties: properties.with_headers(headers),
+            body,
+        }
+    }
+}
+
+/// What both kinds of copies say of their history.
+fn mark(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
+    headers.insert(headers::ATTEMPTS.into(), number(attempts.count));
+    if let Some(first_seen_ms) = attempts.first_seen_ms {
+        headers.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(first_seen_ms));
+    }
+    headers.insert(headers::ROUTING_KEY.into(), text(delivery.routing_key.as_str()));
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// A short string of at most 255 bytes, cut at a character. Only a channel's name of more than 230
+/// bytes, behind `interaction.enriched.`, can come to that: a shortened routing key is still
+/// routed, and a refused one would come back for ever.
+fn cut(mut text: String) -> ShortString {
+    text.truncate(text.floor_char_boundary(SHORT_STRING_MAX_BYTES));
+    ShortString::from(text)
+}
+
+/// A count as every client can read it: AMQP's signed 64-bit integer.
+fn number(count: u32) -> AMQPValue {
+    AMQPValue::LongLongInt(count.into())
+}

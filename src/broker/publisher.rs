@@ -1,0 +1,131 @@
+//! The way out: a batch is published in order, and all its confirms are awaited.
+//!
+//! The batch is a barrier, and the channel has one owner who holds it by `&mut`. Both are needed:
+//! lapin swaps confirms between tasks that share a channel (trap 2), and attaches a returned
+//! message to whichever confirm comes next (trap 3). Within a batch that does no harm, since every
+//! return arrives before its own confirm: when all confirms are in, so are all returns. Each return
+//! is then matched by what it says of itself, never by the confirm it came with.
+//!
+//! A return is matched by exchange, routing key and message id. Messages that agree in all three
+//! (two finished repeats; two waiting messages without an id) are routed alike, so if one of them
+//! was returned, all of them count as returned. Nothing of ours is added to the message for it.
+//!
+//! Everything is published `mandatory`. Deliberately absent: publishing again, and
+//! `wait_for_confirms`, which ignores refusals (trap 4).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, PublisherConfirm};
+
+use super::consumer::Received;
+use super::outgoing::{Address, Addresses};
+use super::{Error, Settings, within};
+use crate::pipeline::ports::{self, Answer, Outgoing, TransportError};
+
+/// Publishes over a channel of its own, with confirms.
+#[derive(Debug)]
+pub struct Publisher {
+    channel: Channel,
+    addresses: Addresses,
+    confirm_timeout: Duration,
+    /// Set until a batch is answered: after one that was not, late confirms and returns are about.
+    in_doubt: bool,
+}
+
+impl Publisher {
+    pub(super) async fn open(
+        channel: Channel,
+        settings: &Arc<Settings>,
+    ) -> Result<Publisher, Error> {
+        // Without it, every confirm reads `NotRequested` (trap 9).
+        within(settings.answer_timeout(), channel.confirm_select(ConfirmSelectOptions::default()))
+            .await
+            .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
+        Ok(Publisher {
+            channel,
+            addresses: Addresses::of(settings)?,
+            confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
+            in_doubt: false,
+        })
+    }
+
+    async fn confirmed(
+        &self,
+        batch: &[Outgoing<'_, Received>],
+    ) -> Result<Vec<Answer>, lapin::Error> {
+        let mut addresses = Vec::with_capacity(batch.len());
+        let mut sent = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            let message = self.addresses.message(outgoing);
+            let Address { exchange, routing_key, .. } = message.address.clone();
+            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let mut publish = Box::pin(self.channel.basic_publish(
+                exchange,
+                routing_key,
+                options,
+                message.body,
+                message.properties,
+            ));
+            // The first poll hands the frames over, in this order. Awaiting that they are written
+            // before handing over the next costs a turn of the I/O thread for each message: two
+            // lanes relayed 10,000 messages a second instead of 16,000.
+            sent.push(match (&mut publish).now_or_never() {
+                Some(result) => Either::Left(ready(result)),
+                None => Either::Right(publish),
+            });
+            addresses.push(message.address);
+        }
+        let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(batch.len());
+        for publish in sent {
+            confirms.push(publish.await?);
+        }
+
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut returned = HashSet::new();
+        for confirm in confirms {
+            let confirmation = confirm.await?;
+            answers.push(match &confirmation {
+                Confirmation::Ack(_) => Answer::Confirmed,
+                Confirmation::Nack(_) => Answer::Refused,
+                Confirmation::NotRequested => {
+                    // The channel is in confirm mode, so this is not the channel we set up.
+                    return Err(std::io::Error::other("confirms are off").into());
+                }
+            });
+            if let Some(message) = confirmation.take_message() {
+                returned.insert(Address {
+                    message_id: message.properties.message_id().clone(),
+                    exchange: message.delivery.exchange,
+                    routing_key: message.delivery.routing_key,
+                });
+            }
+        }
+        for (answer, address) in answers.iter_mut().zip(&addresses) {
+            if *answer == Answer::Confirmed && returned.contains(address) {
+                *answer = Answer::Returned;
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl ports::Publisher<Received> for Publisher {
+    async fn publish(
+        &mut self,
+        batch: &[Outgoing<'_, Received>],
+    ) -> Result<Vec<Answer>, TransportError> {
+        if std::mem::replace(&mut self.in_doubt, true) {
+            return Err(TransportError::new("publish: an earlier batch was never answered"));
+        }
+        let answers = within(self.confirm_timeout, self.confirmed(batch))
+            .await
+            .map_err(|error| error.at("publish a batch"))?;
+        self.in_doubt = false;
+        Ok(answers)
+    }
+}

@@ -1,0 +1,138 @@
+//! What the broker part needs to know, already valid in form. The settings module fills it.
+//!
+//! Invariant: the URL's password leaves through neither `Debug` nor [`Settings::masked_url`].
+//! Deliberately absent: reading files and the environment, and defaults that depend on other parts.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the connection to RabbitMQ and of the names used there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://…`. A secret, for its password.
+    pub url: String,
+    /// Begins the connections' names in RabbitMQ's own listings.
+    pub connection_name: String,
+    /// The work queue.
+    pub queue: String,
+    /// The topic exchange that interactions are published to; the work queue is bound to it.
+    pub inbound_exchange: String,
+    /// The topic exchange for what we publish.
+    pub outbound_exchange: String,
+    /// The name of both the exchange and the queue of dead letters.
+    pub dead_letters: String,
+    /// Begins the names of the waiting queues; the delay follows, `250ms`.
+    pub waiting_prefix: String,
+    /// How many deliveries may be unacknowledged on a lane: the bound of its input (trap 8).
+    pub prefetch_messages: u16,
+    /// The heartbeat offered to the broker; a dead peer is noticed after twice this time.
+    pub heartbeat_secs: u16,
+    /// How long connecting may take, TLS and login included.
+    pub connect_timeout_ms: u64,
+    /// How long the broker may take over one call: open a channel, declare, acknowledge, close.
+    pub answer_timeout_ms: u64,
+    /// How long the broker may take to confirm a whole batch.
+    pub confirm_timeout_ms: u64,
+    /// Whether exchanges, queues and bindings are declared, or only looked for.
+    pub declare: bool,
+    /// The format of what arrives in the queue, where its messages do not say.
+    pub format: Option<String>,
+    /// PEM file with the certificates to trust besides the system's (`amqps`).
+    pub tls_ca_file: Option<PathBuf>,
+    /// PEM file with the client's certificate; needs [`Settings::tls_key_file`].
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file with the client's key; needs [`Settings::tls_cert_file`].
+    pub tls_key_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The name of the waiting queue for a delay.
+    pub fn waiting_queue(&self, delay: Duration) -> String {
+        format!("{}{}ms", self.waiting_prefix, delay.as_millis())
+    }
+
+    /// The URL with its password replaced by `***`.
+    pub fn masked_url(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else {
+            // Not a URL, so nobody knows where a password might stand in it.
+            return String::from("***");
+        };
+        let authority_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(authority_ends);
+        match authority.rsplit_once('@') {
+            Some((login, host)) => {
+                let user = login.split_once(':').map_or(login, |(user, _)| user);
+                format!("{scheme}://{user}:***@{host}{tail}")
+            }
+            None => format!("{scheme}://{authority}{tail}"),
+        }
+    }
+
+    pub(super) fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.answer_timeout_ms)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            url: String::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
+            connection_name: String::from("throughline"),
+            queue: String::from("throughline.interactions"),
+            inbound_exchange: String::from("interactions"),
+            outbound_exchange: String::from("interactions.enriched"),
+            dead_letters: String::from("throughline.dead-letters"),
+            waiting_prefix: String::from("throughline.wait."),
+            // A few batches: one being confirmed, one being saved, and the next one at hand.
+            prefetch_messages: 500,
+            // RabbitMQ's 60 s would notice a dead peer after two minutes (trap 7).
+            heartbeat_secs: 15,
+            connect_timeout_ms: 10_000,
+            answer_timeout_ms: 10_000,
+            // Far above what a quorum queue takes, far below the consumer timeout of 30 minutes,
+            // after which the broker would take the batch away.
+            confirm_timeout_ms: 30_000,
+            declare: true,
+            format: None,
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &self.masked_url())
+            .field("queue", &self.queue)
+            .field("inbound_exchange", &self.inbound_exchange)
+            .field("outbound_exchange", &self.outbound_exchange)
+            .field("dead_letters", &self.dead_letters)
+            .field("waiting_prefix", &self.waiting_prefix)
+            .field("prefetch_messages", &self.prefetch_messages)
+            .field("declare", &self.declare)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_never_shows() {
+        for (url, masked) in [
+            ("amqp://u:s3cret@h:1/%2f", "amqp://u:***@h:1/%2f"),
+            ("amqps://u:s3:cr@et@h", "amqps://u:***@h"),
+            ("amqp://u@h/v?heartbeat=1", "amqp://u:***@h/v?heartbeat=1"),
+            ("amqp://h/a@b", "amqp://h/a@b"),
+            ("u:s3cret@h", "***"),
+        ] {
+            let settings = Settings { url: url.into(), ..Settings::default() };
+            assert_eq!(settings.masked_url(), masked);
+            assert!(!format!("{settings:?}").contains("s3"), "{url}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Settles deliveries: acknowledges, requeues, gives back.
+//!
+//! Invariants: every delivery is settled once, by its tag, in the order of delivery. One
+//! acknowledgement for many (`multiple`) is only sent when every delivery up to it is settled or
+//! part of it, so it can never acknowledge what is still being worked on. An acknowledgement that
+//! lapin did not send is an error (trap 6).
+//!
+//! Deliberately absent: rejecting without requeueing. What is set aside is published as a dead
+//! letter, with its reason, and then acknowledged.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+
+use super::consumer::Received;
+use super::within;
+use crate::pipeline::ports::{self, Settlement, TransportError};
+
+/// Settles what one [`super::Consumer`] delivers.
+#[derive(Debug)]
+pub struct Settler {
+    frontier: Frontier,
+    answer_timeout: Duration,
+}
+
+/// Which deliveries of the channel are settled. Its size is bounded by the prefetch.
+#[derive(Debug, Default)]
+struct Frontier {
+    /// Every tag up to this one is settled.
+    through: u64,
+    /// Settled tags beyond `through + 1`, which is not.
+    ahead: BTreeSet<u64>,
+}
+
+/// What one call to the broker settles.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The delivery at this index and all the ones before it.
+    AcknowledgeThrough(usize),
+    /// The delivery at this index.
+    One(usize),
+}
+
+impl Settler {
+    pub(super) fn new(answer_timeout: Duration) -> Settler {
+        Settler { frontier: Frontier::default(), answer_timeout }
+    }
+
+    async fn one(&self, acker: &Acker, settlement: Settlement) -> Result<(), TransportError> {
+        match settlement {
+            Settlement::Acknowledge => self.sent(acker.ack(BasicAckOptions::default())).await,
+            // Reject, not nack: from RabbitMQ 4.3 on, only a reject counts towards the delivery
+            // limit, and a failure that never counts would go round for ever.
+            Settlement::Requeue => {
+                self.sent(acker.reject(BasicRejectOptions { requeue: true })).await
+            }
+            Settlement::GiveBack => {
+                self.sent(acker.nack(BasicNackOptions { requeue: true, multiple: false })).await
+            }
+        }
+    }
+
+    async fn sent(
+        &self,
+        call: impl Future<Output = lapin::Result<bool>>,
+    ) -> Result<(), TransportError> {
+        let sent = within(self.answer_timeout, call)
+            .await
+            .map_err(|error| error.at("settle a delivery"))?;
+        if sent {
+            Ok(())
+        } else {
+            Err(TransportError::new("settle a delivery: its channel is gone"))
+        }
+    }
+}
+
+impl ports::Settler<Received> for Settler {
+    async fn settle(
+        &mut self,
+        mut batch: Vec<(Received, Settlement)>,
+    ) -> Result<(), TransportError> {
+        batch.sort_by_key(|(delivery, _)| delivery.tag);
+        let tags: Vec<_> = batch.iter().map(|(delivery, how)| (delivery.tag, *how)).collect();
+        for step in self.frontier.steps(&tags) {
+            match step {
+                Step::AcknowledgeThrough(last) => {
+                    let options = BasicAckOptions { multiple: true };
+                    self.sent(batch[last].0.acker.ack(options)).await?;
+                }
+                Step::One(index) => {
+                    let (delivery, how) = &batch[index];
+                    self.one(&delivery.acker, *how).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Frontier {
+    /// The fewest calls that settle `batch`, sorted by tag, and nothing else.
+    fn steps(&mut self, batch: &[(u64, Settlement)]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (index, &(tag, how)) in batch.iter().enumerate() {
+            let all_before_are_settled = tag == self.through + 1;
+            self.settled(tag);
+            let step = match how {
+                Settlement::Acknowledge if all_before_are_settled => {
+                    Step::AcknowledgeThrough(index)
+                }
+                _ => Step::One(index),
+            };
+            // An acknowledgement through this one takes in the one through the one before.
+            match (steps.last_mut(), &step) {
+                (Some(last @ Step::AcknowledgeThrough(_)), Step::AcknowledgeThrough(_)) => {
+                    *last = step;
+                }
+                _ => steps.push(step),
+            }
+        }
+        steps
+    }
+
+    fn settled(&mut self, tag: u64) {
+        self.ahead.insert(tag);
+        while self.ahead.remove(&(self.through + 1)) {
+            self.through += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Settlement::{Acknowledge as Ack, GiveBack, Requeue};
+    use Step::{AcknowledgeThrough, One};
+    use proptest::prelude::*;
+
+    #[test]
+    fn runs_of_acknowledgements_become_one() {
+        for (name, batches, expected) in [
+            ("all", vec![vec![(1, Ack), (2, Ack), (3, Ack)]], vec![vec![AcknowledgeThrough(2)]]),
+            (
+                "a requeue in between",
+                vec![vec![(1, Ack), (2, Requeue), (3, Ack), (4, Ack)]],
+                vec![vec![AcknowledgeThrough(0), One(1), AcknowledgeThrough(3)]],
+            ),
+            (
+                "a gap is filled later",
+                vec![vec![(2, Ack), (3, Ack)], vec![(1, Ack), (4, GiveBack), (5, Ack)]],
+                vec![
+                    vec![One(0), One(1)],
+                    vec![AcknowledgeThrough(0), One(1), AcknowledgeThrough(2)],
+                ],
+            ),
+        ] {
+            let mut frontier = Frontier::default();
+            let steps: Vec<_> = batches.iter().map(|batch| frontier.steps(batch)).collect();
+            assert_eq!(steps, expected, "{name}");
+        }
+    }
+
+    proptest! {
+        /// Played against what the broker does, every delivery ends as it was said.
+        #[test]
+        fn nothing_else_is_ever_settled(
+            plan in prop::collection::vec((0_usize..3, 0_u8..4), 0..60),
+        ) {
+            let deliveries = plan.iter().zip(1_u64..);
+            let how = |n: usize| [Ack, Requeue, GiveBack][n];
+            let mut frontier = Frontier::default();
+            let mut outcome = std::collections::BTreeMap::new();
+            for turn in 0..4 {
+                let batch: Vec<_> = deliveries.clone()
+                    .filter(|((_, when), _)| *when == turn)
+                    .map(|((n, _), tag)| (tag, how(*n)))
+                    .collect();
+                for step in frontier.steps(&batch) {
+                    match step {
+                        AcknowledgeThrough(index) => {
+                            for tag in 1..=batch[index].0 {
+                                outcome.entry(tag).or_insert(Ack);
+                            }
+                        }
+                        One(index) => {
+                            let (tag, how) = batch[index];
+                            prop_assert!(outcome.insert(tag, how).is_none(), "settled twice");
+                        }
+                    }
+                }
+                for ((n, when), tag) in deliveries.clone() {
+                    let expected = (*when <= turn).then(|| how(*n));
+                    prop_assert_eq!(outcome.get(&tag).copied(), expected, "tag {}", tag);
+                }
+            }
+        }
+    }
+}

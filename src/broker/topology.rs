@@ -1,0 +1,202 @@
+//! Exchanges, queues and bindings: what must be there, as a value.
+//!
+//! | what | kind | options |
+//! |---|---|---|
+//! | inbound exchange | topic | |
+//! | work queue, bound `#` | quorum | at-least-once dead-lettering to the dead-letter exchange |
+//! | outbound exchange | topic | |
+//! | waiting queue, one per delay | quorum | that delay as TTL, at-least-once back to the work queue |
+//! | dead-letter exchange | fanout | |
+//! | dead-letter queue, bound `#` | quorum | no end to how often it may be read |
+//!
+//! Everything is durable. Pure, so that `topology show` prints exactly what is applied
+//! (`declare.rs`). Deliberately absent: queues for what we publish, which belong to whoever consumes
+//! it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Settings;
+
+/// How often a delivery may fail before the work queue sets it aside. Said outright, because it is
+/// unlimited before RabbitMQ 4.0 and 20 from there on. 20 is too few for us: a restart of a worker
+/// counts as a failure of all it held, so an orchestrator that restarts it while its store is down
+/// would set aside what is innocent. It is not unlimited, because a message that kills every worker
+/// must end somewhere.
+const DELIVERY_LIMIT: i64 = 100;
+
+/// How often a dead letter may be looked at and given back: for ever. The default of RabbitMQ 4.0
+/// would *drop* it at the 21st look, since nothing lies behind this queue. (`-1` is no number to
+/// RabbitMQ 3.)
+const READ_LIMIT: i64 = i32::MAX as i64;
+
+/// All that must be in the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// In the order of declaration.
+    pub exchanges: Vec<Exchange>,
+    /// In the order of declaration.
+    pub queues: Vec<Queue>,
+    /// In the order of declaration.
+    pub bindings: Vec<Binding>,
+}
+
+/// A durable exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name.
+    pub name: String,
+    /// `topic` or `fanout`.
+    pub kind: &'static str,
+    /// Whether the worker itself uses it, and so misses it when it is not there.
+    pub needed: bool,
+}
+
+/// A durable queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its `x-` arguments.
+    pub arguments: Vec<(&'static str, Argument)>,
+}
+
+/// The value of a queue's argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+}
+
+/// A binding from an exchange to a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// From where.
+    pub exchange: String,
+    /// To where.
+    pub queue: String,
+    /// For which routing keys.
+    pub routing_key: String,
+}
+
+impl Topology {
+    /// What the settings call for, with a waiting queue for each of `delays`.
+    pub fn of(settings: &Settings, delays: &[Duration]) -> Topology {
+        let exchange = |name: &str, kind, needed| Exchange { name: name.into(), kind, needed };
+        let queue = |name: &str, arguments: Vec<_>| Queue {
+            name: name.into(),
+            // Replicated and on disk before it is confirmed; the only kind that dead-letters at
+            // least once.
+            arguments: [("x-queue-type", text("quorum"))].into_iter().chain(arguments).collect(),
+        };
+        let bind_all = |exchange: &str, queue: &str| Binding {
+            exchange: exchange.into(),
+            queue: queue.into(),
+            // Vendors' routing keys vary; what is no interaction is set aside by the worker, seen.
+            routing_key: "#".into(),
+        };
+
+        let mut queues = vec![
+            queue(&settings.dead_letters, vec![("x-delivery-limit", Argument::Number(READ_LIMIT))]),
+            queue(
+                &settings.queue,
+                dead_lettering(&settings.dead_letters)
+                    .chain([("x-delivery-limit", Argument::Number(DELIVERY_LIMIT))])
+                    .collect(),
+            ),
+        ];
+        queues.extend(delays.iter().map(|delay| {
+            let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+            queue(
+                &settings.waiting_queue(*delay),
+                // The default exchange leads straight to the work queue: through the inbound
+                // exchange, whoever else is bound there would see the message again.
+                dead_lettering("")
+                    .chain([
+                        ("x-dead-letter-routing-key", text(&settings.queue)),
+                        // One TTL for the whole queue: messages expire at its head only.
+                        ("x-message-ttl", Argument::Number(delay_ms)),
+                    ])
+                    .collect(),
+            )
+        }));
+        Topology {
+            exchanges: vec![
+                exchange(&settings.inbound_exchange, "topic", false),
+                exchange(&settings.outbound_exchange, "topic", true),
+                // Fanout: whatever is set aside reaches every queue bound here, and its routing key
+                // stays the one it was received with.
+                exchange(&settings.dead_letters, "fanout", true),
+            ],
+            queues,
+            bindings: vec![
+                bind_all(&settings.dead_letters, &settings.dead_letters),
+                bind_all(&settings.inbound_exchange, &settings.queue),
+            ],
+        }
+    }
+}
+
+/// Dead-lettering to `exchange` that loses nothing, even when the target is not there for a while.
+fn dead_lettering(exchange: &str) -> impl Iterator<Item = (&'static str, Argument)> {
+    [
+        ("x-dead-letter-exchange", text(exchange)),
+        // The default, at-most-once, drops what it cannot pass on.
+        ("x-dead-letter-strategy", text("at-least-once")),
+        // At-least-once asks for it: the default, drop-head, would throw messages away when full.
+        ("x-overflow", text("reject-publish")),
+    ]
+    .into_iter()
+}
+
+fn text(value: &str) -> Argument {
+    Argument::Text(value.into())
+}
+
+impl fmt::Display for Topology {
+    /// One line for each exchange, queue and binding.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Exchange { name, kind, .. } in &self.exchanges {
+            writeln!(f, "exchange {name} ({kind}, durable)")?;
+        }
+        for Queue { name, arguments } in &self.queues {
+            write!(f, "queue {name} (durable")?;
+            for (key, value) in arguments {
+                match value {
+                    Argument::Text(text) => write!(f, ", {key}={text:?}")?,
+                    Argument::Number(number) => write!(f, ", {key}={number}")?,
+                }
+            }
+            writeln!(f, ")")?;
+        }
+        for Binding { exchange, queue, routing_key } in &self.bindings {
+            writeln!(f, "binding {exchange} -> {queue} ({routing_key})")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn the_default_topology_is_the_contract() {
+        let topology = Topology::of(&Settings::default(), &[Duration::from_millis(250)]);
+        assert_eq!(
+            topology.to_string(),
+            r#"exchange interactions (topic, durable)
+exchange interactions.enriched (topic, durable)
+exchange throughline.dead-letters (fanout, durable)
+queue throughline.dead-letters (durable, x-queue-type="quorum", x-delivery-limit=2147483647)
+queue throughline.interactions (durable, x-queue-type="quorum", x-dead-letter-exchange="throughline.dead-letters", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-delivery-limit=100)
+queue throughline.wait.250ms (durable, x-queue-type="quorum", x-dead-letter-exchange="", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-dead-letter-routing-key="throughline.interactions", x-message-ttl=250)
+binding throughline.dead-letters -> throughline.dead-letters (#)
+binding interactions -> throughline.interactions (#)
+"#
+        );
+    }
+}

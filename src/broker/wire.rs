@@ -1,0 +1,140 @@
+//! One connection, from the socket up, and a way to cut it.
+//!
+//! lapin cannot close a connection that an alarm has blocked, nor one whose peer is frozen: its
+//! close waits behind the writes that are stuck, and its I/O thread and socket stay for as long as
+//! that lasts, one more for each attempt to connect. So we open the socket ourselves and keep a
+//! second handle of it: dropping a [`Wire`], or giving up on connecting, shuts the socket down, and
+//! lapin's thread ends with it.
+//!
+//! Deliberately absent: lapin's recovery (trap 1), and `frame_max`, where every broker knows best.
+
+use std::future::Future;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
+
+use super::{Error, Settings, within};
+
+/// A connection that is cut when it is dropped.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) connection: Connection,
+    _cutter: Cutter,
+}
+
+impl Wire {
+    /// Connects; `purpose` ends the connection's name in RabbitMQ's listings.
+    pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Wire, Error> {
+        let mut uri: AMQPUri = settings.url.parse().map_err(|reason| {
+            Error::Settings(format!("the URL {}: {reason}", settings.masked_url()))
+        })?;
+        uri.query.heartbeat = Some(settings.heartbeat_secs);
+        let tls = tls(settings).await?;
+        let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let runtime = lapin::runtime::default_runtime()
+            .map_err(|error| Error::Unreachable(error.to_string()))?;
+
+        let cutter = Cutter::default();
+        let socket = cutter.socket.clone();
+        let dialling = runtime.clone();
+        let dial = async move |uri: AMQPUri, _| {
+            let AMQPUri { scheme, authority, .. } = uri;
+            let to = (authority.host.clone(), authority.port);
+            let stream = AsyncTcpStream::connect(&dialling, dialling.to_socket_addrs(to)).await?;
+            if let AsyncTcpStream::Plain(plain) = &stream {
+                let handle = plain.get_ref().as_fd().try_clone_to_owned()?;
+                socket.lock().unwrap_or_else(PoisonError::into_inner).plug(handle.into())?;
+            }
+            match scheme {
+                AMQPScheme::AMQP => Ok(stream),
+                AMQPScheme::AMQPS => Ok(stream.into_tls(&authority.host, tls.as_ref()).await?),
+            }
+        };
+        let name = format!("{} {purpose}", settings.connection_name);
+        let properties = ConnectionProperties::default()
+            .with_client_property("product".into(), "throughline".into())
+            .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
+            .with_connection_name(name.into());
+        // lapin ignores the `connection_timeout` of a URL (trap 7).
+        let limit = Duration::from_millis(settings.connect_timeout_ms);
+        let connection = within(limit, Connection::connector(uri, runtime, dial, properties))
+            .await
+            .map_err(|error| Error::Unreachable(format!("connecting to {address}: {error}")))?;
+        Ok(Wire { connection, _cutter: cutter })
+    }
+
+    /// Opens a channel.
+    pub(super) async fn channel(&self, limit: Duration) -> Result<Channel, Error> {
+        within(limit, self.connection.create_channel())
+            .await
+            .map_err(|error| Error::Unreachable(format!("opening a channel: {error}")))
+    }
+}
+
+/// Cuts the connection when it is dropped, or as soon as there is one.
+#[derive(Debug, Default)]
+struct Cutter {
+    socket: Arc<Mutex<Socket>>,
+}
+
+#[derive(Debug, Default)]
+enum Socket {
+    #[default]
+    NotYet,
+    Open(TcpStream),
+    Cut,
+}
+
+impl Socket {
+    fn plug(&mut self, stream: TcpStream) -> std::io::Result<()> {
+        if matches!(self, Socket::Cut) {
+            return Err(std::io::Error::other("nobody waits for this connection any more"));
+        }
+        *self = Socket::Open(stream);
+        Ok(())
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Socket::Open(stream) = std::mem::replace(&mut *socket, Socket::Cut)
+            && let Err(error) = stream.shutdown(Shutdown::Both)
+        {
+            // After a proper goodbye there is nothing left to cut.
+            tracing::trace!(%error, "the socket was closed already");
+        }
+    }
+}
+
+async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, Error> {
+    let cert_chain = match &settings.tls_ca_file {
+        Some(path) => {
+            let pem = String::from_utf8(read(path).await?);
+            Some(pem.map_err(|_| Error::Settings(format!("{} is no PEM file", path.display())))?)
+        }
+        None => None,
+    };
+    let identity = match (&settings.tls_cert_file, &settings.tls_key_file) {
+        (Some(cert), Some(key)) => {
+            Some(OwnedIdentity::PKCS8 { pem: read(cert).await?, key: read(key).await? })
+        }
+        (None, None) => None,
+        _ => {
+            let reason = "a client's certificate and its key belong together";
+            return Err(Error::Settings(String::from(reason)));
+        }
+    };
+    Ok(OwnedTLSConfig { identity, cert_chain })
+}
+
+fn read(path: &Path) -> impl Future<Output = Result<Vec<u8>, Error>> {
+    let failed = move |error| Error::Settings(format!("reading {}: {error}", path.display()));
+    async move { tokio::fs::read(path).await.map_err(failed) }
+}

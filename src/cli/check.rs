@@ -1,0 +1,121 @@
+//! `throughline check`: settings and rules, and with `--connect` the services behind them.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::watch;
+
+use super::block_on;
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use crate::app;
+use crate::broker::{Finding, Found, Health, Link};
+use crate::settings::Settings;
+use crate::store;
+
+/// Validates settings and rules
+///
+/// Prints what is odd as warnings. With --connect it also reaches broker and store and compares what
+/// is there with what the worker needs; nothing is created or changed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline check --rules new-rules.toml
+  throughline check --config production.toml --connect")]
+pub(super) struct Arguments {
+    /// Reach broker and store, too.
+    #[arg(long)]
+    connect: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+    let (rules, warnings) = app::load_rules(settings)?;
+    let mut out = Out::lock();
+    for warning in &warnings {
+        out.line(format_args!("warning  {warning}"))?;
+    }
+    out.line(format_args!("ok       settings"))?;
+    out.line(format_args!("ok       rules, revision {}", rules.revision().as_str()))?;
+    if !arguments.connect {
+        out.finish()?;
+        return Ok(Exit::Done);
+    }
+    block_on(async {
+        // Both are tried, so that both are told.
+        let store = check_store(settings, &mut out).await;
+        let broker = check_broker(settings, &mut out).await;
+        out.finish()?;
+        match (store, broker) {
+            (Ok(()), Ok(())) => Ok(Exit::Done),
+            (Err(failure), Ok(())) | (Ok(()), Err(failure)) => Err(failure),
+            (Err(of_store), Err(of_broker)) => {
+                of_store.report();
+                Err(of_broker)
+            }
+        }
+    })
+}
+
+async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
+    let store = store::open(&app::store_settings(settings)).await?;
+    store.ping().await?;
+    for warning in store.warnings() {
+        out.line(format_args!("warning  {warning}"))?;
+    }
+    let version = store.schema_version().await?;
+    match store.check_schema().await {
+        // An older schema is no fault where the worker itself will bring it up to date.
+        Err(store::OpenError::Outdated { .. }) if settings.store.migrate => {
+            out.line(format_args!(
+                "ok       store, schema version {version}, to be migrated at start"
+            ))?;
+        }
+        checked => {
+            checked?;
+            out.line(format_args!("ok       store, schema version {version}"))?;
+        }
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
+    let of_broker = Arc::new(app::broker_settings(settings));
+    let link = Link::open(of_broker, watch::Sender::new(Health::Down)).await?;
+    out.line(format_args!("ok       broker"))?;
+    let mut wrong = 0;
+    for Finding { what, state } in link.compare(&app::topology(settings)).await? {
+        match state {
+            Found::AsNeeded => out.line(format_args!("ok       {what}"))?,
+            Found::Missing if settings.topology.declare => {
+                out.line(format_args!("missing  {what}: will be declared at start"))?;
+            }
+            Found::Missing => {
+                wrong += 1;
+                out.line(format_args!("missing  {what}: declare it, or set topology.declare"))?;
+            }
+            Found::NotToBeCompared => {
+                out.line(format_args!(
+                    "unknown  {what}: this user may not `configure`, so it cannot be compared"
+                ))?;
+            }
+            Found::Different(how) => {
+                wrong += 1;
+                out.line(format_args!(
+                    "differs  {what}: {how}; delete it once it is empty, and declare it anew"
+                ))?;
+            }
+        }
+    }
+    out.line(format_args!(
+        "note     AMQP does not tell the broker's consumer timeout: it must be above 15 minutes \
+         (RabbitMQ's default is 30)"
+    ))?;
+    link.close().await;
+    match wrong {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            Exit::DoesNotHold,
+            format_args!("{wrong} of the exchanges and queues are not as the worker needs them"),
+        )),
+    }
+}

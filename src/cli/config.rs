@@ -1,0 +1,40 @@
+//! `throughline config show`: the settings in force.
+
+use clap::{Args, Subcommand};
+
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use crate::settings::Loaded;
+
+/// Shows the settings in force
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The effective settings, secrets masked, each with where it came from
+    #[command(after_help = "Example:
+  throughline config show --config production.toml")]
+    Show {
+        /// For programs: an array of objects.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, Failure> {
+    let What::Show { json } = arguments.what;
+    let mut out = Out::lock();
+    match json {
+        true => out.line(format_args!("{:#}", loaded.show_json()))?,
+        false => out.text(&loaded.show())?,
+    }
+    out.finish()?;
+    for warning in &loaded.warnings {
+        eprintln!("throughline: {warning}");
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,143 @@
+//! `throughline explain`: what would happen to messages, and why.
+
+mod table;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use super::{block_on, input};
+use crate::app;
+use crate::clock::Clock;
+use crate::domain::{Attempt, Rules};
+use crate::formats::enriched::{self, Stamp};
+use crate::formats::{self, Decoded, Hints, Refusal};
+use crate::pipeline::ports::{Row, Store as _};
+use crate::pipeline::table::{Table, looks_for_parent};
+use crate::settings::Settings;
+use crate::store;
+
+/// What would happen to these messages, in order, and why
+///
+/// Plays them against an empty store, or against the one that --store names; nothing is stored or
+/// sent. A message that would wait is shown as waiting.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline explain config/samples/interactions.ndjson
+  throughline explain --show-values message.json
+  throughline explain --json - < messages.ndjson | jq .dropped")]
+pub(super) struct Arguments {
+    /// Messages, one JSON document or one per line; standard input if it is - or absent.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// For programs: the published message with its outcome and the dropped pairs, one per line.
+    #[arg(long)]
+    json: bool,
+    /// Show values; without it their lengths.
+    #[arg(long)]
+    show_values: bool,
+    /// Decide what would wait as after its last attempt.
+    #[arg(long)]
+    last_attempt: bool,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    settings: &Settings,
+    store_is_named: bool,
+) -> Result<Exit, Failure> {
+    let (rules, warnings) = app::load_rules(settings)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let input = block_on(input::read(arguments.file.as_ref()))?;
+    let bodies = split(&input);
+    let max_bytes = settings.limits.body_max_bytes;
+    let texts: Vec<_> = bodies.iter().map(|body| formats::body::check(body, max_bytes)).collect();
+    let decoded: Vec<Result<Decoded<'_>, Refusal>> = bodies
+        .iter()
+        .zip(&texts)
+        .map(|(body, text)| match text {
+            Ok(text) => formats::decode(text, body, Hints::default()),
+            Err(refusal) => Err(refusal.clone()),
+        })
+        .collect();
+    let rows = match store_is_named {
+        true => block_on(known(settings, &decoded))?,
+        false => Vec::new(),
+    };
+    let mut out = Out::lock();
+    explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
+    out.finish()?;
+    Ok(Exit::Done)
+}
+
+fn explain(
+    arguments: &Arguments,
+    settings: &Settings,
+    rules: &Rules,
+    decoded: &[Result<Decoded<'_>, Refusal>],
+    rows: &[Row],
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let now_ms = Clock::System.now_ms();
+    let mut table = Table::default();
+    for row in rows {
+        table.insert(row, now_ms, settings.live.ttl.as_secs());
+    }
+    let last = arguments.last_attempt;
+    let attempt =
+        Attempt { may_be_unfinished: false, last_for_parent: last, last_for_interaction: last };
+    let stamp = Stamp { revision: rules.revision(), now_ms, origins: settings.output.origins };
+    for (n, message) in decoded.iter().enumerate() {
+        match message {
+            Err(refusal) if arguments.json => {
+                out.line(format_args!("{}", table::refused_json(refusal)))?;
+            }
+            Err(refusal) => table::print_refused(out, n + 1, refusal)?,
+            Ok(decoded) => {
+                let step = table.take(rules, &decoded.message, attempt);
+                match arguments.json {
+                    true => {
+                        let json = enriched::explain(decoded, &step, stamp);
+                        out.line(format_args!("{}", String::from_utf8_lossy(&json)))?;
+                    }
+                    false => table::print(out, n + 1, decoded, &step, arguments.show_values)?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The messages of an input: one document, else one per line.
+fn split(input: &[u8]) -> Vec<&[u8]> {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok() {
+        return vec![input];
+    }
+    let lines = input.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).collect()
+}
+
+/// What the store knows of the interactions and of their parents. The transaction is dropped at once.
+async fn known(
+    settings: &Settings,
+    decoded: &[Result<Decoded<'_>, Refusal>],
+) -> Result<Vec<Row>, Failure> {
+    let mut of_store = app::store_settings(settings);
+    of_store.migrate = false;
+    let store = store::connect(&of_store).await?;
+    let messages = || decoded.iter().flatten().map(|decoded| &decoded.message);
+    let identities: BTreeSet<_> = messages()
+        .map(|message| message.identity.clone())
+        .chain(messages().filter_map(looks_for_parent))
+        .collect();
+    let identities: Vec<_> = identities.into_iter().collect();
+    let (rows, transaction) = store.begin(&[], &identities).await?;
+    drop(transaction);
+    store.close().await;
+    Ok(rows)
+}

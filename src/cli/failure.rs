@@ -1,0 +1,99 @@
+//! Exit codes, and what is said when a command fails.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::broker;
+use crate::pipeline::ports::StoreError;
+use crate::settings::SettingsError;
+use crate::settings::rules_file::RulesError;
+use crate::store::OpenError;
+
+/// How a command ends; `cli` has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Done,
+    DoesNotHold,
+    Usage,
+    BadSettings,
+    Unavailable,
+    Internal,
+    WorkLeft,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::DoesNotHold => 1,
+            Exit::Usage => 2,
+            Exit::BadSettings => 64,
+            Exit::Unavailable => 69,
+            Exit::Internal => 70,
+            Exit::WorkLeft => 75,
+        })
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(super) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// A failure that is reported as `throughline: <message>`.
+    pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Failure {
+        Failure { exit, message: message.to_string() }
+    }
+
+    /// An end about which there is nothing to say.
+    pub(super) fn quiet(exit: Exit) -> Failure {
+        Failure { exit, message: String::new() }
+    }
+
+    /// The settings are wrong.
+    pub(super) fn settings(error: &SettingsError) -> Failure {
+        Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
+    }
+
+    /// Something that should not happen.
+    pub(super) fn internal(error: impl fmt::Display) -> Failure {
+        Failure::new(Exit::Internal, format_args!("failed to {error}"))
+    }
+
+    /// Says it on stderr, once, and gives the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            eprintln!("throughline: {}", self.message);
+        }
+        self.exit.into()
+    }
+}
+
+impl From<RulesError> for Failure {
+    fn from(error: RulesError) -> Failure {
+        Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        let exit = if error.is_transient() { Exit::Unavailable } else { Exit::BadSettings };
+        Failure::new(exit, format_args!("failed to {error}"))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::new(Exit::Unavailable, format_args!("failed to {error}"))
+    }
+}
+
+impl From<broker::Error> for Failure {
+    fn from(error: broker::Error) -> Failure {
+        let exit = if error.is_final() { Exit::BadSettings } else { Exit::Unavailable };
+        Failure::new(exit, format_args!("failed to {error}"))
+    }
+}

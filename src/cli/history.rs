@@ -1,0 +1,176 @@
+//! `throughline history`: the contact log.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::block_on;
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use crate::app;
+use crate::domain::Identity;
+use crate::formats::enriched::rfc3339;
+use crate::settings::Settings;
+use crate::store::{self, HistoryFilter, HistoryRow};
+
+/// The contact log: what was saved of each interaction
+///
+/// Only history is shown; live data is sealed and stays so.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline history 0000DaFU51GM001D
+  throughline history --channel chat --since 2026-11-21T00:00:00Z --format csv")]
+pub(super) struct Arguments {
+    /// One interaction; all if absent.
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// How to print it.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    format: Form,
+    /// Interactions with a message at or after this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<i64>,
+    /// Interactions of this channel.
+    #[arg(long)]
+    channel: Option<String>,
+    /// Interactions of this queue.
+    #[arg(long)]
+    queue: Option<String>,
+    /// Interactions of this tenant; an empty one is the tenant without a name.
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Json,
+    Csv,
+}
+
+fn parse_time(text: &str) -> Result<i64, String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "give a time like 2026-11-21T09:00:00Z".to_owned())?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|error| error.to_string())
+}
+
+/// Rows that are read at once.
+const PAGE_ROWS: u32 = 1000;
+
+pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+    block_on(async {
+        let mut of_store = app::store_settings(settings);
+        // Looking does not change the schema.
+        of_store.migrate = false;
+        let store = store::connect(&of_store).await?;
+        let mut after: Option<Identity<'static>> = None;
+        let mut rows = 0;
+        let mut out = Out::lock();
+        header(&mut out, arguments.format)?;
+        loop {
+            let filter = HistoryFilter {
+                id: arguments.id.as_deref(),
+                tenant: arguments.tenant.as_deref(),
+                channel: arguments.channel.as_deref(),
+                queue: arguments.queue.as_deref(),
+                since_ms: arguments.since,
+                after: after.as_ref(),
+                limit: PAGE_ROWS,
+            };
+            let page = store.history(&filter).await?;
+            for row in &page {
+                print_row(&mut out, arguments.format, row)?;
+            }
+            rows += page.len();
+            match page.into_iter().last() {
+                Some(last) => after = Some(last.identity),
+                None => break,
+            }
+        }
+        store.close().await;
+        out.finish()?;
+        if rows == 0 && arguments.id.is_some() {
+            eprintln!("throughline: no such interaction");
+            return Ok(Exit::DoesNotHold);
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn header(out: &mut Out, form: Form) -> Result<(), Failure> {
+    match form {
+        Form::Table => out.line(format_args!(
+            "{:<24} {:<24} {:<14} {:<8} {:<24} SAVED",
+            "UPDATED", "INTERACTION", "CHANNEL", "STATE", "QUEUE"
+        ))?,
+        Form::Csv => {
+            out.line(format_args!(
+                "tenant,id,channel,queue,state,created,updated,ended,key,value"
+            ))?;
+        }
+        Form::Json => {}
+    }
+    Ok(())
+}
+
+fn print_row(out: &mut Out, form: Form, row: &HistoryRow) -> Result<(), Failure> {
+    let queue = row.queue.as_deref().unwrap_or_default();
+    let state = row.state.as_str();
+    let times =
+        [Some(row.created_ms), Some(row.updated_ms), row.ended_ms].map(|ms| ms.map(rfc3339));
+    match form {
+        Form::Table => {
+            let saved: Vec<_> =
+                row.record.pairs().map(|(key, text)| format!("{key}={text:?}")).collect();
+            out.line(format_args!(
+                "{:<24} {:<24} {:<14} {state:<8} {queue:<24} {}",
+                times[1].as_deref().unwrap_or_default(),
+                row.identity.to_string(),
+                row.channel,
+                saved.join(" ")
+            ))?;
+        }
+        Form::Json => {
+            let pairs = row.record.pairs().map(|(key, text)| (key.to_owned(), text.into()));
+            let extra: serde_json::Map<_, _> = pairs.collect();
+            out.line(format_args!(
+                "{}",
+                json!({
+                    "tenant": row.identity.tenant, "id": row.identity.id, "channel": row.channel,
+                    "queue": row.queue, "state": state, "created": times[0], "updated": times[1],
+                    "ended": times[2], "extraData": extra,
+                })
+            ))?;
+        }
+        Form::Csv => {
+            let [created, updated, ended] = times.map(Option::unwrap_or_default);
+            let identity = &row.identity;
+            let common = [
+                &identity.tenant,
+                &identity.id,
+                row.channel.as_str(),
+                queue,
+                state,
+                &created,
+                &updated,
+                &ended,
+            ];
+            let none = [("", "")];
+            let pairs: Vec<_> = row.record.pairs().collect();
+            for (key, text) in if pairs.is_empty() { &none[..] } else { &pairs } {
+                let fields = common.iter().copied().chain([*key, *text]);
+                out.line(format_args!("{}", fields.map(csv_field).collect::<Vec<_>>().join(",")))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A field as RFC 4180 has it.
+fn csv_field(text: &str) -> String {
+    match text.contains([',', '"', '\r', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}

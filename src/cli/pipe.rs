@@ -1,0 +1,181 @@
+//! `throughline pipe`: the same flow without a broker.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{BufReader, BufWriter};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::{Exit, Failure};
+use super::{block_on, input};
+use crate::app;
+use crate::files::{Ledger, Lines, Output, Room};
+use crate::pipeline::lane::Lane;
+use crate::pipeline::tally::{Counts, Tally};
+use crate::settings::Settings;
+use crate::store;
+
+/// The same flow without a broker: NDJSON in, enriched NDJSON out
+///
+/// One message per line; blank lines are skipped. What must wait for a parent is tried again when
+/// the parent arrives, and decided at the end of input. Interactions are kept in a temporary SQLite
+/// store unless --store names one. A summary goes to stderr at the end.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline pipe config/samples/interactions.ndjson
+  zcat day.ndjson.gz | throughline pipe --dead-letters rejected.ndjson > enriched.ndjson
+  throughline pipe --strict --store sqlite:day.db day.ndjson")]
+pub(super) struct Arguments {
+    /// The input; standard input if it is - or absent.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where rejected lines go, with their reasons; without it they are only counted and logged.
+    #[arg(long, value_name = "FILE")]
+    dead_letters: Option<PathBuf>,
+    /// Exit with 1 if any line is rejected.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What is read and written at once, in bytes: large enough that system calls do not count.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+pub(super) fn run(
+    arguments: &Arguments,
+    settings: &Settings,
+    store_is_named: bool,
+) -> Result<Exit, Failure> {
+    let (rules, warnings) = app::load_rules(settings)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    block_on(async {
+        let reader =
+            BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);
+        let dead_letters = match &arguments.dead_letters {
+            Some(path) => Some(create(path).await?),
+            None => None,
+        };
+        // Removed with all that is in it when this ends.
+        let folder = tempfile::tempdir().map_err(Failure::internal)?;
+        let mut of_store = app::store_settings(settings);
+        if !store_is_named {
+            of_store.url = format!("sqlite:{}", folder.path().join("pipe.db").display());
+            of_store.live_key_file = None;
+            of_store.live_key = None;
+            of_store.migrate = true;
+        }
+        let worker = app::worker(settings, rules, store::connect(&of_store).await?);
+        let tally = Tally::default();
+        let room = Room::default();
+        let out = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stdout());
+        let lane = Lane {
+            worker: &worker,
+            source: Lines::new(reader, &room),
+            publisher: Output::new(out, dead_letters, &room),
+            settler: Ledger::new(&room),
+            batch_messages: settings.pipeline.batch_messages,
+            tally: &tally,
+        };
+        let stop = CancellationToken::new();
+        let started = tokio::time::Instant::now();
+        let ended = tokio::select! {
+            ended = lane.run(&stop) => ended.map(|()| true),
+            signalled = tokio::signal::ctrl_c() => {
+                signalled.map_err(Failure::internal)?;
+                Ok(false)
+            }
+            never = show_progress(&tally) => match never {},
+        };
+        clear_progress();
+        worker.store.close().await;
+        let counts = tally.counts();
+        eprintln!("{}", summary(&counts, started.elapsed()));
+        match ended {
+            Ok(true) if arguments.strict && !counts.dead_lettered.is_empty() => {
+                Ok(Exit::DoesNotHold)
+            }
+            Ok(true) => Ok(Exit::Done),
+            Ok(false) => {
+                Err(Failure::new(Exit::WorkLeft, "interrupted; the input is not finished"))
+            }
+            Err(error) => Err(Failure::new(
+                Exit::WorkLeft,
+                format_args!("failed to {error}; the input is not finished"),
+            )),
+        }
+    })
+}
+
+async fn create(path: &PathBuf) -> Result<BufWriter<tokio::fs::File>, Failure> {
+    let failed = |error| {
+        let name = path.display();
+        Failure::new(Exit::Usage, format_args!("failed to create {name}: {error}"))
+    };
+    Ok(BufWriter::new(tokio::fs::File::create(path).await.map_err(failed)?))
+}
+
+/// Shows progress on stderr while it is a terminal. Never ends.
+async fn show_progress(tally: &Tally) -> std::convert::Infallible {
+    if !std::io::stderr().is_terminal() {
+        return std::future::pending().await;
+    }
+    let started = tokio::time::Instant::now();
+    // Four times a second is as often as anybody reads.
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        ticks.tick().await;
+        let counts = tally.counts();
+        let rejected = rejected(&counts);
+        let messages = lines(&counts);
+        let rate = rate(messages, started.elapsed());
+        eprint!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected");
+        if std::io::stderr().flush().is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn clear_progress() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}
+
+/// Messages of the input: those that were taken, less those that were taken again.
+fn lines(counts: &Counts) -> u64 {
+    counts.received.saturating_sub(counts.retried)
+}
+
+fn rejected(counts: &Counts) -> u64 {
+    counts.dead_lettered.iter().map(|(_, count)| count).sum()
+}
+
+fn rate(messages: u64, elapsed: Duration) -> u64 {
+    let micros = elapsed.as_micros().max(1);
+    u64::try_from(u128::from(messages) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+fn summary(counts: &Counts, elapsed: Duration) -> String {
+    let reasons = counts.dead_lettered.iter();
+    let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    let reasons = match reasons.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", reasons.join(", ")),
+    };
+    let messages = lines(counts);
+    format!(
+        "{messages} messages in {:.2} s ({}/s): {} enriched, {} ended, {} duplicate, {} ignored, {} \
+         rejected{reasons}; {} waited",
+        elapsed.as_secs_f64(),
+        rate(messages, elapsed),
+        counts.enriched,
+        counts.ended,
+        counts.duplicate,
+        counts.ignored,
+        rejected(counts),
+        counts.waited,
+    )
+}

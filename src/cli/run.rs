@@ -1,0 +1,65 @@
+//! `throughline run`: the worker.
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::block_on;
+use super::failure::{Exit, Failure};
+use crate::app::{self, Ended, RunError};
+use crate::settings::Settings;
+
+/// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM
+///
+/// Waits for broker and store for as long as it takes. SIGTERM or SIGINT: nothing more is taken,
+/// what is under way is finished within shutdown.drain_secs, the rest is given back to the broker. A
+/// second signal ends at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline run
+  THROUGHLINE_AMQP__URL_FILE=/run/secrets/amqp-url throughline run --config production.toml")]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+    let (rules, warnings) = app::load_rules(settings)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        rules = rules.revision().as_str(),
+        lanes = settings.lanes,
+        "starting"
+    );
+    block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let signals = async {
+            signalled().await;
+            tracing::info!("told to stop: finishing what is under way");
+            stop.cancel();
+            signalled().await;
+            tracing::warn!("told to stop again: ending at once");
+        };
+        let ended = tokio::select! {
+            ended = app::run(settings, rules, &stop) => ended,
+            () = signals => Ok(Ended::WorkLeft),
+        };
+        match ended {
+            Ok(Ended::Drained) => {
+                tracing::info!("stopped; everything that was under way is settled");
+                Ok(Exit::Done)
+            }
+            Ok(Ended::WorkLeft) => Ok(Exit::WorkLeft),
+            Err(RunError::Store(error)) => Err(error.into()),
+            Err(RunError::Broker(error)) => Err(error.into()),
+        }
+    })
+}

@@ -1,0 +1,64 @@
+//! `throughline test`: case files.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use crate::cases::{self, CaseFile, CaseFileError, Verdict};
+
+/// Runs case files: unit tests for rules
+///
+/// Each case plays messages against rules and compares what comes out with what it expects. Exits
+/// with 1 if any case fails.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  throughline test tests/cases/*.json
+  throughline test rules-cases.toml")]
+pub(super) struct Arguments {
+    /// Case files, JSON or TOML.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Name the cases that pass, too.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    // All files are read before any case runs, so that a wrong one is not overlooked.
+    let files: Vec<_> = arguments.files.iter().map(|path| CaseFile::load(path)).collect();
+    let wrong: Vec<_> = files.iter().filter_map(|file| file.as_ref().err()).collect();
+    if let Some(first) = wrong.first() {
+        let exit = match first {
+            CaseFileError::Unreadable { .. } => Exit::Usage,
+            CaseFileError::Syntax { .. } | CaseFileError::Refused { .. } => Exit::BadSettings,
+        };
+        let texts: Vec<_> = wrong.iter().map(|error| format!("failed to {error}")).collect();
+        return Err(Failure::new(exit, texts.join("\n")));
+    }
+    let mut out = Out::lock();
+    let (mut passed, mut failed) = (0, 0);
+    for file in files.iter().flatten() {
+        for case in &file.cases {
+            match cases::run(file, case) {
+                Verdict::Passed => {
+                    passed += 1;
+                    if arguments.all {
+                        out.line(format_args!("ok      {}: {}", file.path.display(), case.name))?;
+                    }
+                }
+                Verdict::Failed(differences) => {
+                    failed += 1;
+                    out.line(format_args!("FAILED  {}: {}", file.path.display(), case.name))?;
+                    for difference in differences {
+                        out.line(format_args!("        {difference}"))?;
+                    }
+                }
+            }
+        }
+    }
+    out.line(format_args!("{passed} passed, {failed} failed"))?;
+    out.finish()?;
+    Ok(if failed == 0 { Exit::Done } else { Exit::DoesNotHold })
+}

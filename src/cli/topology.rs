@@ -1,0 +1,49 @@
+//! `throughline topology`: exchanges, queues and bindings.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use tokio::sync::watch;
+
+use super::block_on;
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use crate::app;
+use crate::broker::{self, Health, Link};
+use crate::settings::Settings;
+
+/// Shows or declares exchanges, queues and bindings
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What the worker needs in the broker, with every argument
+    Show,
+    /// Declares it; what is there already stays as it is
+    #[command(after_help = "Example:
+  throughline topology declare --config production.toml")]
+    Declare,
+}
+
+pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+    let topology = app::topology(settings);
+    let mut out = Out::lock();
+    match arguments.what {
+        What::Show => out.line(format_args!("{topology}"))?,
+        What::Declare => block_on(async {
+            // Asked for by name, it is done whatever `topology.declare` says.
+            let of_broker = broker::Settings { declare: true, ..app::broker_settings(settings) };
+            let link = Link::open(Arc::new(of_broker), watch::Sender::new(Health::Down)).await?;
+            link.prepare(&topology).await?;
+            link.close().await;
+            out.line(format_args!("declared"))?;
+            Ok(())
+        })?,
+    }
+    out.finish()?;
+    Ok(Exit::Done)
+}

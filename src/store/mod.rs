@@ -1,0 +1,198 @@
+//! The store: one row for each interaction, in SQLite or PostgreSQL. The only module that names
+//! sqlx.
+//!
+//! | file | what |
+//! |---|---|
+//! | `settings.rs` | what the store has to be told |
+//! | `error.rs` | why it cannot be opened; the driver's errors in the port's words |
+//! | `key_file.rs` `live_data.rs` | the live keys; sealing live data |
+//! | `stored.rs` | a row as the tables have it |
+//! | `history.rs` | the contact log, page by page |
+//! | `migrations.rs` | versions of the schema |
+//! | `postgres/` `sqlite/` | the backends: connections, migrations, the transaction of a batch |
+//!
+//! Invariants: a row is read and written under its lock, rows are locked in the order of their
+//! identities, so two workers neither lose each other's update nor wait in a ring; live data is
+//! sealed before it leaves this module; no error text holds a value (K8).
+//!
+//! Deliberately absent: retries. The pipeline decides what is worth another try.
+
+mod error;
+mod history;
+mod key_file;
+mod live_data;
+mod migrations;
+mod postgres;
+mod settings;
+mod sqlite;
+mod stored;
+
+use std::sync::Arc;
+
+pub use self::error::OpenError;
+pub use self::history::{HistoryFilter, HistoryRow};
+pub use self::key_file::KeyError;
+use self::postgres::{Postgres, PostgresTransaction};
+pub use self::settings::Settings;
+use self::settings::Target;
+use self::sqlite::{Sqlite, SqliteTransaction};
+use crate::domain::Identity;
+use crate::pipeline::ports::{self, Row, RowChange, StoreError};
+
+/// Opens the store and brings its schema up to date, or checks that it is, as the settings say.
+///
+/// # Errors
+/// As [`open`]; also when the schema is newer than this binary, or older and
+/// [`Settings::migrate`] is off.
+pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
+    let store = open(settings).await?;
+    if settings.migrate {
+        store.migrate().await?;
+    } else {
+        store.check_schema().await?;
+    }
+    Ok(store)
+}
+
+/// Opens the store whatever its schema; for looking at it, and for migrating it by hand.
+///
+/// # Errors
+/// When the URL or the live key cannot be used, or the store cannot be reached.
+pub async fn open(settings: &Settings) -> Result<Store, OpenError> {
+    let (backend, warnings) = match settings.target()? {
+        Target::Sqlite(path) => {
+            let mut warnings: Vec<String> = sqlite::prepare_file(&path)?.into_iter().collect();
+            let (keys, of_keys) = key_file::load(settings, Some(&path))?;
+            warnings.extend(of_keys);
+            (Backend::Sqlite(Sqlite::open(&path, settings, Arc::new(keys)).await?), warnings)
+        }
+        Target::Postgres => {
+            let (keys, warnings) = key_file::load(settings, None)?;
+            (Backend::Postgres(Postgres::open(settings, Arc::new(keys)).await?), warnings)
+        }
+    };
+    Ok(Store { backend, warnings })
+}
+
+/// An open store. Shared by all lanes.
+pub struct Store {
+    backend: Backend,
+    warnings: Vec<String>,
+}
+
+enum Backend {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// What the operator should know of files that hold secrets and are open to others.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Brings the schema up to date. Running it again, or in several workers at once, does no more.
+    ///
+    /// # Errors
+    /// When the schema is newer than this binary, or the store cannot be reached or changed.
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.migrate().await,
+            Backend::Postgres(postgres) => postgres.migrate().await,
+        }
+    }
+
+    /// The schema's version; 0 while there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or read.
+    pub async fn schema_version(&self) -> Result<i32, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.schema_version().await,
+            Backend::Postgres(postgres) => postgres.schema_version().await,
+        }
+    }
+
+    /// Checks that the schema is the one this binary needs.
+    ///
+    /// # Errors
+    /// When it is newer or older, or cannot be read.
+    pub async fn check_schema(&self) -> Result<(), OpenError> {
+        let found = self.schema_version().await?;
+        migrations::check(
+            match &self.backend {
+                Backend::Sqlite(_) => sqlite::MIGRATIONS,
+                Backend::Postgres(_) => postgres::MIGRATIONS,
+            },
+            found,
+        )
+    }
+
+    /// One page of the contact log, in the order of identities.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or a row cannot be read.
+    pub async fn history(&self, filter: &HistoryFilter<'_>) -> Result<Vec<HistoryRow>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.history(filter).await,
+            Backend::Postgres(postgres) => postgres.history(filter).await,
+        }
+    }
+
+    /// Asks the store for a sign of life.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.ping().await,
+            Backend::Postgres(postgres) => postgres.ping().await,
+        }
+    }
+
+    /// Closes the connections, once open transactions have ended.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(postgres) => postgres.close().await,
+        }
+    }
+}
+
+impl ports::Store for Store {
+    type Transaction = StoreTransaction;
+
+    async fn begin(
+        &self,
+        own: &[Identity<'_>],
+        parents: &[Identity<'_>],
+    ) -> Result<(Vec<Row>, StoreTransaction), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let (rows, transaction) = sqlite.begin(own, parents).await?;
+                Ok((rows, StoreTransaction(Open::Sqlite(transaction))))
+            }
+            Backend::Postgres(postgres) => {
+                let (rows, transaction) = postgres.begin(own, parents).await?;
+                Ok((rows, StoreTransaction(Open::Postgres(transaction))))
+            }
+        }
+    }
+}
+
+/// The open transaction of a batch. Dropping it rolls back.
+pub struct StoreTransaction(Open);
+
+enum Open {
+    Sqlite(SqliteTransaction),
+    Postgres(PostgresTransaction),
+}
+
+impl ports::Transaction for StoreTransaction {
+    async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+        match self.0 {
+            Open::Sqlite(transaction) => transaction.save(rows).await,
+            Open::Postgres(transaction) => transaction.save(rows).await,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! PostgreSQL's error codes in the port's words
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+//!
+//! Only the code is used: message and detail quote values, such as the key of a duplicate.
+
+use crate::pipeline::ports::StoreError;
+
+/// What a SQLSTATE means for the batch.
+pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
+    let said = |what: &str| format!("{what} (SQLSTATE {sqlstate})");
+    match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
+        (_, "23505") => StoreError::Conflict,
+        ("22" | "23", _) => StoreError::Refused(said("not what its column takes")),
+        ("54", _) => StoreError::Refused(said("beyond a limit of the server")),
+        ("42" | "3F" | "0A", _) => {
+            StoreError::Unreadable(said("schema or rights are not the ones expected"))
+        }
+        (_, "XX001" | "XX002") => StoreError::Unreadable(said("the server's data is damaged")),
+        ("28" | "3D", _) => StoreError::Unavailable(said("the server refuses the login")),
+        (_, "53100") => StoreError::Unavailable(said("the server's disk is full")),
+        ("53", _) => StoreError::Unavailable(said("the server is out of resources")),
+        ("40", _) => StoreError::Unavailable(said("rolled back in favour of another worker")),
+        (_, "55P03") => StoreError::Unavailable(said("another worker holds a row for too long")),
+        (_, "57014") => StoreError::Unavailable(said("the server took too long")),
+        (_, "25006") => StoreError::Unavailable(said("the server cannot be written")),
+        ("57", _) => StoreError::Unavailable(said("the server is starting or stopping")),
+        _ => StoreError::Unavailable(said("the server fails")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_class() {
+        for (sqlstate, class) in [
+            ("08006", "unavailable"), // connection_failure
+            ("25P03", "unavailable"), // idle_in_transaction_session_timeout
+            ("28P01", "unavailable"), // invalid_password
+            ("40001", "unavailable"), // serialization_failure
+            ("40P01", "unavailable"), // deadlock_detected
+            ("53100", "unavailable"), // disk_full
+            ("53300", "unavailable"), // too_many_connections
+            ("55P03", "unavailable"), // lock_not_available
+            ("57014", "unavailable"), // query_canceled
+            ("57P01", "unavailable"), // admin_shutdown
+            ("58030", "unavailable"), // io_error
+            ("XX000", "unavailable"), // internal_error
+            ("", "unavailable"),      // no code at all
+            ("23505", "conflict"),    // unique_violation
+            ("22021", "refused"),     // character_not_in_repertoire: U+0000
+            ("22P05", "refused"),     // untranslatable_character: \u0000 in jsonb
+            ("22P02", "refused"),     // invalid_text_representation
+            ("23502", "refused"),     // not_null_violation
+            ("54000", "refused"),     // program_limit_exceeded: a key too long for its index
+            ("42P01", "unreadable"),  // undefined_table
+            ("42703", "unreadable"),  // undefined_column
+            ("42501", "unreadable"),  // insufficient_privilege
+            ("XX001", "unreadable"),  // data_corrupted
+        ] {
+            let found = match classify(sqlstate) {
+                StoreError::Unavailable(_) => "unavailable",
+                StoreError::Conflict => "conflict",
+                StoreError::Refused(_) => "refused",
+                StoreError::Unreadable(_) => "unreadable",
+            };
+            assert_eq!(found, class, "{sqlstate}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! PostgreSQL, 15 or later: for several workers on several machines.
+//!
+//! Every statement takes a whole batch as arrays, so the number of round trips does not grow with
+//! the batch: `BEGIN`, one or two reads, one or two writes, `COMMIT`.
+//!
+//! Each wait has an end: on the server for statements and locks, here for an answer that does not
+//! come because the network has swallowed it. A connection that stays silent is thrown away.
+
+mod errors;
+mod transaction;
+
+use std::future::Future;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
+
+pub(super) use self::errors::classify;
+pub(super) use self::transaction::PostgresTransaction;
+use super::history::{self, HistoryFilter, HistoryRow};
+use super::live_data::LiveKeys;
+use super::migrations::{self, Migrations};
+use super::stored::StoredHistory;
+use super::{OpenError, Settings};
+use crate::domain::Identity;
+use crate::pipeline::ports::{Row, StoreError};
+
+pub(super) const MIGRATIONS: &Migrations = &[include_str!("0001_interactions.sql")];
+
+/// The advisory lock that workers take to migrate: "thruline" in ASCII, so that it is nobody
+/// else's by accident.
+const MIGRATION_LOCK: i64 = 0x7468_7275_6c69_6e65;
+
+/// How long a connection may have been idle and still be used without asking whether it is there:
+/// in a busy worker no batch pays for the question, after a pause one round trip does.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// How much longer than the server's own timeout we wait for its answer, so that its error, which
+/// says more, comes first.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub(super) struct Postgres {
+    pool: PgPool,
+    keys: Arc<LiveKeys>,
+    timeout: Duration,
+}
+
+impl Postgres {
+    pub(super) async fn open(
+        settings: &Settings,
+        keys: Arc<LiveKeys>,
+    ) -> Result<Postgres, OpenError> {
+        // The driver's text may quote the URL, and with it a password.
+        let mut options = PgConnectOptions::from_str(&settings.url)
+            .map_err(|_| OpenError::Url("a part or parameter of it is not PostgreSQL's"))?
+            // Statements are logged without values, but a line a statement helps nobody.
+            .disable_statement_logging();
+        if options.get_application_name().is_none() {
+            options = options.application_name("throughline");
+        }
+        let timeout = settings.timeout();
+        // The first connection is made by hand: a pool would retry until its time is up, and then
+        // no longer know why.
+        within(timeout, PgConnection::connect_with(&options)).await?.close().await?;
+        let pool = pool(settings).connect_lazy_with(options);
+        Ok(Postgres { pool, keys, timeout })
+    }
+
+    /// All that is pending runs in one transaction, behind a lock of its own.
+    pub(super) async fn migrate(&self) -> Result<(), OpenError> {
+        // Without a look first, a worker whose role may not create tables could not start.
+        if migrations::pending(MIGRATIONS, self.schema_version().await?)?.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.pool.begin().await?;
+        // Another worker's migration, and our own, may take longer than a statement should.
+        raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *transaction)
+            .await?;
+        let found = version(&mut transaction).await?;
+        if found == 0 {
+            raw_sql(
+                "CREATE TABLE IF NOT EXISTS throughline_migration \
+                 (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        for (sql, version) in migrations::pending(MIGRATIONS, found)?.iter().zip(found + 1..) {
+            raw_sql(*sql).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO throughline_migration (version) VALUES ($1)")
+                .bind(version)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn schema_version(&self) -> Result<i32, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        within(self.timeout, version(&mut connection)).await
+    }
+
+    pub(super) async fn begin(
+        &self,
+        own: &[Identity<'_>],
+        parents: &[Identity<'_>],
+    ) -> Result<(Vec<Row>, PostgresTransaction), StoreError> {
+        // Twice: once for a connection, once for its answer.
+        let transaction = within(self.timeout * 2, self.pool.begin()).await?;
+        let keys = Arc::clone(&self.keys);
+        PostgresTransaction::read(transaction, own, parents, keys, self.timeout).await
+    }
+
+    pub(super) async fn history(
+        &self,
+        filter: &HistoryFilter<'_>,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        const SELECT: &str = "SELECT tenant, id, channel, queue, state, record::text, created_ms, \
+                              updated_ms, ended_ms FROM throughline_interaction";
+        let mut page = history::page(SELECT, filter);
+        // Not kept: which conditions it has differs from question to question.
+        let page = page.build_query_as().persistent(false).fetch_all(&self.pool);
+        let stored: Vec<StoredHistory> = within(self.timeout * 2, page).await?;
+        stored.into_iter().map(StoredHistory::open).collect()
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        within(self.timeout, connection.ping()).await
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn pool(settings: &Settings) -> PgPoolOptions {
+    let timeout = settings.timeout();
+    let session = session(settings);
+    PgPoolOptions::new()
+        .max_connections(settings.connections)
+        .acquire_timeout(timeout)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for < TRUSTED_IDLE {
+                    return Ok(true);
+                }
+                Ok(matches!(tokio::time::timeout(GRACE, connection.ping()).await, Ok(Ok(()))))
+            })
+        })
+        .after_connect(move |connection, _| {
+            let session = session.clone();
+            Box::pin(async move {
+                raw_sql(AssertSqlSafe(session)).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                // This also carries the rollback of a dropped transaction to the server. Without
+                // an end, a connection whose peer is gone would keep its place in the pool until
+                // TCP gives up, a quarter of an hour later.
+                match tokio::time::timeout(timeout, connection.ping()).await {
+                    Ok(answer) => answer.map(|()| true),
+                    Err(_) => Err(sqlx::Error::PoolTimedOut),
+                }
+            })
+        })
+}
+
+/// What every session is set to, whatever the server's defaults.
+///
+/// - Read committed: each statement sees what others have committed, also what it had to wait for.
+/// - Nothing waits for ever, and a worker that hangs between reading and writing does not keep its
+///   rows from the others.
+/// - Plans: every statement of ours goes by the primary key. Left to itself the planner, having
+///   seen the table empty, reads all of it for each batch until statistics come in; and it would
+///   plan small batches anew each time, which costs more than they do.
+fn session(settings: &Settings) -> String {
+    let timeout_ms = settings.timeout_ms;
+    format!(
+        "SET default_transaction_isolation = 'read committed'; \
+         SET statement_timeout = {timeout_ms}; \
+         SET lock_timeout = {timeout_ms}; \
+         SET idle_in_transaction_session_timeout = {timeout_ms}; \
+         SET client_min_messages = warning; \
+         SET jit = off; \
+         SET plan_cache_mode = force_generic_plan; \
+         SET enable_seqscan = off; \
+         SET enable_hashjoin = off; \
+         SET enable_mergejoin = off"
+    )
+}
+
+/// Awaits an answer, but not for ever.
+async fn within<T, E: Into<StoreError>>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(timeout + GRACE, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(StoreError::Unavailable("it did not answer in time".to_owned())),
+    }
+}
+
+/// The version of the schema; 0 where the table that says so does not exist.
+async fn version(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('throughline_migration') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?;
+    if !exists {
+        return Ok(0);
+    }
+    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM throughline_migration")
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,155 @@
+//! The store: its contract, kept by both backends, then what is each one's own.
+
+mod contract;
+mod place;
+mod samples;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+
+use pretty_assertions::assert_eq;
+use throughline::pipeline::ports::{RowChange, Store as _, StoreError, Transaction as _};
+use throughline::store::{self, OpenError, Settings};
+
+use self::place::{Home, KEYS, Place};
+use self::samples::{
+    Sample, assert_same, count, counted, counter, create, identity, read, record, save,
+};
+use crate::support::postgres::{Database, Server};
+
+// -------------------------------------------------------------------------------- SQLite's own
+
+#[tokio::test]
+async fn sqlite_keeps_its_files_to_the_owner() {
+    let place = Place::sqlite();
+    let settings = Settings { live_key: None, ..place.settings.clone() };
+    let store = store::connect(&settings).await.expect("connected");
+    create(&store, &[Sample::new("t", "a")]).await;
+    assert!(store.warnings().is_empty(), "{:?}", store.warnings());
+    let Home::Sqlite(dir) = &place.home else { panic!("not SQLite") };
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(dir.path()).expect("a directory") {
+        let file = file.expect("a file");
+        let mode = file.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
+        names.insert(file.file_name().into_string().expect("UTF-8"));
+    }
+    let expected = ["store.db", "store.db-shm", "store.db-wal", "store.db.live-key"];
+    assert_eq!(names, expected.map(str::to_owned).into());
+    store.close().await;
+
+    // The key that was made on first use opens what it sealed ever after.
+    let again = store::connect(&settings).await.expect("connected");
+    assert_same(&read(&again, &[Sample::new("t", "a")]).await[0], &Sample::new("t", "a"));
+    again.close().await;
+
+    let open_to_all = std::fs::Permissions::from_mode(0o644);
+    for name in ["store.db", "store.db.live-key"] {
+        std::fs::set_permissions(dir.path().join(name), open_to_all.clone()).expect("ours");
+    }
+    let store = store::connect(&settings).await.expect("connected");
+    assert_eq!(store.warnings().len(), 2, "{:?}", store.warnings());
+}
+
+#[tokio::test]
+async fn sqlite_says_which_file_cannot_be_opened() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let missing = dir.path().join("missing/store.db");
+    let error = store::connect(&Settings::new(format!("sqlite:{}", missing.display()))).await;
+    let error = error.err().expect("no such directory").to_string();
+    assert!(error.contains("missing/store.db"), "{error}");
+
+    let text = dir.path().join("text.db");
+    std::fs::write(&text, "no database, but long enough to be taken for one ".repeat(100))
+        .expect("written");
+    let error = store::connect(&Settings::new(format!("sqlite:{}", text.display()))).await;
+    let error = error.err().expect("no database");
+    assert!(matches!(error, OpenError::Store(StoreError::Unreadable(_))), "{error}");
+}
+
+#[tokio::test]
+async fn sqlite_holds_what_postgres_refuses() {
+    let place = Place::sqlite();
+    let store = place.store().await;
+    let mut sample = Sample::new("t", "a");
+    sample.facts = "{\"k\":\"\0\"}".to_owned();
+    create(&store, &[sample.clone()]).await;
+    assert_same(&read(&store, &[sample.clone()]).await[0], &sample);
+}
+
+// ---------------------------------------------------------------------------- PostgreSQL's own
+
+#[tokio::test]
+async fn postgres_refuses_a_row_without_repeating_its_values() {
+    let place = Place::postgres().await;
+    let store = place.store().await;
+    let mut nul = Sample::new("t", "b");
+    nul.facts = "{\"planted\":\"\0\"}".to_owned();
+    let mut nul_in_history = Sample::new("t", "b");
+    nul_in_history.record = record(&[("k", "planted\0")]);
+    let endless = Sample::new("t", &"planted".repeat(2_000_000));
+    for bad in [nul, nul_in_history, endless] {
+        let samples = [Sample::new("t", "a"), bad];
+        let error = save(&store, &samples).await.expect_err("PostgreSQL cannot hold this");
+        assert!(matches!(error, StoreError::Refused(_)), "{error}");
+        assert!(!format!("{error} {error:?}").contains("planted"), "{error}");
+        assert!(read(&store, &samples[..1]).await.is_empty(), "all or nothing");
+    }
+}
+
+#[tokio::test]
+async fn postgres_tells_the_slower_of_two_creators() {
+    let place = Place::postgres().await;
+    let (here, there) = (place.store().await, place.store().await);
+    let both = [Sample::new("t", "a"), Sample::new("t", "b")];
+    let own = both.clone().map(|sample| sample.identity);
+    let (_, faster) = here.begin(&own[..1], &[]).await.expect("begun");
+    let (_, slower) = there.begin(&own, &[]).await.expect("begun");
+    faster.save(&[both[0].change()]).await.expect("saved");
+    let error = slower.save(&both.each_ref().map(Sample::change)).await.expect_err("too late");
+    assert!(matches!(error, StoreError::Conflict), "{error}");
+    assert_eq!(read(&here, &both).await.len(), 1, "the slower one wrote nothing");
+}
+
+#[tokio::test]
+async fn postgres_needs_a_key_and_just_one_source_of_it() {
+    let place = Place::postgres().await;
+    let none = Settings { live_key: None, ..place.settings.clone() };
+    let error = store::connect(&none).await.err().expect("no key");
+    assert!(error.to_string().contains("store.live_key_file"), "{error}");
+    let both = Settings { live_key_file: Some("/k".into()), ..place.settings.clone() };
+    let error = store::connect(&both).await.err().expect("two keys");
+    assert!(error.to_string().contains("both"), "{error}");
+}
+
+#[tokio::test]
+async fn postgres_may_go_away_and_come_back() {
+    let server = Server::start();
+    let database = Database::create_on(&server.url()).await;
+    let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(&database.url) };
+    let store = store::connect(&settings).await.expect("connected");
+    let own = [identity("t", "a")];
+    count(&store, &own).await;
+
+    let (_, cut_off) = store.begin(&own, &[]).await.expect("begun");
+    server.stop();
+    let late = counter("t", "a", 9);
+    let change = RowChange { is_new: false, ..late.change() };
+    let error = cut_off.save(&[change]).await.expect_err("the server is gone");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    let Err(error) = store.begin(&own, &[]).await else { panic!("begun without a server") };
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    let error = store::connect(&settings).await.err().expect("no server");
+    assert!(error.is_transient(), "{error}");
+
+    server.start_again();
+    // A connection that was in use a moment ago is trusted, in vain now: each such costs one try.
+    for _ in 0..settings.connections {
+        match store.begin(&own, &[]).await {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+        }
+    }
+    count(&store, &own).await;
+    assert_eq!(counted(&store, &own).await, [2], "nothing of the interrupted batch was kept");
+}

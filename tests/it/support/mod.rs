@@ -1,0 +1,6 @@
+//! What integration tests share: real services, started and removed for them.
+
+pub(crate) mod bench;
+pub(crate) mod postgres;
+pub(crate) mod program;
+pub(crate) mod rabbitmq;

@@ -1,0 +1,110 @@
+//! The program itself, as an operator runs it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use throughline::broker::Settings;
+
+/// The program with a folder of its own as working directory and an environment without settings.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("THROUGHLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// A folder that is removed with all that is in it.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder can be made")
+}
+
+/// Writes a file into a folder.
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("the folder can be written");
+    path
+}
+
+/// Runs the program with these arguments.
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder).args(arguments).output().expect("the program can be run")
+}
+
+/// What it wrote to stdout.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
+}
+
+/// What it wrote to stderr.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
+}
+
+/// A `throughline run` that is killed when it is dropped.
+pub(crate) struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts a worker over the names of a bench, with rules, and more settings as variables. Its
+    /// store is `store.db` in the folder unless they say otherwise.
+    pub(crate) fn start(
+        folder: &Path,
+        broker: &Settings,
+        rules: &str,
+        more: &[(&str, &str)],
+    ) -> Worker {
+        let rules = write(folder, "rules.toml", rules);
+        let log = folder.join("worker.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log file");
+        let child = program(folder)
+            .arg("run")
+            .env("THROUGHLINE_RULES__FILE", rules)
+            .env("THROUGHLINE_AMQP__URL", &broker.url)
+            .env("THROUGHLINE_AMQP__QUEUE", &broker.queue)
+            .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &broker.inbound_exchange)
+            .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &broker.outbound_exchange)
+            .env("THROUGHLINE_AMQP__DEAD_LETTERS", &broker.dead_letters)
+            .env("THROUGHLINE_AMQP__WAITING_PREFIX", &broker.waiting_prefix)
+            .env("THROUGHLINE_STORE__URL", "sqlite:store.db")
+            .envs(more.iter().copied())
+            .stderr(file)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program can be started");
+        Worker { child, log }
+    }
+
+    /// Sends it a signal: `TERM`, `KILL`, …
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("`kill` runs");
+        assert!(sent.success(), "the worker has ended before: {}", self.log());
+    }
+
+    /// Tells it to stop, and waits for its end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.wait().expect("it ends")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log can be read")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("a killed process ends");
+        }
+    }
+}

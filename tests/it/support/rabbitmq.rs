@@ -1,0 +1,230 @@
+//! RabbitMQ for tests: a shared one, and private nodes for tests that break them.
+//!
+//! [`shared`] is the server that `THROUGHLINE_TEST_AMQP_URL` names, or a node of Debian's
+//! `rabbitmq-server` that is started once for the test binary. A [`Node`] always is such a node: on
+//! free ports, with its own Erlang cookie, epmd and data, so that it meets neither a server of the
+//! machine nor another test.
+//!
+//! Each node belongs to a small shell script that takes orders on its standard input and kills and
+//! removes everything at its end. The test process holds the other end, so a node outlives it
+//! whatever its end is by no more than a moment.
+//!
+//! Where the server is missing, tests fail and say what is needed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Debian's package puts the scripts here; the ones in `PATH` insist on the user `rabbitmq`.
+const BIN: &str = "/usr/lib/rabbitmq/bin";
+
+/// A node takes 4 s on an idle core; a machine that builds at the same time may take ten times that.
+const START_SECS: u64 = 60;
+
+/// Carries out orders, a line each, and answers each with the line `carried out`. `start` starts the
+/// node; any other order is a signal for it, whose end is awaited where there will be one.
+const KEEPER: &str = r#"
+    epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
+    epmd=$!
+    node=
+    while read -r order; do
+        case "$order" in
+            start) "$BIN/rabbitmq-server" -noinput </dev/null 2>&1 & node=$! ;;
+            TERM|KILL) kill -s "$order" "$node"; wait "$node" ;;
+            *) kill -s "$order" "$node" ;;
+        esac
+        echo "carried out"
+    done
+    kill -s KILL $node $epmd 2>/dev/null
+    wait
+    rm -rf "$HOME"
+"#;
+
+/// The URL of the server that tests share.
+pub(crate) fn shared() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    static NODE: OnceLock<Node> = OnceLock::new();
+    URL.get_or_init(|| {
+        std::env::var("THROUGHLINE_TEST_AMQP_URL")
+            .unwrap_or_else(|_| NODE.get_or_init(Node::start).url.clone())
+    })
+}
+
+/// A private node.
+pub(crate) struct Node {
+    /// Where it is reached, as `guest`.
+    pub(crate) url: String,
+    /// The port of its URL.
+    pub(crate) amqp_port: u16,
+    home: PathBuf,
+    name: String,
+    epmd_port: u16,
+    keeper: Mutex<Keeper>,
+}
+
+/// The script that owns the node's processes.
+struct Keeper {
+    /// Its input takes orders.
+    process: Child,
+    /// What it and the node say.
+    told: Receiver<String>,
+}
+
+impl Node {
+    /// A node that is up.
+    pub(crate) fn start() -> Node {
+        let node = Node::prepare();
+        node.start_again();
+        node
+    }
+
+    /// A node that is not started yet; its URL leads nowhere.
+    pub(crate) fn prepare() -> Node {
+        Node::configured(|port| format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))
+    }
+
+    /// A node that is not started yet, with the configuration for a port.
+    pub(crate) fn configured(configuration: impl FnOnce(u16) -> String) -> Node {
+        assert!(
+            PathBuf::from(BIN).join("rabbitmq-server").exists(),
+            "tests of the broker need RabbitMQ: install Debian's package `rabbitmq-server`, or (for \
+             those that do not break it) name a server in THROUGHLINE_TEST_AMQP_URL"
+        );
+        let home = tempfile::Builder::new()
+            .prefix("throughline-rabbitmq-")
+            .tempdir()
+            .expect("a directory for the node can be made")
+            .keep();
+        let [amqp_port, dist_port, epmd_port] = free_ports();
+        let name = format!("node{amqp_port}@localhost");
+        let write = |file: &str, text: &str| {
+            std::fs::write(home.join(file), text).expect("the node's directory can be written");
+        };
+        write("plugins", "[].");
+        write("env.conf", "");
+        write("rabbitmq.conf", &configuration(amqp_port));
+
+        let mut process = Command::new("sh")
+            .args(["-c", KEEPER])
+            // Its own group, so that Ctrl-C reaches the tests only and the keeper sees their end.
+            .process_group(0)
+            .envs(environment(&home, &name, epmd_port))
+            .env("RABBITMQ_NODE_PORT", amqp_port.to_string())
+            .env("RABBITMQ_DIST_PORT", dist_port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("`sh` can be run");
+        let output = process.stdout.take().expect("it is piped");
+        let (tell, told) = sync_channel(64);
+        std::thread::spawn(move || listen(BufReader::new(output), &tell));
+        let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
+        Node { url, amqp_port, home, name, epmd_port, keeper: Mutex::new(Keeper { process, told }) }
+    }
+
+    /// Starts it, again after [`Node::kill`] with the data it had, and waits until it is up.
+    pub(crate) fn start_again(&self) {
+        self.order("start");
+        self.await_line("start", "Starting broker... completed");
+    }
+
+    /// Kills it at once.
+    pub(crate) fn kill(&self) {
+        self.order("KILL");
+    }
+
+    /// Stops it in its tracks; its sockets stay open, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.order("STOP");
+    }
+
+    /// Runs `rabbitmqctl` on it.
+    pub(crate) fn control(&self, arguments: &[&str]) {
+        let output = Command::new(format!("{BIN}/rabbitmqctl"))
+            .args(arguments)
+            .envs(environment(&self.home, &self.name, self.epmd_port))
+            .output()
+            .expect("`rabbitmqctl` can be run");
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn order(&self, order: &str) {
+        let mut keeper = self.keeper.lock().expect("no order has panicked");
+        let orders = keeper.process.stdin.as_mut().expect("it is piped");
+        writeln!(orders, "{order}").expect("the keeper is there");
+        drop(keeper);
+        self.await_line(order, "carried out");
+    }
+
+    fn await_line(&self, order: &str, awaited: &str) {
+        let keeper = self.keeper.lock().expect("no order has panicked");
+        let mut said = Vec::new();
+        loop {
+            match keeper.told.recv_timeout(Duration::from_secs(START_SECS)) {
+                Ok(line) if line.contains(awaited) => return,
+                Ok(line) => said.push(line),
+                Err(_) => panic!("RabbitMQ did not {order} in {START_SECS} s; it said {said:#?}"),
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    /// Waits until all of it is removed. (A shared node is never dropped; the end of the process
+    /// closes the keeper's input just as well.)
+    fn drop(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Waiting closes its input first.
+        if let Err(error) = keeper.process.wait() {
+            eprintln!("{} may still be running: {error}", self.name);
+        }
+    }
+}
+
+/// Passes on what is awaited, and drains the rest, since a full pipe would stop the node.
+fn listen(output: impl BufRead, tell: &SyncSender<String>) {
+    for line in output.lines().map_while(Result::ok) {
+        let interesting = line.contains("carried out")
+            || line.contains("completed")
+            || line.to_lowercase().contains("error");
+        // A full channel means that nobody waits for anything.
+        if interesting && tell.try_send(line).is_err() {
+            continue;
+        }
+    }
+}
+
+fn environment(home: &Path, name: &str, epmd_port: u16) -> Vec<(&'static str, String)> {
+    let path = |file: &str| home.join(file).display().to_string();
+    vec![
+        ("BIN", BIN.into()),
+        ("HOME", home.display().to_string()),
+        ("ERL_EPMD_PORT", epmd_port.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+        ("RABBITMQ_NODENAME", name.into()),
+        ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+        ("RABBITMQ_LOG_BASE", path("log")),
+        ("RABBITMQ_CONF_ENV_FILE", path("env.conf")),
+        ("RABBITMQ_CONFIG_FILE", path("rabbitmq")),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins")),
+        // Makes the script become the server instead of starting it, so that it has one process.
+        ("RABBITMQ_ALLOW_INPUT", "1".into()),
+    ]
+}
+
+/// Ports that nobody listens on; all are held until all are known, so they differ.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    held.map(|listener| listener.local_addr().expect("it is bound").port())
+}
