@@ -6,6 +6,9 @@
 //! The order of calls is the promise that nothing is lost (invariants 2 and 3 of
 //! docs/architecture.md): [`Transaction::save`] commits, [`Publisher::publish`] returns once every
 //! message is confirmed or refused, and only then are deliveries given to [`Settler::settle`].
+//!
+//! This file is long because it is one contract, with more words than code: whoever writes an adapter
+//! reads it from top to bottom.
 
 use std::fmt;
 use std::future::Future;

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one link step, and each service started once.
 
+mod architecture;
 mod bad_input;
 mod broker;
 mod broker_outages;
