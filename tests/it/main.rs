@@ -6,6 +6,7 @@ mod broker;
 mod broker_outages;
 mod cases;
 mod cli;
+mod laws;
 mod logs;
 mod pipeline;
 mod published;
