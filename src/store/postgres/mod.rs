@@ -7,6 +7,7 @@
 //! come because the network has swallowed it. A connection that stays silent is thrown away.
 
 mod errors;
+mod sweep;
 mod transaction;
 
 use std::future::Future;

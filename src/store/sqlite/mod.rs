@@ -8,6 +8,7 @@
 //! The version of the schema is SQLite's own `user_version`.
 
 mod errors;
+mod sweep;
 mod transaction;
 
 use std::fs;
