@@ -70,6 +70,9 @@ impl KeyList {
     }
 }
 
+/// What stands in place of a saved value that was erased.
+pub const ANONYMISED: &str = "{Anonymized by DPO}";
+
 /// The pairs of one interaction that history keeps, as text (H4). `Debug` names the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Record {
@@ -137,6 +140,13 @@ impl Record {
         }
         json.push('}');
         json
+    }
+
+    /// The record with every value erased. The keys stay: that something was saved is no secret.
+    #[must_use]
+    pub fn anonymised(&self) -> Record {
+        let erased = |(key, _): &(String, String)| (key.clone(), ANONYMISED.to_owned());
+        Record { pairs: self.pairs.iter().map(erased).collect() }
     }
 
     /// Whether nothing is saved.

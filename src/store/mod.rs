@@ -9,6 +9,7 @@
 //! | `stored.rs` | a row as the tables have it |
 //! | `history.rs` | the contact log, page by page |
 //! | `lifetimes.rs` `sweep.rs` | how long what is stored may stay; clearing what has had its time |
+//! | `erase.rs` | anonymising what is saved of a person |
 //! | `migrations.rs` | versions of the schema |
 //! | `postgres/` `sqlite/` | the backends: connections, migrations, the transaction of a batch |
 //!
@@ -18,6 +19,7 @@
 //!
 //! Deliberately absent: retries. The pipeline decides what is worth another try.
 
+mod erase;
 mod error;
 mod history;
 mod key_file;
@@ -32,6 +34,7 @@ mod sweep;
 
 use std::sync::Arc;
 
+pub use self::erase::{Erased, Whose};
 pub use self::error::OpenError;
 pub use self::history::{HistoryFilter, HistoryRow};
 pub use self::key_file::KeyError;

@@ -19,6 +19,7 @@ macro_rules! contract {
 }
 
 mod contract;
+mod erase;
 mod place;
 mod samples;
 mod sweep;

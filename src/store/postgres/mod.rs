@@ -133,6 +133,11 @@ impl Postgres {
         stored.into_iter().map(StoredHistory::open).collect()
     }
 
+    /// The tenants that have interactions.
+    pub(super) async fn tenants(&self, sql: &'static str) -> Result<Vec<String>, StoreError> {
+        within(self.timeout * 2, sqlx::query_scalar(sql).fetch_all(&self.pool)).await
+    }
+
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
         within(self.timeout, connection.ping()).await

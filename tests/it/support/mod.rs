@@ -1,5 +1,6 @@
 //! What integration tests share: real services, started and removed for them.
 
 pub(crate) mod bench;
+pub(crate) mod files;
 pub(crate) mod postgres;
 pub(crate) mod rabbitmq;
