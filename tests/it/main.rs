@@ -3,6 +3,7 @@
 mod broker;
 mod broker_outages;
 mod cases;
+mod cleaner;
 mod logs;
 mod settings;
 mod store;

@@ -3,4 +3,5 @@
 pub(crate) mod bench;
 pub(crate) mod files;
 pub(crate) mod postgres;
+pub(crate) mod program;
 pub(crate) mod rabbitmq;
