@@ -15,6 +15,7 @@
 mod check;
 mod completions;
 mod config;
+mod erase;
 mod explain;
 mod failure;
 mod history;
@@ -94,6 +95,7 @@ enum Command {
     Check(check::Arguments),
     Migrate(migrate::Arguments),
     History(history::Arguments),
+    Erase(erase::Arguments),
     Topology(topology::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -135,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, &common.start()?),
         Command::Migrate(arguments) => migrate::run(&arguments, &common.start()?),
         Command::History(arguments) => history::run(&arguments, &common.start()?),
+        Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
     }
 }

@@ -4,6 +4,7 @@ mod broker;
 mod broker_outages;
 mod cases;
 mod cleaner;
+mod erase;
 mod logs;
 mod settings;
 mod store;
