@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_outages;
+mod canary;
 mod cases;
 mod cleaner;
 mod erase;
