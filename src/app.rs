@@ -234,7 +234,9 @@ async fn run_lanes(
             Ok(Ok(())) => continue,
             Ok(Err(LaneError::Transport(error))) => error.to_string(),
             Ok(Err(LaneError::Worker(error))) => error.to_string(),
-            Err(error) => format!("run a lane: {error}"),
+            // The error's text would quote the panic's, which may quote a value.
+            Err(error) if error.is_panic() => "run a lane: it panicked".to_owned(),
+            Err(_) => "run a lane: it was cancelled".to_owned(),
         };
         together.cancel();
         first_failure.get_or_insert(failure);
