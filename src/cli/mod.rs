@@ -15,6 +15,7 @@
 mod check;
 mod completions;
 mod config;
+mod erase;
 mod explain;
 mod failure;
 mod history;
@@ -95,6 +96,7 @@ enum Command {
     Check(check::Arguments),
     Migrate(migrate::Arguments),
     History(history::Arguments),
+    Erase(erase::Arguments),
     Topology(topology::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -102,7 +104,7 @@ enum Command {
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    panics::install();
+    panics::withhold_messages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -137,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, &common.start()?),
         Command::Migrate(arguments) => migrate::run(&arguments, &common.start()?),
         Command::History(arguments) => history::run(&arguments, &common.start()?),
+        Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
     }
 }
