@@ -200,12 +200,10 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                     }
                 }
                 Fate::Remedy { remedy: Remedy::DeadLetter(reason), stage, .. } => {
-                    Outgoing::DeadLetter {
-                        delivery,
-                        reason: *reason,
-                        stage,
-                        attempts: delivery.arrival().attempts.clone(),
-                    }
+                    let mut attempts = delivery.arrival().attempts.clone();
+                    // Without a wait nobody has written it down yet.
+                    attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
+                    Outgoing::DeadLetter { delivery, reason: *reason, stage, attempts }
                 }
             };
             places.push(place);
