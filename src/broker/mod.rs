@@ -4,7 +4,8 @@
 //! ```text
 //! Supervisor ─▶ Link (two connections) ─▶ Lane ─┬─ Consumer   a batch of Received
 //!                   │                           ├─ Publisher  a batch of Outgoing, all confirmed
-//!                   └─ Topology                 └─ Settler    acknowledge, requeue, give back
+//!                   ├─ DeadLetters              └─ Settler    acknowledge, requeue, give back
+//!                   └─ Topology
 //! ```
 //!
 //! Invariants:
@@ -21,6 +22,8 @@
 
 mod connection;
 mod consumer;
+mod dead_letter;
+mod dead_letters;
 mod declare;
 mod headers;
 mod outgoing;
@@ -33,6 +36,8 @@ mod wire;
 
 pub use connection::{Health, Lane, Link};
 pub use consumer::{Consumer, Received};
+pub use dead_letter::{DeadLetter, Selection};
+pub use dead_letters::DeadLetters;
 pub use declare::{Finding, Found};
 pub use publisher::Publisher;
 pub use settings::Settings;
@@ -65,6 +70,9 @@ pub enum Error {
     /// What `topology.declare = false` leaves to others is not there: all of it, each by name.
     #[error("find in the broker: {}", .0.join(", "))]
     Missing(Vec<String>),
+    /// The work queue did not take a dead letter back; it is where it was.
+    #[error("replay a dead letter: {0}")]
+    NotReplayed(String),
 }
 
 impl Error {

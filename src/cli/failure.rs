@@ -86,7 +86,13 @@ impl From<StoreError> for Failure {
 
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Failure {
-        let exit = if error.is_final() { Exit::BadSettings } else { Exit::Unavailable };
+        let exit = match error {
+            broker::Error::Settings(_) => Exit::BadSettings,
+            broker::Error::NotReplayed(_) => Exit::WorkLeft,
+            broker::Error::Unreachable(_)
+            | broker::Error::Declare { .. }
+            | broker::Error::Missing(_) => Exit::Unavailable,
+        };
         Failure::new(exit, format_args!("failed to {error}"))
     }
 }
