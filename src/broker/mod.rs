@@ -40,7 +40,7 @@ pub use dead_letter::{DeadLetter, Selection};
 pub use dead_letters::DeadLetters;
 pub use declare::{Finding, Found};
 pub use publisher::Publisher;
-pub use settings::Settings;
+pub use settings::{Overflow, Settings};
 pub use settler::Settler;
 pub use supervisor::Supervisor;
 pub use topology::{Argument, Binding, Exchange, Queue, Topology};

@@ -3,6 +3,7 @@
 mod broker;
 mod broker_outages;
 mod cases;
+mod dead_letter_bounds;
 mod logs;
 mod settings;
 mod store;

@@ -2,4 +2,5 @@
 
 pub(crate) mod bench;
 pub(crate) mod postgres;
+pub(crate) mod program;
 pub(crate) mod rabbitmq;

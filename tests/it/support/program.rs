@@ -1,0 +1,70 @@
+//! The program itself, told to use one test's names on its server.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use throughline::broker::Settings;
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs the program with these arguments to its end.
+pub(crate) async fn run(settings: &Settings, arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = command(settings, folder.path());
+    command.args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let Output { status, stdout, stderr } =
+        output.expect("it does not panic").expect("the program can be run");
+    let text = |bytes| String::from_utf8(bytes).expect("the program prints text");
+    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+/// A worker with a store of its own, killed at its end.
+pub(crate) struct Worker {
+    process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Worker {
+    pub(crate) fn start(settings: &Settings) -> Worker {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = command(settings, folder.path());
+        let process = command.arg("run").stdout(Stdio::null()).spawn();
+        Worker { process: process.expect("the program can be run"), _folder: folder }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
+            eprintln!("a worker may still be running: {error}");
+        }
+    }
+}
+
+/// The program in a folder of its own, with the settings as variables.
+fn command(settings: &Settings, folder: &Path) -> Command {
+    let bound = |number: Option<u64>| number.unwrap_or(0).to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    command
+        .current_dir(folder)
+        .env("THROUGHLINE_AMQP__URL", &settings.url)
+        .env("THROUGHLINE_AMQP__QUEUE", &settings.queue)
+        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &settings.inbound_exchange)
+        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &settings.outbound_exchange)
+        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &settings.dead_letters)
+        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &settings.waiting_prefix)
+        .env("THROUGHLINE_DEAD_LETTERS__MAX_BYTES", bound(settings.dead_letters_max_bytes))
+        .env("THROUGHLINE_DEAD_LETTERS__MAX_AGE_SECS", bound(settings.dead_letters_max_age_secs))
+        .env("THROUGHLINE_DEAD_LETTERS__OVERFLOW", settings.dead_letters_overflow.as_str())
+        .env("THROUGHLINE_WAITING__MAX_BYTES", bound(settings.waiting_max_bytes))
+        .env("THROUGHLINE_STORE__URL", format!("sqlite:{}", folder.join("test.db").display()))
+        .stdin(Stdio::null());
+    command
+}
