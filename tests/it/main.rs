@@ -4,6 +4,7 @@ mod broker;
 mod broker_outages;
 mod cases;
 mod dead_letter_bounds;
+mod dead_letters;
 mod logs;
 mod settings;
 mod store;
