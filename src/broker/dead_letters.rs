@@ -178,7 +178,7 @@ impl DeadLetters {
                 "removing a dead letter: its channel is gone",
             )));
         }
-        self.held -= 1;
+        self.held = self.held.saturating_sub(1);
         Ok(())
     }
 

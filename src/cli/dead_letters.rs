@@ -24,8 +24,8 @@ use print::{Printer, Shape};
 /// Lists, shows, replays or discards messages that were set aside
 ///
 /// Works on what lies in the dead-letter queue when it begins; what comes later is left alone. Exits
-/// with 1 if nothing matches. Nobody else can read the dead letters meanwhile; whatever ends the
-/// command early, those that it has not removed are in the queue again. The order is the queue's: oldest
+/// with 1 if nothing matches. Nobody else sees what it has looked at until it ends; however it ends,
+/// what it has not removed is in the queue again. The order is the queue's: oldest
 /// first, until a command that stopped early has moved what it looked at behind the others.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

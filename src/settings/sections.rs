@@ -228,8 +228,8 @@ impl Waiting {
 /// More than any disk: 1 PiB.
 const QUEUE_MAX_BYTES: u64 = 1 << 50;
 
-/// RabbitMQ 3 takes no TTL of 2^32 milliseconds or more, which is 49 days and some hours.
-const QUEUE_MAX_AGE_SECS: u64 = 49 * 86_400;
+/// Ten years, which RabbitMQ takes as a TTL; it refuses a hundred.
+const QUEUE_MAX_AGE_SECS: u64 = 3650 * 86_400;
 
 /// The dead-letter queue's bounds (`[dead_letters]`).
 #[derive(Clone, Debug)]

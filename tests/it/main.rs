@@ -3,7 +3,6 @@
 mod broker;
 mod broker_outages;
 mod cases;
-mod dead_letter_bounds;
 mod dead_letters;
 mod logs;
 mod settings;

@@ -1,5 +1,6 @@
 //! The program itself, told to use one test's names on its server.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -25,25 +26,42 @@ pub(crate) async fn run(settings: &Settings, arguments: &[&str]) -> Ran {
     Ran { code: status.code(), out: text(stdout), err: text(stderr) }
 }
 
-/// A worker with a store of its own, killed at its end.
-pub(crate) struct Worker {
+/// A run of the program that is killed at its end.
+pub(crate) struct Running {
     process: Child,
     _folder: tempfile::TempDir,
 }
 
-impl Worker {
-    pub(crate) fn start(settings: &Settings) -> Worker {
+impl Running {
+    /// Starts the program with these arguments; a worker has a store of its own.
+    pub(crate) fn start(settings: &Settings, arguments: &[&str]) -> Running {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = command(settings, folder.path());
-        let process = command.arg("run").stdout(Stdio::null()).spawn();
-        Worker { process: process.expect("the program can be run"), _folder: folder }
+        let process = command.args(arguments).stdout(Stdio::piped()).spawn();
+        Running { process: process.expect("the program can be run"), _folder: folder }
+    }
+
+    /// The next line of its output; after that nobody reads it any more.
+    pub(crate) async fn next_line(&mut self) -> String {
+        let out = self.process.stdout.take().expect("it is read once");
+        let read = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(out).read_line(&mut line).map(|_| line)
+        });
+        read.await.expect("it does not panic").expect("the output can be read")
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        let ended = tokio::task::spawn_blocking(move || self.process.wait()).await;
+        ended.expect("it does not panic").expect("it can be waited for").code()
     }
 }
 
-impl Drop for Worker {
+impl Drop for Running {
     fn drop(&mut self) {
         if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
-            eprintln!("a worker may still be running: {error}");
+            eprintln!("the program may still be running: {error}");
         }
     }
 }

@@ -140,7 +140,7 @@ async fn a_dead_letter_is_gone_when_it_is_too_old() {
 async fn the_largest_bounds_are_accepted_and_a_change_of_them_is_named() {
     on(rabbitmq::shared(), async |bench| {
         bench.settings.dead_letters_max_bytes = Some(1 << 50);
-        bench.settings.dead_letters_max_age_secs = Some(49 * 86_400);
+        bench.settings.dead_letters_max_age_secs = Some(315_360_000);
         bench.settings.waiting_max_bytes = Some(1 << 50);
         bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
