@@ -75,9 +75,7 @@ impl Consumer {
     pub async fn stop(&mut self) -> Result<(), TransportError> {
         self.stopped = true;
         let cancel = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
-        within(self.answer_timeout, cancel)
-            .await
-            .map_err(|error| error.while_doing("cancelling the consumer"))
+        within(self.answer_timeout, cancel).await.map_err(|error| error.at("cancel the consumer"))
     }
 
     fn received(&self, delivery: Delivery) -> Received {
@@ -111,11 +109,11 @@ impl Source for Consumer {
                 // Deliveries taken just before are void: their channel is gone, and the broker
                 // has them in the queue again.
                 Some(Err(error)) => {
-                    return Err(TransportError::new(format_args!("consuming: {error}")));
+                    return Err(TransportError::new(format_args!("consume: {error}")));
                 }
                 None => {
                     return Err(TransportError::new(
-                        "consuming: the broker has cancelled the consumer",
+                        "consume: the broker has cancelled the consumer",
                     ));
                 }
             }

@@ -12,7 +12,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::topology::{Argument, Exchange, Topology};
 use super::wire::Wire;
-use super::{Error, within};
+use super::{Error, NoAnswer, within};
 
 /// Declares everything; what is there already stays as it is.
 pub(super) async fn declare(
@@ -31,7 +31,7 @@ pub(super) async fn declare(
         let name = short(&exchange.name)?;
         within(limit, channel.exchange_declare(name, kind, options, FieldTable::default()))
             .await
-            .map_err(|error| Error::Declare { what, reason: error.to_string() })?;
+            .map_err(|error| not_declared(what, &error))?;
     }
     for queue in &topology.queues {
         let what = format!("queue `{}`", queue.name);
@@ -39,7 +39,7 @@ pub(super) async fn declare(
         let name = short(&queue.name)?;
         within(limit, channel.queue_declare(name, options, table(&queue.arguments)))
             .await
-            .map_err(|error| Error::Declare { what, reason: error.to_string() })?;
+            .map_err(|error| not_declared(what, &error))?;
     }
     for binding in &topology.bindings {
         let what = format!("binding of `{}` to `{}`", binding.queue, binding.exchange);
@@ -47,7 +47,7 @@ pub(super) async fn declare(
         let (key, options) = (short(&binding.routing_key)?, QueueBindOptions::default());
         within(limit, channel.queue_bind(queue, exchange, key, options, FieldTable::default()))
             .await
-            .map_err(|error| Error::Declare { what, reason: error.to_string() })?;
+            .map_err(|error| not_declared(what, &error))?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
         match within(limit, found).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => missing.push(what),
-            Err(error) => return Err(Error::Declare { what, reason: error.to_string() }),
+            Err(error) => return Err(not_declared(what, &error)),
         }
     }
     for queue in &topology.queues {
@@ -78,10 +78,17 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
         match within(limit, found).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => missing.push(what),
-            Err(error) => return Err(Error::Declare { what, reason: error.to_string() }),
+            Err(error) => return Err(not_declared(what, &error)),
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
+}
+
+fn not_declared(what: String, error: &NoAnswer) -> Error {
+    match error.is_refused() {
+        true => Error::Forbidden(what),
+        false => Error::Declare { what, reason: error.to_string() },
+    }
 }
 
 /// One thing of the topology, and how it is found.
@@ -102,6 +109,8 @@ pub enum Found {
     Missing,
     /// It is there with other arguments; what the broker says of it.
     Different(String),
+    /// It is there, but this user may not declare, and AMQP cannot compare in any other way.
+    NotToBeCompared,
 }
 
 /// Compares what is there with what must be: kind of exchange, queue type, delivery limit, TTL and
@@ -134,8 +143,10 @@ async fn find(one: &Topology, wire: &Wire, limit: Duration) -> Result<Found, Err
         Ok(()) => match declare(one, wire, limit).await {
             Ok(()) => Ok(Found::AsNeeded),
             Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),
+            Err(Error::Forbidden(_)) => Ok(Found::NotToBeCompared),
             Err(error) => Err(error),
         },
+        Err(Error::Forbidden(_)) => Ok(Found::NotToBeCompared),
         Err(Error::Missing(_)) => Ok(Found::Missing),
         // A passive look at an exchange of another kind is refused, too.
         Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),

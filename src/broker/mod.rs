@@ -59,6 +59,9 @@ pub enum Error {
     /// No connection, or no channel on it.
     #[error("reach the broker: {0}")]
     Unreachable(String),
+    /// This user may not look at or declare something.
+    #[error("be allowed to declare {0}")]
+    Forbidden(String),
     /// An exchange, queue or binding cannot be declared; most often it exists with other arguments.
     #[error("declare {what}: {reason}")]
     Declare {
@@ -105,19 +108,28 @@ enum NoAnswer {
 impl NoAnswer {
     /// Whether the broker says that there is no such thing.
     fn is_not_found(&self) -> bool {
-        /// AMQP's `NOT_FOUND`.
-        const NOT_FOUND: u16 = 404;
+        // AMQP's `NOT_FOUND`.
+        self.reply_code() == Some(404)
+    }
+
+    /// Whether the broker says that this user may not ask or do that.
+    fn is_refused(&self) -> bool {
+        // AMQP's `ACCESS_REFUSED`.
+        self.reply_code() == Some(403)
+    }
+
+    fn reply_code(&self) -> Option<u16> {
         match self {
             NoAnswer::No(error) => match error.kind() {
-                lapin::ErrorKind::ProtocolError(error) => error.get_id() == NOT_FOUND,
-                _ => false,
+                lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+                _ => None,
             },
-            NoAnswer::Late(_) => false,
+            NoAnswer::Late(_) => None,
         }
     }
 
-    /// What it means for the pipeline: the transport is lost, found out while `doing` something.
-    fn while_doing(self, doing: &str) -> TransportError {
-        TransportError::new(format_args!("{doing}: {self}"))
+    /// What it means for the pipeline: the transport is lost, found out when it failed to do `what`.
+    fn at(self, what: &str) -> TransportError {
+        TransportError::new(format_args!("{what}: {self}"))
     }
 }

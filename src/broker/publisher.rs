@@ -120,11 +120,11 @@ impl ports::Publisher<Received> for Publisher {
         batch: &[Outgoing<'_, Received>],
     ) -> Result<Vec<Answer>, TransportError> {
         if std::mem::replace(&mut self.in_doubt, true) {
-            return Err(TransportError::new("publishing: an earlier batch was never answered"));
+            return Err(TransportError::new("publish: an earlier batch was never answered"));
         }
         let answers = within(self.confirm_timeout, self.confirmed(batch))
             .await
-            .map_err(|error| error.while_doing("publishing a batch"))?;
+            .map_err(|error| error.at("publish a batch"))?;
         self.in_doubt = false;
         Ok(answers)
     }

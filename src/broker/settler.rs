@@ -68,11 +68,11 @@ impl Settler {
     ) -> Result<(), TransportError> {
         let sent = within(self.answer_timeout, call)
             .await
-            .map_err(|error| error.while_doing("settling a delivery"))?;
+            .map_err(|error| error.at("settle a delivery"))?;
         if sent {
             Ok(())
         } else {
-            Err(TransportError::new("settling a delivery: its channel is gone"))
+            Err(TransportError::new("settle a delivery: its channel is gone"))
         }
     }
 }

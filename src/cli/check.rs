@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::app;
 use crate::broker::{Finding, Found, Health, Link};
 use crate::settings::Settings;
@@ -28,18 +29,21 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let (rules, warnings) = app::load_rules(settings)?;
+    let mut out = Out::lock();
     for warning in &warnings {
-        println!("warning  {warning}");
+        out.line(format_args!("warning  {warning}"))?;
     }
-    println!("ok       settings");
-    println!("ok       rules, revision {}", rules.revision().as_str());
+    out.line(format_args!("ok       settings"))?;
+    out.line(format_args!("ok       rules, revision {}", rules.revision().as_str()))?;
     if !arguments.connect {
+        out.finish()?;
         return Ok(Exit::Done);
     }
     block_on(async {
         // Both are tried, so that both are told.
-        let store = check_store(settings).await;
-        let broker = check_broker(settings).await;
+        let store = check_store(settings, &mut out).await;
+        let broker = check_broker(settings, &mut out).await;
+        out.finish()?;
         match (store, broker) {
             (Ok(()), Ok(())) => Ok(Exit::Done),
             (Err(failure), Ok(())) | (Ok(()), Err(failure)) => Err(failure),
@@ -51,52 +55,61 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     })
 }
 
-async fn check_store(settings: &Settings) -> Result<(), Failure> {
+async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
     let store = store::open(&app::store_settings(settings)).await?;
     store.ping().await?;
     for warning in store.warnings() {
-        println!("warning  {warning}");
+        out.line(format_args!("warning  {warning}"))?;
     }
     let version = store.schema_version().await?;
     match store.check_schema().await {
         // An older schema is no fault where the worker itself will bring it up to date.
         Err(store::OpenError::Outdated { .. }) if settings.store.migrate => {
-            println!("ok       store, schema version {version}, to be migrated at start");
+            out.line(format_args!(
+                "ok       store, schema version {version}, to be migrated at start"
+            ))?;
         }
         checked => {
             checked?;
-            println!("ok       store, schema version {version}");
+            out.line(format_args!("ok       store, schema version {version}"))?;
         }
     }
     store.close().await;
     Ok(())
 }
 
-async fn check_broker(settings: &Settings) -> Result<(), Failure> {
+async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
     let of_broker = Arc::new(app::broker_settings(settings));
     let link = Link::open(of_broker, watch::Sender::new(Health::Down)).await?;
-    println!("ok       broker");
+    out.line(format_args!("ok       broker"))?;
     let mut wrong = 0;
     for Finding { what, state } in link.compare(&app::topology(settings)).await? {
         match state {
-            Found::AsNeeded => println!("ok       {what}"),
+            Found::AsNeeded => out.line(format_args!("ok       {what}"))?,
             Found::Missing if settings.topology.declare => {
-                println!("missing  {what}: will be declared at start");
+                out.line(format_args!("missing  {what}: will be declared at start"))?;
             }
             Found::Missing => {
                 wrong += 1;
-                println!("missing  {what}: declare it, or set topology.declare");
+                out.line(format_args!("missing  {what}: declare it, or set topology.declare"))?;
+            }
+            Found::NotToBeCompared => {
+                out.line(format_args!(
+                    "unknown  {what}: this user may not `configure`, so it cannot be compared"
+                ))?;
             }
             Found::Different(how) => {
                 wrong += 1;
-                println!("differs  {what}: {how}; delete it once it is empty, and declare it anew");
+                out.line(format_args!(
+                    "differs  {what}: {how}; delete it once it is empty, and declare it anew"
+                ))?;
             }
         }
     }
-    println!(
+    out.line(format_args!(
         "note     AMQP does not tell the broker's consumer timeout: it must be above 15 minutes \
          (RabbitMQ's default is 30)"
-    );
+    ))?;
     link.close().await;
     match wrong {
         0 => Ok(()),

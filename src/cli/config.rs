@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::settings::Loaded;
 
 /// Shows the settings in force
@@ -26,10 +27,12 @@ enum What {
 
 pub(super) fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, Failure> {
     let What::Show { json } = arguments.what;
+    let mut out = Out::lock();
     match json {
-        true => println!("{:#}", loaded.show_json()),
-        false => print!("{}", loaded.show()),
+        true => out.line(format_args!("{:#}", loaded.show_json()))?,
+        false => out.text(&loaded.show())?,
     }
+    out.finish()?;
     for warning in &loaded.warnings {
         eprintln!("throughline: {warning}");
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use super::{block_on, input};
 use crate::app;
 use crate::clock::Clock;
@@ -68,7 +69,9 @@ pub(super) fn run(
         true => block_on(known(settings, &decoded))?,
         false => Vec::new(),
     };
-    explain(arguments, settings, &rules, &decoded, &rows);
+    let mut out = Out::lock();
+    explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
+    out.finish()?;
     Ok(Exit::Done)
 }
 
@@ -78,7 +81,8 @@ fn explain(
     rules: &Rules,
     decoded: &[Result<Decoded<'_>, Refusal>],
     rows: &[Row],
-) {
+    out: &mut Out,
+) -> Result<(), Failure> {
     let now_ms = Clock::System.now_ms();
     let mut table = Table::default();
     for row in rows {
@@ -90,20 +94,23 @@ fn explain(
     let stamp = Stamp { revision: rules.revision(), now_ms, origins: settings.output.origins };
     for (n, message) in decoded.iter().enumerate() {
         match message {
-            Err(refusal) if arguments.json => println!("{}", table::refused_json(refusal)),
-            Err(refusal) => table::print_refused(n + 1, refusal),
+            Err(refusal) if arguments.json => {
+                out.line(format_args!("{}", table::refused_json(refusal)))?;
+            }
+            Err(refusal) => table::print_refused(out, n + 1, refusal)?,
             Ok(decoded) => {
                 let step = table.take(rules, &decoded.message, attempt);
                 match arguments.json {
                     true => {
                         let json = enriched::explain(decoded, &step, stamp);
-                        println!("{}", String::from_utf8_lossy(&json));
+                        out.line(format_args!("{}", String::from_utf8_lossy(&json)))?;
                     }
-                    false => table::print(n + 1, decoded, &step, arguments.show_values),
+                    false => table::print(out, n + 1, decoded, &step, arguments.show_values)?,
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// The messages of an input: one document, else one per line.

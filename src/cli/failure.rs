@@ -48,6 +48,11 @@ impl Failure {
         Failure { exit, message: message.to_string() }
     }
 
+    /// An end about which there is nothing to say.
+    pub(super) fn quiet(exit: Exit) -> Failure {
+        Failure { exit, message: String::new() }
+    }
+
     /// The settings are wrong.
     pub(super) fn settings(error: &SettingsError) -> Failure {
         Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
@@ -60,7 +65,9 @@ impl Failure {
 
     /// Says it on stderr, once, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
-        eprintln!("throughline: {}", self.message);
+        if !self.message.is_empty() {
+            eprintln!("throughline: {}", self.message);
+        }
         self.exit.into()
     }
 }
@@ -87,11 +94,9 @@ impl From<StoreError> for Failure {
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Failure {
         let exit = match error {
-            broker::Error::Settings(_) => Exit::BadSettings,
             broker::Error::NotReplayed(_) => Exit::WorkLeft,
-            broker::Error::Unreachable(_)
-            | broker::Error::Declare { .. }
-            | broker::Error::Missing(_) => Exit::Unavailable,
+            ref error if error.is_final() => Exit::BadSettings,
+            _ => Exit::Unavailable,
         };
         Failure::new(exit, format_args!("failed to {error}"))
     }

@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::app;
 use crate::domain::Identity;
 use crate::formats::enriched::rfc3339;
@@ -65,7 +66,8 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let store = store::connect(&of_store).await?;
         let mut after: Option<Identity<'static>> = None;
         let mut rows = 0;
-        header(arguments.format);
+        let mut out = Out::lock();
+        header(&mut out, arguments.format)?;
         loop {
             let filter = HistoryFilter {
                 id: arguments.id.as_deref(),
@@ -78,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
             };
             let page = store.history(&filter).await?;
             for row in &page {
-                print_row(arguments.format, row);
+                print_row(&mut out, arguments.format, row)?;
             }
             rows += page.len();
             match page.into_iter().last() {
@@ -87,6 +89,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
             }
         }
         store.close().await;
+        out.finish()?;
         if rows == 0 && arguments.id.is_some() {
             eprintln!("throughline: no such interaction");
             return Ok(Exit::DoesNotHold);
@@ -95,18 +98,23 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     })
 }
 
-fn header(form: Form) {
+fn header(out: &mut Out, form: Form) -> Result<(), Failure> {
     match form {
-        Form::Table => println!(
+        Form::Table => out.line(format_args!(
             "{:<24} {:<24} {:<14} {:<8} {:<24} SAVED",
             "UPDATED", "INTERACTION", "CHANNEL", "STATE", "QUEUE"
-        ),
-        Form::Csv => println!("tenant,id,channel,queue,state,created,updated,ended,key,value"),
+        ))?,
+        Form::Csv => {
+            out.line(format_args!(
+                "tenant,id,channel,queue,state,created,updated,ended,key,value"
+            ))?;
+        }
         Form::Json => {}
     }
+    Ok(())
 }
 
-fn print_row(form: Form, row: &HistoryRow) {
+fn print_row(out: &mut Out, form: Form, row: &HistoryRow) -> Result<(), Failure> {
     let queue = row.queue.as_deref().unwrap_or_default();
     let state = row.state.as_str();
     let times =
@@ -115,25 +123,25 @@ fn print_row(form: Form, row: &HistoryRow) {
         Form::Table => {
             let saved: Vec<_> =
                 row.record.pairs().map(|(key, text)| format!("{key}={text:?}")).collect();
-            println!(
+            out.line(format_args!(
                 "{:<24} {:<24} {:<14} {state:<8} {queue:<24} {}",
                 times[1].as_deref().unwrap_or_default(),
                 row.identity.to_string(),
                 row.channel,
                 saved.join(" ")
-            );
+            ))?;
         }
         Form::Json => {
             let pairs = row.record.pairs().map(|(key, text)| (key.to_owned(), text.into()));
             let extra: serde_json::Map<_, _> = pairs.collect();
-            println!(
+            out.line(format_args!(
                 "{}",
                 json!({
                     "tenant": row.identity.tenant, "id": row.identity.id, "channel": row.channel,
                     "queue": row.queue, "state": state, "created": times[0], "updated": times[1],
                     "ended": times[2], "extraData": extra,
                 })
-            );
+            ))?;
         }
         Form::Csv => {
             let [created, updated, ended] = times.map(Option::unwrap_or_default);
@@ -152,10 +160,11 @@ fn print_row(form: Form, row: &HistoryRow) {
             let pairs: Vec<_> = row.record.pairs().collect();
             for (key, text) in if pairs.is_empty() { &none[..] } else { &pairs } {
                 let fields = common.iter().copied().chain([*key, *text]);
-                println!("{}", fields.map(csv_field).collect::<Vec<_>>().join(","));
+                out.line(format_args!("{}", fields.map(csv_field).collect::<Vec<_>>().join(",")))?;
             }
         }
     }
+    Ok(())
 }
 
 /// A field as RFC 4180 has it.

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::app;
 use crate::settings::Settings;
 use crate::store;
@@ -17,16 +18,18 @@ use crate::store;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+    let mut out = Out::lock();
     block_on(async {
         let store = store::open(&app::store_settings(settings)).await?;
         let before = store.schema_version().await?;
         store.migrate().await?;
         let after = store.schema_version().await?;
         match before == after {
-            true => println!("schema version {after}: up to date"),
-            false => println!("schema version {before} -> {after}"),
+            true => out.line(format_args!("schema version {after}: up to date"))?,
+            false => out.line(format_args!("schema version {before} -> {after}"))?,
         }
         store.close().await;
+        out.finish()?;
         Ok(Exit::Done)
     })
 }

@@ -21,6 +21,7 @@ mod failure;
 mod history;
 mod input;
 mod migrate;
+mod output;
 mod pipe;
 mod run;
 mod test;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings::{self, Flag, Loaded, Settings, Sources};
-use crate::telemetry::logs;
+use crate::telemetry::{logs, panics};
 use failure::{Exit, Failure};
 
 /// Carries what is known of a customer from one interaction to the next: consumes interaction
@@ -103,6 +104,7 @@ enum Command {
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
+    panics::install();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::cases::{self, CaseFile, CaseFileError, Verdict};
 
 /// Runs case files: unit tests for rules
@@ -36,6 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let texts: Vec<_> = wrong.iter().map(|error| format!("failed to {error}")).collect();
         return Err(Failure::new(exit, texts.join("\n")));
     }
+    let mut out = Out::lock();
     let (mut passed, mut failed) = (0, 0);
     for file in files.iter().flatten() {
         for case in &file.cases {
@@ -43,19 +45,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 Verdict::Passed => {
                     passed += 1;
                     if arguments.all {
-                        println!("ok      {}: {}", file.path.display(), case.name);
+                        out.line(format_args!("ok      {}: {}", file.path.display(), case.name))?;
                     }
                 }
                 Verdict::Failed(differences) => {
                     failed += 1;
-                    println!("FAILED  {}: {}", file.path.display(), case.name);
+                    out.line(format_args!("FAILED  {}: {}", file.path.display(), case.name))?;
                     for difference in differences {
-                        println!("        {difference}");
+                        out.line(format_args!("        {difference}"))?;
                     }
                 }
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    out.line(format_args!("{passed} passed, {failed} failed"))?;
+    out.finish()?;
     Ok(if failed == 0 { Exit::Done } else { Exit::DoesNotHold })
 }

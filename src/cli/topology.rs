@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
+use super::output::Out;
 use crate::app;
 use crate::broker::{self, Health, Link};
 use crate::settings::Settings;
@@ -30,17 +31,19 @@ enum What {
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let topology = app::topology(settings);
+    let mut out = Out::lock();
     match arguments.what {
-        What::Show => println!("{topology}"),
+        What::Show => out.line(format_args!("{topology}"))?,
         What::Declare => block_on(async {
             // Asked for by name, it is done whatever `topology.declare` says.
             let of_broker = broker::Settings { declare: true, ..app::broker_settings(settings) };
             let link = Link::open(Arc::new(of_broker), watch::Sender::new(Health::Down)).await?;
             link.prepare(&topology).await?;
             link.close().await;
-            println!("declared");
+            out.line(format_args!("declared"))?;
             Ok(())
         })?,
     }
+    out.finish()?;
     Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use super::report::Warning;
 use super::source::Source;
 use super::user_data::{Attached, KeyNames};
 
-/// An interaction's identity: its tenant and its id (`domain.md`, *Words*).
+/// An interaction's identity: its tenant and its id (docs/rules.md, *Words*).
 ///
 /// An absent tenant is the empty string: the tenant without a name. Ordered by tenant, then id;
 /// every store locks rows in this order, so that two workers cannot wait for each other in a ring.
@@ -48,7 +48,7 @@ impl fmt::Display for Identity<'_> {
     }
 }
 
-/// Where an interaction stands in its life (`domain.md`, *Life of an interaction*).
+/// Where an interaction stands in its life (docs/rules.md, *Life of an interaction*).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// The conversation goes on; live data is kept.
@@ -192,7 +192,7 @@ pub enum ParentStatus {
 }
 
 impl ParentStatus {
-    /// Every status, in the order of `contract.md`.
+    /// Every status, in the order of docs/messages.md.
     pub const ALL: [ParentStatus; 5] = [
         ParentStatus::None,
         ParentStatus::Inline,

@@ -5,9 +5,8 @@
 //! outcome. First comes the life (repeat, after the end, not known yet), then the message's data:
 //! what comes after the end is not even looked at.
 
-use sha2::{Digest, Sha256};
-
 use super::Record;
+use super::event_log::EventLog;
 use super::interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
@@ -90,45 +89,6 @@ impl<'a> Standing<'a> {
     fn alive(&self) -> Option<&StandingLive<'a>> {
         let alive = self.state == State::Active && !matches!(self.live, StandingLive::Absent);
         alive.then_some(&self.live)
-    }
-}
-
-/// Digests of the events of one interaction, by which a repeat is recognised.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventLog(Vec<u8>);
-
-/// Sixteen bytes of SHA-256: two events of one interaction do not meet by chance.
-const DIGEST_BYTES: usize = 16;
-
-impl EventLog {
-    /// The log that a store kept.
-    pub fn from_bytes(bytes: Vec<u8>) -> EventLog {
-        EventLog(bytes)
-    }
-
-    /// The digests, one after the other.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn digest(event_id: &str) -> [u8; DIGEST_BYTES] {
-        let mut digest = [0; DIGEST_BYTES];
-        digest.copy_from_slice(&Sha256::digest(event_id.as_bytes())[..DIGEST_BYTES]);
-        digest
-    }
-
-    /// Whether the event is in it.
-    pub fn contains(&self, event_id: &str) -> bool {
-        let digest = EventLog::digest(event_id);
-        self.0.chunks_exact(DIGEST_BYTES).any(|known| known == digest)
-    }
-
-    /// The log with one more event.
-    fn with(&self, event_id: &str) -> EventLog {
-        let mut bytes = Vec::with_capacity(self.0.len() + DIGEST_BYTES);
-        bytes.extend_from_slice(&self.0);
-        bytes.extend_from_slice(&EventLog::digest(event_id));
-        EventLog(bytes)
     }
 }
 

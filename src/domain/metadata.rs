@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use super::report::{Report, Warning, WarningCode};
 use super::user_data::UserData;
@@ -16,12 +17,18 @@ pub struct MetadataItems {
     pub(crate) targets: HashMap<String, Vec<MetadataItem>>,
 }
 
-/// One item: a key that is passed on.
-#[derive(Clone, Debug)]
+/// One item: a key that is passed on. `Debug` names it (K8).
+#[derive(Clone)]
 pub struct MetadataItem {
     pub(crate) name: String,
     /// Text without CR, LF and NUL (M2).
     pub(crate) default: Option<String>,
+}
+
+impl fmt::Debug for MetadataItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.name)
+    }
 }
 
 /// Metadata as it is published: names and JSON strings.

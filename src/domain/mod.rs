@@ -11,6 +11,7 @@
 
 pub mod assign;
 pub mod copy_user_data;
+pub mod event_log;
 pub mod history;
 pub mod interaction;
 pub mod life;
@@ -24,11 +25,12 @@ pub mod user_data;
 pub mod user_data_set;
 pub mod value;
 
+pub use event_log::EventLog;
 pub use history::{KeyList, Record};
 pub use interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
-pub use life::{Attempt, EndedInteraction, EventLog, Outcome, Standing, StandingLive, Step, step};
+pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step, step};
 pub use live_data::LiveData;
 pub use propagate::Enriched;
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};

@@ -15,7 +15,7 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// Every word, in the order of `domain.md`.
+            /// Every word, in the order of docs/rules.md.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
             /// The word as messages, headers, metrics and case files spell it.

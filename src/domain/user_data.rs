@@ -4,6 +4,8 @@
 //! Reading turns the three shapes of rule K4 into one list of pairs and applies the check of key
 //! names (K6). Nested values are never looked into.
 
+use std::fmt;
+
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -21,12 +23,23 @@ pub(crate) type KeyMap<'a, T> = IndexMap<Key<'a>, T, RandomState>;
 
 /// User data as a message holds it, not yet looked at: whether it is looked at depends on where the
 /// interaction stands in its life.
-#[derive(Clone, Debug)]
+///
+/// `Debug` gives its length: what it holds is what a customer sent (K8).
+#[derive(Clone)]
 pub enum Attached<'a> {
     /// JSON of one of the three shapes of rule K4, or of none.
     Json(&'a str),
     /// Pairs that a format has already taken apart.
     Pairs(Vec<(Key<'a>, Value<'a>)>),
+}
+
+impl fmt::Debug for Attached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attached::Json(json) => write!(f, "Attached({} bytes)", json.len()),
+            Attached::Pairs(pairs) => f.debug_list().entries(pairs).finish(),
+        }
+    }
 }
 
 /// The data is no map of any known shape (K4).
@@ -109,8 +122,11 @@ fn read_element<'a>(
     }
     let key = string_bytes(key.or(k).ok_or(NotAMap)?.get()).map(Key::from_bytes).ok_or(NotAMap)?;
     let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
-    if kind_name.is_some_and(|name| !matches!(name.get(), r#""str""# | r#""int""# | r#""kvlist""#))
-    {
+    let known = |name: &RawValue| {
+        string_bytes(name.get())
+            .is_some_and(|name| matches!(name.as_ref(), b"str" | b"int" | b"kvlist"))
+    };
+    if kind_name.is_some_and(|name| !known(name)) {
         report.warn(Warning::about(WarningCode::UnknownType, &key));
     }
     Ok((key, value))
@@ -296,6 +312,28 @@ mod tests {
         let pairs = Attached::Json(json).read(KeyNames::Any, &mut report).expect("a list");
         let texts: Vec<_> = pairs.iter().map(|(k, v)| format!("{k}={}", v.as_json())).collect();
         assert_eq!(texts, ["a=1", "b=2", "c=null", "d=null"]);
+    }
+
+    #[test]
+    fn types_are_told_by_their_characters() {
+        for (json, warned) in [
+            (r#"[{"key":"a","type":"str"},{"key":"b","type":null}]"#, false),
+            (r#"[{"key":"a","type":"\u0069nt"}]"#, false),
+            (r#"[{"key":"a","type":"Str"}]"#, true),
+            (r#"[{"key":"a","type":1}]"#, true),
+        ] {
+            let mut report = Report::default();
+            Attached::Json(json).read(KeyNames::Any, &mut report).expect("a typed array");
+            assert_eq!(!report.warnings().is_empty(), warned, "{json}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_value_that_arrived() {
+        let attached = Attached::Json(r#"{"name":"planted"}"#);
+        assert_eq!(format!("{attached:?}"), "Attached(18 bytes)");
+        let pairs = Attached::Pairs(vec![(Key::from("name"), Value::from_text("planted"))]);
+        assert!(!format!("{pairs:?}").contains("planted"));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::domain::RejectReason;
 const MAX_DEPTH: usize = 128;
 
 /// Checks a body and makes it one line of text: line breaks between tokens, which nobody can mean,
-/// are left out, so that any value can stand in a line of NDJSON, wherever it is published.
+/// become spaces, so that any value can stand in a line of NDJSON, wherever it is published. Spaces
+/// rather than nothing: what a line break separates stays two tokens, and no JSON.
 ///
 /// # Errors
 /// `too_large` above `max_bytes`; `not_json` for what no JSON nested at most 128 deep begins with.
@@ -29,7 +30,7 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
     let breaks_lines = scan(text.as_bytes())?;
     let text = text.trim_matches([' ', '\t', '\r', '\n']);
     Ok(match breaks_lines {
-        true => Cow::Owned(text.replace(['\r', '\n'], "")),
+        true => Cow::Owned(text.replace(['\r', '\n'], " ")),
         false => Cow::Borrowed(text),
     })
 }
@@ -93,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_between_tokens_are_left_out() {
+    fn line_breaks_between_tokens_become_spaces() {
         let text = check(b" {\r\n \"a\\n\": [1,\n2]\n}\n", 100).expect("JSON");
-        assert_eq!(text, r#"{ "a\n": [1,2]}"#);
+        assert_eq!(text, r#"{   "a\n": [1, 2] }"#);
     }
 }

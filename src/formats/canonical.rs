@@ -7,9 +7,11 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::fields::Fields;
 use super::{Decoded, Envelope, Refusal};
-use crate::domain::value::{Key, Kind, Value};
+use crate::domain::value::{Key, Kind, Value, string_bytes};
 use crate::domain::{
     Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
     Source,
@@ -24,8 +26,9 @@ const PARENT_IDS: [&str; 4] = ["parentId", "ParentId", "parentInteractionId", "p
 /// A `type` starting `interaction.`, and an `interaction` object.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let fields = &envelope.fields;
-    let kind = fields.last("type").is_some_and(|raw| raw.get().starts_with("\"interaction."));
-    kind && fields.kind_of("interaction") == Some(Kind::Object)
+    let kind = fields.last("type").and_then(|raw| string_bytes(raw.get()));
+    kind.is_some_and(|kind| kind.starts_with(b"interaction."))
+        && fields.kind_of("interaction") == Some(Kind::Object)
 }
 
 /// Decodes the envelope.
@@ -186,15 +189,17 @@ fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>
 }
 
 /// What is published as it came: all but what we write ourselves and what holds user data. A
-/// parent's id under another name than ours is carried only where it counts, on a creation.
+/// parent's id under another name than ours is carried only where it counts, on a creation; a
+/// direction or time of creation that is absent in all but name makes room for what is known.
 fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a>)> {
-    let ours = |key: &Key<'_>| match key.as_bytes() {
+    let ours = |key: &Key<'_>, raw: &RawValue| match key.as_bytes() {
         b"id" | b"channel" | b"tenant" | b"queue" | b"widget" | b"callTarget" | b"parentId"
         | b"userData" | b"attached" | b"parent" | b"metadata" | b"extraData" | b"routing" => true,
         b"ParentId" | b"parentInteractionId" | b"parent_id" => event != Event::Created,
         b"state" => matches!(event, Event::Ended(_)),
+        b"direction" | b"createdAt" => matches!(raw.get(), "null" | r#""""#),
         _ => false,
     };
-    let members = interaction.iter().filter(|(key, _)| !ours(key));
+    let members = interaction.iter().filter(|(key, raw)| !ours(key, raw));
     members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))).collect()
 }

@@ -4,6 +4,7 @@
 //! name. What nobody names may have any type, and may even stand twice.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde_json::value::RawValue;
 
@@ -14,12 +15,18 @@ use crate::domain::value::{Key, Kind, elements, kind, members, string_bytes};
 /// The longest id or name, in bytes: what AMQP's short strings hold, and an index bears.
 const MAX_NAME_BYTES: usize = 255;
 
-/// The members of one object.
-#[derive(Clone, Debug)]
+/// The members of one object. `Debug` names them (K8).
+#[derive(Clone)]
 pub(super) struct Fields<'a> {
     members: Vec<(Key<'a>, &'a RawValue)>,
     /// Where the object stands, for refusals: empty, or ending in a dot.
     place: &'static str,
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.members.iter().map(|(key, _)| key)).finish()
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -117,12 +124,7 @@ impl<'a> Fields<'a> {
     /// When it is none.
     pub(super) fn name(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        if bytes.len() > MAX_NAME_BYTES {
-            return Err(self.refuse(name, "is longer than 255 bytes"));
-        }
-        if bytes.contains(&0) {
-            return Err(self.refuse(name, "holds U+0000"));
-        }
+        check_name(&bytes).map_err(|what| self.refuse(name, what))?;
         let text = match bytes {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
@@ -148,4 +150,18 @@ impl<'a> Fields<'a> {
     pub(super) fn refuse(&self, name: &str, what: &str) -> Refusal {
         Refusal::shape(format!("{}{name} {what}", self.place))
     }
+}
+
+/// Checks an id or a name, wherever it came from.
+///
+/// # Errors
+/// What is wrong with it, as a fragment.
+pub(super) fn check_name(bytes: &[u8]) -> Result<(), &'static str> {
+    if bytes.len() > MAX_NAME_BYTES {
+        return Err("is longer than 255 bytes");
+    }
+    if bytes.contains(&0) {
+        return Err("holds U+0000");
+    }
+    Ok(())
 }

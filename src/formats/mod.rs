@@ -134,6 +134,10 @@ pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decod
         None => Cow::Owned(format!("{:x}", Sha256::digest(bytes))),
     };
     let event = cloud_event::binary(hints.cloud_event);
+    if let Some(id) = event.as_ref().and_then(|event| event.id.as_ref()) {
+        fields::check_name(id.as_bytes())
+            .map_err(|what| Refusal::shape(format!("the CloudEvent's id {what}")))?;
+    }
     let envelope = Envelope { fields, event: event.unwrap_or_default(), fallback_id };
     match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
         Some(name) => {

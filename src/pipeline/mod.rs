@@ -12,12 +12,14 @@
 //! | [`table`] | the interactions of a batch as they stand |
 //! | [`worker`] | the first half: decode to save |
 //! | [`settlement`] | from failure to settlement, one total table |
+//! | [`outlet`] | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`tally`] | what has happened so far |
 //!
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
 pub mod lane;
+mod outlet;
 pub mod ports;
 pub mod settlement;
 pub mod table;

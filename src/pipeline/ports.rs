@@ -6,6 +6,9 @@
 //! The order of calls is the promise that nothing is lost (invariants 2 and 3 of
 //! docs/architecture.md): [`Transaction::save`] commits, [`Publisher::publish`] returns once every
 //! message is confirmed or refused, and only then are deliveries given to [`Settler::settle`].
+//!
+//! This file is long because it is one contract, with more words than code: whoever writes an adapter
+//! reads it from top to bottom.
 
 use std::fmt;
 use std::future::Future;
@@ -73,7 +76,7 @@ pub struct Arrival {
 
 impl Arrival {
     /// Whether an event that was already saved is to be *finished* rather than called a repeat
-    /// (`domain.md`, *Life of an interaction*).
+    /// (docs/rules.md, *Life of an interaction*).
     pub fn may_be_unfinished(&self) -> bool {
         self.redelivered || self.attempts.count > 0 || self.replayed > 0
     }
@@ -152,7 +155,7 @@ pub struct Awaited {
     pub on: Identity<'static>,
 }
 
-/// An encoded outbound message and its AMQP properties (`contract.md`, *Outbound message*).
+/// An encoded outbound message and its AMQP properties (docs/messages.md, *Outbound message*).
 #[derive(Clone)]
 pub struct Published {
     /// The outgoing `message_id`: derived from tenant, interaction and event, so that a repeat

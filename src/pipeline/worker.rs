@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -196,9 +197,30 @@ impl<S: Store> Worker<S> {
                 let failure = Failure::Rejected(refusal.reason);
                 Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => self.plan(delivery, decoded, &mut table, now_ms),
+            Ok(decoded) => self.plan_or_set_aside(delivery, decoded, &mut table, now_ms),
         });
         (plans.collect(), table)
+    }
+
+    /// A panic in our own code is a fault with this one message: it is set aside, and the lane goes
+    /// on. The table changes in one step at the end of [`Table::take`], so it is whole either way.
+    fn plan_or_set_aside<'a, D: Delivery>(
+        &'a self,
+        delivery: &D,
+        decoded: &Decoded<'a>,
+        table: &mut Table<'a>,
+        now_ms: i64,
+    ) -> Plan {
+        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, table, now_ms));
+        catch_unwind(plan).unwrap_or_else(|_| {
+            // The panic's text is the panic hook's to tell; it may not hold values (cli).
+            tracing::error!(
+                delivery = delivery.name(),
+                "a fault of our own: a message is set aside"
+            );
+            let failure = Failure::Rejected(RejectReason::Internal);
+            Plan::Failed { failure, stage: "propagate", awaited: None }
+        })
     }
 
     fn plan<'a, D: Delivery>(

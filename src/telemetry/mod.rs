@@ -4,3 +4,4 @@
 //! whoever logs, since nothing here could tell the two apart.
 
 pub mod logs;
+pub mod panics;

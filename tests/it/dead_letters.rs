@@ -1,6 +1,7 @@
 //! Dead letters as an operator handles them: through the program, against a real broker.
 
 mod bounds;
+mod operator;
 mod replay;
 
 use lapin::BasicProperties;
@@ -11,8 +12,8 @@ use throughline::domain::RejectReason::{self, NotJson, Unroutable};
 use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement};
 
 use crate::support::bench::{Bench, headers, next, on, settle, text};
-use crate::support::program::{Ran, Running, run};
 use crate::support::rabbitmq;
+use operator::{Ran, Running, run};
 
 /// Long ago, in milliseconds since the Unix epoch: 1970-01-01T00:00:01.500Z.
 const LONG_AGO_MS: i64 = 1_500;

@@ -1,10 +1,16 @@
 //! The integration tests: one binary, one link step, and each service started once.
 
+mod architecture;
+mod bad_input;
 mod broker;
 mod broker_outages;
 mod cases;
+mod cli;
 mod dead_letters;
 mod logs;
+mod pipeline;
+mod published;
+mod run;
 mod settings;
 mod store;
 mod support;

@@ -1,10 +1,18 @@
 //! The table for people: a line for each pair, whatever became of it.
 
+use crate::cli::failure::Failure;
+use crate::cli::output::Out;
 use crate::domain::{EndedInteraction, Enriched, Key, Outcome, Step, Value, WaitFor};
 use crate::formats::{Decoded, Refusal};
 
 /// Prints what a message came to.
-pub(super) fn print(number: usize, decoded: &Decoded<'_>, step: &Step<'_>, show_values: bool) {
+pub(super) fn print(
+    out: &mut Out,
+    number: usize,
+    decoded: &Decoded<'_>,
+    step: &Step<'_>,
+    show_values: bool,
+) -> Result<(), Failure> {
     let message = &decoded.message;
     let what = match &step.outcome {
         Outcome::Enriched(enriched) => format!(
@@ -19,7 +27,7 @@ pub(super) fn print(number: usize, decoded: &Decoded<'_>, step: &Step<'_>, show_
         Outcome::Waiting(WaitFor::Interaction(_)) => "waiting for its interaction".to_owned(),
         Outcome::Rejected(reason) => format!("rejected: {reason}"),
     };
-    println!("{number}. {} of {}: {what}", message.event.as_str(), message.identity);
+    out.line(format_args!("{number}. {} of {}: {what}", message.event.as_str(), message.identity))?;
     let mut lines = Vec::new();
     match &step.outcome {
         Outcome::Enriched(enriched) => enriched_lines(enriched, show_values, &mut lines),
@@ -33,28 +41,35 @@ pub(super) fn print(number: usize, decoded: &Decoded<'_>, step: &Step<'_>, show_
             lines.push([key.to_string(), "-".to_owned(), from, no(), no(), no()]);
         }
     }
-    print_lines(&lines);
+    print_lines(out, &lines)?;
     if let Outcome::Enriched(enriched) = &step.outcome {
         let defaults = enriched
             .metadata
             .iter()
             .filter(|(name, _)| enriched.data.get(&Key::from(*name)).is_none());
         for (name, value) in defaults {
-            println!("   metadata {name} = {} (the item's default)", shown(value, show_values));
+            out.line(format_args!(
+                "   metadata {name} = {} (the item's default)",
+                shown(value, show_values)
+            ))?;
         }
     }
     for warning in step.report.warnings() {
         match &warning.key {
-            Some(key) => println!("   warning: {} ({key})", warning.code),
-            None => println!("   warning: {}", warning.code),
+            Some(key) => out.line(format_args!("   warning: {} ({key})", warning.code))?,
+            None => out.line(format_args!("   warning: {}", warning.code))?,
         }
     }
-    println!();
+    out.line("")
 }
 
 /// Prints that a body could not be read.
-pub(super) fn print_refused(number: usize, refusal: &Refusal) {
-    println!("{number}. rejected: {refusal}\n");
+pub(super) fn print_refused(
+    out: &mut Out,
+    number: usize,
+    refusal: &Refusal,
+) -> Result<(), Failure> {
+    out.line(format_args!("{number}. rejected: {refusal}\n"))
 }
 
 /// The same for programs.
@@ -121,9 +136,9 @@ fn no() -> String {
     "-".to_owned()
 }
 
-fn print_lines(lines: &[Line]) {
+fn print_lines(out: &mut Out, lines: &[Line]) -> Result<(), Failure> {
     if lines.is_empty() {
-        return;
+        return Ok(());
     }
     let titles = ["KEY", "VALUE", "FROM", "PUBLISHED", "METADATA", "SAVED"].map(str::to_owned);
     // A value can be long; the columns after it need not follow it off the screen.
@@ -136,6 +151,7 @@ fn print_lines(lines: &[Line]) {
     for line in std::iter::once(&titles).chain(lines) {
         let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         let row: Vec<_> = cells.collect();
-        println!("   {}", row.join("  ").trim_end());
+        out.line(format_args!("   {}", row.join("  ").trim_end()))?;
     }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //! a constant written `1.10` is published as `1.10` (K2).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -10,8 +11,16 @@ use toml_edit::{DocumentMut, Item, Value as TomlValue};
 use crate::domain::value::{Kind, elements, kind, members, string_bytes, write_json_string};
 
 /// A rules or case document, as JSON text that is known to be valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` gives its length: defaults may be somebody's data (K8).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Document(String);
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Document({} bytes)", self.0.len())
+    }
+}
 
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,20 +74,45 @@ impl Document {
     }
 
     /// The same document in canonical form: members sorted, `null` members left out (they count as
-    /// absent), no white space, strings escaped in one way; numbers as written.
+    /// absent), no white space, strings escaped in one way; numbers as written. Within a constant
+    /// the order of members and their `null`s stay: they are published.
     pub fn canonical(&self) -> String {
         let mut out = Vec::with_capacity(self.0.len());
-        write_canonical(&self.0, &mut out);
+        write_canonical(&self.0, false, &mut out);
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Whether the document nests deeper than `levels`. Counted without recursion: nobody has
+    /// vouched for it yet.
+    pub(super) fn nests_deeper_than(&self, levels: usize) -> bool {
+        let (mut depth, mut in_string, mut bytes) = (0_usize, false, self.0.bytes());
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' => in_string = !in_string,
+                // Whatever is escaped cannot end the string.
+                b'\\' => {
+                    bytes.next();
+                }
+                b'{' | b'[' if !in_string => depth += 1,
+                b'}' | b']' if !in_string => depth -= 1,
+                _ => {}
+            }
+            if depth > levels {
+                return true;
+            }
+        }
+        false
     }
 }
 
-fn write_canonical(json: &str, out: &mut Vec<u8>) {
+fn write_canonical(json: &str, constant: bool, out: &mut Vec<u8>) {
     match kind(json) {
         Kind::Object => {
             let mut pairs = members(json).unwrap_or_default();
-            pairs.retain(|(_, raw)| kind(raw.get()) != Kind::Null);
-            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            if !constant {
+                pairs.retain(|(_, raw)| kind(raw.get()) != Kind::Null);
+                pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            }
             out.push(b'{');
             for (n, (key, raw)) in pairs.iter().enumerate() {
                 if n > 0 {
@@ -86,7 +120,9 @@ fn write_canonical(json: &str, out: &mut Vec<u8>) {
                 }
                 key.write_json(out);
                 out.push(b':');
-                write_canonical(raw.get(), out);
+                // These two hold what is published as it stands; elsewhere they hold no objects.
+                let constant = constant || matches!(key.as_bytes(), b"default" | b"value");
+                write_canonical(raw.get(), constant, out);
             }
             out.push(b'}');
         }
@@ -96,7 +132,7 @@ fn write_canonical(json: &str, out: &mut Vec<u8>) {
                 if n > 0 {
                     out.push(b',');
                 }
-                write_canonical(raw.get(), out);
+                write_canonical(raw.get(), constant, out);
             }
             out.push(b']');
         }
@@ -215,6 +251,26 @@ mod tests {
         let date = Document::parse("[a]\nb = [1979-05-27]", Syntax::Toml).expect_err("a date");
         assert!(date.starts_with("a.b[0]: is a date"), "{date}");
         assert!(Document::parse("a = inf", Syntax::Toml).is_err());
+    }
+
+    #[test]
+    fn constants_that_differ_in_what_is_published_differ_in_canonical_form() {
+        let canonical = |constant: &str| {
+            let json = format!(r#"{{"assign":[{{"value":{constant},"key":"k"}}]}}"#);
+            Document::parse(&json, Syntax::Json).expect("JSON").canonical()
+        };
+        assert_eq!(canonical(r#"{ "a": 1 }"#), canonical(r#"{"a":1}"#));
+        assert_ne!(canonical(r#"{"a":null}"#), canonical("{}"));
+        assert_ne!(canonical(r#"{"a":1,"b":2}"#), canonical(r#"{"b":2,"a":1}"#));
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        let document = |json: &str| Document::parse(json, Syntax::Json).expect("JSON");
+        let nested = document(r#"{"a":[{"[[[\"{":"\\"}]}"#);
+        assert!(nested.nests_deeper_than(2) && !nested.nests_deeper_than(3));
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(document(&deep).nests_deeper_than(128));
     }
 
     #[test]

@@ -83,12 +83,20 @@ pub fn load(path: &Path) -> Result<Loaded, RulesError> {
     compile(&document).map_err(RulesError::Refused)
 }
 
+/// Deeper than this is refused before anything walks it: the limit that messages have, since
+/// constants become part of them.
+const MAX_DEPTH: usize = 128;
+
 /// Compiles a document.
 ///
 /// # Errors
 /// Every problem of the document.
 pub fn compile(document: &Document) -> Result<Loaded, Vec<Problem>> {
     let mut reader = reader::Reader::default();
+    if document.nests_deeper_than(MAX_DEPTH) {
+        reader.problem("", "is nested deeper than 128 levels");
+        return Err(reader.finish().0);
+    }
     let rules = sections::rules(document, &mut reader);
     let (problems, warnings) = reader.finish();
     match problems.is_empty() {

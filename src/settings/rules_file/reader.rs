@@ -4,6 +4,7 @@
 //! A problem says what was expected, never what stood there: defaults may be somebody's data (K8).
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::Problem;
 use crate::domain::value::{Kind, elements, kind, members, string_bytes};
@@ -15,11 +16,17 @@ pub(crate) struct Reader {
     warnings: Vec<Problem>,
 }
 
-/// A value of the document, and where it stands.
-#[derive(Clone, Debug)]
+/// A value of the document, and where it stands. `Debug` gives the place only (K8).
+#[derive(Clone)]
 pub(crate) struct Node<'d> {
     pub(crate) json: &'d str,
     pub(crate) path: String,
+}
+
+impl fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
 }
 
 /// An object of the document whose members are taken one by one; what is left in the end is unknown.

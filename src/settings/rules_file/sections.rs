@@ -152,8 +152,10 @@ fn assign(reader: &mut Reader, table: &mut Table<'_>) -> Option<Assign> {
     Some(Assign { channel, key: key?, what })
 }
 
+/// A constant as written, on one line: what is published must not break a line of NDJSON. JSON has
+/// line breaks between tokens only.
 fn constant(node: &Node<'_>) -> Value<'static> {
-    Value::from_json(node.json.to_owned())
+    Value::from_json(node.json.replace(['\r', '\n'], " "))
 }
 
 // ------------------------------------------------------------------- sets, widgets and call targets

@@ -11,8 +11,8 @@ use throughline::domain::RejectReason;
 use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement};
 use throughline::retry::Ladder;
 
+use super::operator::run;
 use crate::support::bench::{Bench, next, on, settle, soon, text};
-use crate::support::program::run;
 use crate::support::rabbitmq::{self, Node};
 
 /// One message fits in here, two do not.

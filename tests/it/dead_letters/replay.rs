@@ -15,9 +15,9 @@ use throughline::formats::enriched::rfc3339;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Settlement};
 use throughline::retry::Ladder;
 
+use super::operator::Running;
 use super::{LONG_AGO_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
 use crate::support::bench::{Bench, headers, next, on, settle, soon, text};
-use crate::support::program::Running;
 use crate::support::rabbitmq;
 
 fn header(delivery: &Delivery, name: &str) -> Option<AMQPValue> {

@@ -1,88 +1,110 @@
-//! The program itself, told to use one test's names on its server.
+//! The program itself, as an operator runs it.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use throughline::broker::Settings;
 
-/// What a run of the program came to.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-/// Runs the program with these arguments to its end.
-pub(crate) async fn run(settings: &Settings, arguments: &[&str]) -> Ran {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = command(settings, folder.path());
-    command.args(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output()).await;
-    let Output { status, stdout, stderr } =
-        output.expect("it does not panic").expect("the program can be run");
-    let text = |bytes| String::from_utf8(bytes).expect("the program prints text");
-    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
-}
-
-/// A run of the program that is killed at its end.
-pub(crate) struct Running {
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Running {
-    /// Starts the program with these arguments; a worker has a store of its own.
-    pub(crate) fn start(settings: &Settings, arguments: &[&str]) -> Running {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut command = command(settings, folder.path());
-        let process = command.args(arguments).stdout(Stdio::piped()).spawn();
-        Running { process: process.expect("the program can be run"), _folder: folder }
-    }
-
-    /// The next line of its output; after that nobody reads it any more.
-    pub(crate) async fn next_line(&mut self) -> String {
-        let out = self.process.stdout.take().expect("it is read once");
-        let read = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(out).read_line(&mut line).map(|_| line)
-        });
-        read.await.expect("it does not panic").expect("the output can be read")
-    }
-
-    /// Its exit code, once it has ended by itself.
-    pub(crate) async fn ended(mut self) -> Option<i32> {
-        let ended = tokio::task::spawn_blocking(move || self.process.wait()).await;
-        ended.expect("it does not panic").expect("it can be waited for").code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
-            eprintln!("the program may still be running: {error}");
+/// The program with a folder of its own as working directory and an environment without settings.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("THROUGHLINE_") {
+            command.env_remove(name);
         }
     }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
 }
 
-/// The program in a folder of its own, with the settings as variables.
-fn command(settings: &Settings, folder: &Path) -> Command {
-    let bound = |number: Option<u64>| number.unwrap_or(0).to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
-    command
-        .current_dir(folder)
-        .env("THROUGHLINE_AMQP__URL", &settings.url)
-        .env("THROUGHLINE_AMQP__QUEUE", &settings.queue)
-        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &settings.inbound_exchange)
-        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &settings.outbound_exchange)
-        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &settings.dead_letters)
-        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &settings.waiting_prefix)
-        .env("THROUGHLINE_DEAD_LETTERS__MAX_BYTES", bound(settings.dead_letters_max_bytes))
-        .env("THROUGHLINE_DEAD_LETTERS__MAX_AGE_SECS", bound(settings.dead_letters_max_age_secs))
-        .env("THROUGHLINE_DEAD_LETTERS__OVERFLOW", settings.dead_letters_overflow.as_str())
-        .env("THROUGHLINE_WAITING__MAX_BYTES", bound(settings.waiting_max_bytes))
-        .env("THROUGHLINE_STORE__URL", format!("sqlite:{}", folder.join("test.db").display()))
-        .stdin(Stdio::null());
-    command
+/// A folder that is removed with all that is in it.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder can be made")
+}
+
+/// Writes a file into a folder.
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("the folder can be written");
+    path
+}
+
+/// Runs the program with these arguments.
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder).args(arguments).output().expect("the program can be run")
+}
+
+/// What it wrote to stdout.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
+}
+
+/// What it wrote to stderr.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
+}
+
+/// A `throughline run` that is killed when it is dropped.
+pub(crate) struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts a worker over the names of a bench, with rules, and more settings as variables. Its
+    /// store is `store.db` in the folder unless they say otherwise.
+    pub(crate) fn start(
+        folder: &Path,
+        broker: &Settings,
+        rules: &str,
+        more: &[(&str, &str)],
+    ) -> Worker {
+        let rules = write(folder, "rules.toml", rules);
+        let log = folder.join("worker.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log file");
+        let child = program(folder)
+            .arg("run")
+            .env("THROUGHLINE_RULES__FILE", rules)
+            .env("THROUGHLINE_AMQP__URL", &broker.url)
+            .env("THROUGHLINE_AMQP__QUEUE", &broker.queue)
+            .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &broker.inbound_exchange)
+            .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &broker.outbound_exchange)
+            .env("THROUGHLINE_AMQP__DEAD_LETTERS", &broker.dead_letters)
+            .env("THROUGHLINE_AMQP__WAITING_PREFIX", &broker.waiting_prefix)
+            .env("THROUGHLINE_STORE__URL", "sqlite:store.db")
+            .envs(more.iter().copied())
+            .stderr(file)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program can be started");
+        Worker { child, log }
+    }
+
+    /// Sends it a signal: `TERM`, `KILL`, …
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("`kill` runs");
+        assert!(sent.success(), "the worker has ended before: {}", self.log());
+    }
+
+    /// Tells it to stop, and waits for its end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.wait().expect("it ends")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log can be read")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("a killed process ends");
+        }
+    }
 }

@@ -1,0 +1,49 @@
+//! Standard output, for results.
+//!
+//! A reader that goes away (`… | head`) is no failure: the command ends, quietly and at once.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use super::failure::{Exit, Failure};
+
+/// Buffered standard output.
+pub(super) struct Out(BufWriter<StdoutLock<'static>>);
+
+impl Out {
+    /// Standard output, until this is dropped.
+    pub(super) fn lock() -> Out {
+        Out(BufWriter::new(io::stdout().lock()))
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// When it cannot be written; quietly, when nobody reads any more.
+    pub(super) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.0, "{line}").map_err(|error| failure(&error))
+    }
+
+    /// Writes a text that brings its own line breaks.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.0.write_all(text.as_bytes()).map_err(|error| failure(&error))
+    }
+
+    /// Writes what is buffered.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|error| failure(&error))
+    }
+}
+
+fn failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Done),
+        _ => Failure::internal(format_args!("write the output: {error}")),
+    }
+}

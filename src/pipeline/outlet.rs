@@ -1,0 +1,286 @@
+//! The second half of the line: publish, wait for all confirms, settle.
+//!
+//! A failure of one message is that message's own: it waits or is set aside. A failure of whatever
+//! lies behind the broker is everybody's: after [`MANY`] in a row the lane holds the batch it has and
+//! asks with one message at a time, instead of pushing a whole queue into waiting queues and dead
+//! letters. It does so for `waiting.unroutable_secs` per batch, no longer: what is behind may be for
+//! somebody else.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::ports::{
+    Answer, Awaited, Delivery, Outgoing, Published, PublishedKind, Publisher, Settlement, Settler,
+    TransportError,
+};
+use super::settlement::{Cause, Failure, Remedy, remedy};
+use super::tally::Tally;
+use super::worker::{Plan, Worker};
+use crate::retry::Reconnect;
+
+/// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
+/// Fewer than a batch, so that an outage costs no more than the messages of one.
+const MANY: u32 = 20;
+
+/// A batch that is saved: deliveries with their plans.
+pub(super) type Saved<D> = Vec<(D, Plan)>;
+
+/// The second half of a lane.
+pub(super) struct Outlet<'w, S, Pu, Se> {
+    pub(super) worker: &'w Worker<S>,
+    pub(super) publisher: Pu,
+    pub(super) settler: Se,
+    pub(super) tally: &'w Tally,
+    /// Enriched messages in a row that nobody took.
+    pub(super) refused_in_a_row: u32,
+}
+
+/// What is to become of one delivery of the batch in hand.
+enum Fate {
+    /// It is done with.
+    Settled(Settlement),
+    /// It is published.
+    Publish(Box<Published>),
+    /// It is to be set aside.
+    Remedy { remedy: Remedy, stage: &'static str, awaited: Option<Awaited> },
+}
+
+impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
+    pub(super) async fn run<D: Delivery>(
+        &mut self,
+        mut batches: mpsc::Receiver<Saved<D>>,
+        stop: &CancellationToken,
+    ) -> Result<(), TransportError>
+    where
+        Pu: Publisher<D>,
+        Se: Settler<D>,
+    {
+        while let Some(batch) = batches.recv().await {
+            self.deliver(batch, stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver<D: Delivery>(
+        &mut self,
+        batch: Saved<D>,
+        stop: &CancellationToken,
+    ) -> Result<(), TransportError>
+    where
+        Pu: Publisher<D>,
+        Se: Settler<D>,
+    {
+        let mut deliveries = Vec::with_capacity(batch.len());
+        let mut fates = Vec::with_capacity(batch.len());
+        for (delivery, plan) in batch {
+            self.tally.took(&plan, delivery.arrival());
+            fates.push(match plan {
+                Plan::Done(_) => Fate::Settled(Settlement::Acknowledge),
+                Plan::Publish(message) => Fate::Publish(message),
+                Plan::Failed { failure, stage, awaited } => {
+                    Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, awaited }
+                }
+            });
+            deliveries.push(delivery);
+        }
+        // First everything; then what came back, to where it is set aside; what then is still not
+        // safely elsewhere goes back to its queue.
+        let answers = self.publish_all(&deliveries, &fates, stop).await?;
+        self.apply(&deliveries, &mut fates, answers);
+        let places: Vec<_> = (0..fates.len()).collect();
+        let answers = self.publish(&deliveries, &fates, &places).await?;
+        self.apply(&deliveries, &mut fates, answers);
+        let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| match fate {
+            Fate::Settled(settlement) => (delivery, settlement),
+            Fate::Publish(_) | Fate::Remedy { .. } => (delivery, Settlement::Requeue),
+        });
+        self.settler.settle(settled.collect()).await
+    }
+
+    /// Publishes a batch. Where many in a row come back, holds it and asks until some are taken.
+    async fn publish_all<D: Delivery>(
+        &mut self,
+        deliveries: &[D],
+        fates: &[Fate],
+        stop: &CancellationToken,
+    ) -> Result<Vec<(usize, Answer)>, TransportError>
+    where
+        Pu: Publisher<D>,
+    {
+        let everything: Vec<_> = (0..fates.len()).collect();
+        let mut answered = Vec::new();
+        if self.refused_in_a_row < MANY {
+            answered = self.publish(deliveries, fates, &everything).await?;
+            self.count(fates, &answered);
+            if self.refused_in_a_row < MANY {
+                return Ok(answered);
+            }
+        }
+        // Nobody took the last ones: neither those of this batch, nor, it seems, those before.
+        let came_back = |place: &usize| match answered.iter().find(|(known, _)| known == place) {
+            Some((place, answer)) => is_untaken(&fates[*place], *answer),
+            None => true,
+        };
+        let open: Vec<_> = everything.into_iter().filter(came_back).collect();
+        let taken = self.ask(deliveries, fates, &open, stop).await?;
+        let rest: Vec<_> = open.iter().copied().filter(|place| Some(*place) != taken).collect();
+        answered.retain(|(place, _)| !open.contains(place));
+        answered.extend(taken.map(|place| (place, Answer::Confirmed)));
+        let last = self.publish(deliveries, fates, &rest).await?;
+        self.count(fates, &last);
+        answered.extend(last);
+        Ok(answered)
+    }
+
+    /// Publishes enriched messages of these places one at a time, in turn, with growing delays, until
+    /// somebody takes one. Gives up once a message may not wait any longer for a queue to be bound:
+    /// others may be behind this batch that would be taken.
+    async fn ask<D: Delivery>(
+        &mut self,
+        deliveries: &[D],
+        fates: &[Fate],
+        places: &[usize],
+        stop: &CancellationToken,
+    ) -> Result<Option<usize>, TransportError>
+    where
+        Pu: Publisher<D>,
+    {
+        let enriched = |place: &&usize| match &fates[**place] {
+            Fate::Publish(message) => message.kind == PublishedKind::Enriched,
+            Fate::Settled(_) | Fate::Remedy { .. } => false,
+        };
+        let probes: Vec<_> = places.iter().filter(enriched).copied().collect();
+        if probes.is_empty() {
+            return Ok(None);
+        }
+        tracing::warn!("nobody takes what is published; asking with one message at a time");
+        let patience = Duration::from_millis(self.worker.patience.publish_ms);
+        let mut held = Duration::ZERO;
+        let mut retry = Reconnect::new();
+        for probe in probes.iter().cycle() {
+            let delay = retry.next_delay();
+            held += delay;
+            if held > patience {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => {
+                    return Err(TransportError::new("publish: stopped while nobody took it"));
+                }
+            }
+            let answers = self.publish(deliveries, fates, std::slice::from_ref(probe)).await?;
+            self.count(fates, &answers);
+            if self.refused_in_a_row == 0 {
+                tracing::info!("what is published is taken again");
+                return Ok(Some(*probe));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts enriched messages in a row that nobody took.
+    fn count(&mut self, fates: &[Fate], answers: &[(usize, Answer)]) {
+        for (place, answer) in answers {
+            self.tally.answered(*answer);
+            if is_untaken(&fates[*place], *answer) {
+                self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            } else if matches!(&fates[*place], Fate::Publish(m) if m.kind == PublishedKind::Enriched)
+            {
+                self.refused_in_a_row = 0;
+            }
+        }
+    }
+
+    /// Publishes whatever at these places is not settled.
+    async fn publish<D: Delivery>(
+        &mut self,
+        deliveries: &[D],
+        fates: &[Fate],
+        places: &[usize],
+    ) -> Result<Vec<(usize, Answer)>, TransportError>
+    where
+        Pu: Publisher<D>,
+    {
+        let (mut published, mut outgoing) = (Vec::new(), Vec::new());
+        for place in places {
+            let delivery = &deliveries[*place];
+            outgoing.push(match &fates[*place] {
+                Fate::Settled(_) | Fate::Remedy { remedy: Remedy::Requeue, .. } => continue,
+                Fate::Publish(message) => Outgoing::Enriched(message),
+                Fate::Remedy { remedy: Remedy::Wait { delay, attempts }, awaited, .. } => {
+                    let (delay, attempts) = (*delay, attempts.clone());
+                    Outgoing::Waiting { delivery, awaited: awaited.as_ref(), delay, attempts }
+                }
+                Fate::Remedy { remedy: Remedy::DeadLetter(reason), stage, .. } => {
+                    let mut attempts = delivery.arrival().attempts.clone();
+                    // Without a wait nobody has written it down yet.
+                    attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
+                    Outgoing::DeadLetter { delivery, reason: *reason, stage, attempts }
+                }
+            });
+            published.push(*place);
+        }
+        if outgoing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.publisher.publish(&outgoing).await?;
+        if answers.len() != published.len() {
+            return Err(TransportError::new("publish: not every message was answered"));
+        }
+        Ok(published.into_iter().zip(answers).collect())
+    }
+
+    /// Writes down what became of what was published.
+    fn apply<D: Delivery>(
+        &self,
+        deliveries: &[D],
+        fates: &mut [Fate],
+        answers: Vec<(usize, Answer)>,
+    ) {
+        for (place, answer) in answers {
+            fates[place] = self.after(&deliveries[place], &fates[place], answer);
+        }
+    }
+
+    fn after<D: Delivery>(&self, delivery: &D, fate: &Fate, answer: Answer) -> Fate {
+        let failure = match (fate, answer) {
+            (Fate::Publish(message), Answer::Returned)
+                if message.kind == PublishedKind::Enriched =>
+            {
+                Failure::MustWait(Cause::Unroutable)
+            }
+            // Nobody need listen to ends.
+            (_, Answer::Confirmed) | (Fate::Publish(_), Answer::Returned) => {
+                return Fate::Settled(Settlement::Acknowledge);
+            }
+            (Fate::Publish(_), Answer::Refused) => Failure::MustWait(Cause::Refused),
+            (Fate::Remedy { .. } | Fate::Settled(_), Answer::Returned | Answer::Refused) => {
+                Failure::NotSetAside
+            }
+        };
+        Fate::Remedy { remedy: self.remedy(failure, delivery), stage: "publish", awaited: None }
+    }
+
+    fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {
+        let worker = self.worker;
+        let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
+        let told = self.tally.set_aside(&remedy);
+        if let (Remedy::DeadLetter(reason), true) = (&remedy, told) {
+            tracing::warn!(delivery = delivery.name(), %reason, "a message is set aside");
+        }
+        remedy
+    }
+}
+
+/// Whether an enriched message came back: no queue is bound, or the broker refuses it.
+fn is_untaken(fate: &Fate, answer: Answer) -> bool {
+    match (fate, answer) {
+        (_, Answer::Confirmed) | (Fate::Settled(_) | Fate::Remedy { .. }, _) => false,
+        (Fate::Publish(message), Answer::Returned | Answer::Refused) => {
+            message.kind == PublishedKind::Enriched
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The commands, as an operator types them: what they print, and their exit codes.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::program::{folder, program, run, stderr, stdout, write};
+
+const PARENT: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"P","channel":"webengagement","userData":{"rule":"r"}}}"#;
+const CHILD: &str = r#"{"type":"interaction.created","id":"2","interaction":{"id":"C","channel":"chat","parentId":"P","userData":{"plan":"gold"}}}"#;
+const RULES: &str = "[copy_user_data]\nvalue = \"rule\"\n[history]\nchat = \"plan\"\n";
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = stdout(output);
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+fn ids(output: &Output) -> Vec<String> {
+    lines(output).iter().map(|line| line["cause"]["id"].as_str().expect("an id").into()).collect()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+// -------------------------------------------------------------------------------------------- pipe
+
+fn pipe(folder: &Path, input: &str, arguments: &[&str]) -> Output {
+    write(folder, "rules.toml", RULES);
+    write(folder, "in.ndjson", input);
+    run(folder, &[&["pipe", "--rules", "rules.toml", "in.ndjson"], arguments].concat())
+}
+
+#[test]
+fn pipe_tries_a_child_again_when_its_parent_arrives() {
+    let folder = folder();
+    let output = pipe(folder.path(), &[CHILD, PARENT].join("\n"), &[]);
+    assert_eq!((code(&output), ids(&output)), (0, vec!["1".to_owned(), "2".to_owned()]));
+    assert_eq!(lines(&output)[1]["interaction"]["userData"]["rule"], "r");
+    assert!(stderr(&output).contains("2 messages in"), "{}", stderr(&output));
+}
+
+#[test]
+fn pipe_decides_at_the_end_what_still_waits() {
+    let folder = folder();
+    let grandchild = CHILD.replace(r#""C""#, r#""G""#).replace(r#""P""#, r#""C""#);
+    let grandchild = grandchild.replace(r#""id":"2""#, r#""id":"3""#);
+    let output = pipe(folder.path(), &[&grandchild, CHILD].join("\n"), &[]);
+    assert_eq!(ids(&output), ["2", "3"], "a child before its own child");
+    let parents: Vec<_> = lines(&output).iter().map(|line| line["parent"].clone()).collect();
+    assert_eq!(parents, ["unknown", "found"]);
+}
+
+#[test]
+fn pipe_sets_bad_lines_aside_and_goes_on() {
+    let folder = folder();
+    let bad = [r#"{"type":"#, "[1,2]", "\u{feff}{}"];
+    let input =
+        format!("{}\n{}\n\n{}\n{PARENT}\n{}\n", bad[0], bad[1], bad[2], "[".repeat(100_000));
+    let output = pipe(folder.path(), &input, &["--dead-letters", "dead.ndjson"]);
+    assert_eq!((code(&output), ids(&output)), (0, vec!["1".to_owned()]));
+    let letters = std::fs::read_to_string(folder.path().join("dead.ndjson")).expect("dead letters");
+    let letters: Vec<Value> =
+        letters.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let told: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let headers = &letter["headers"];
+            (headers["x-throughline-line"].as_u64(), headers["x-throughline-reason"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some(1), Some("not_json")),
+            (Some(2), Some("not_an_interaction")),
+            (Some(4), Some("not_json")),
+            (Some(6), Some("not_json")),
+        ]
+    );
+    assert_eq!(letters[0]["body"], bad[0], "as it was received");
+    let strict = pipe(folder.path(), &input, &["--strict"]);
+    assert_eq!(code(&strict), 1);
+}
+
+#[test]
+fn pipe_keeps_what_the_store_that_is_named_holds() {
+    let folder = folder();
+    let store = ["--store", "sqlite:kept.db"];
+    assert_eq!(ids(&pipe(folder.path(), PARENT, &store)), ["1"]);
+    let child = pipe(folder.path(), CHILD, &store);
+    assert_eq!(lines(&child)[0]["parent"], "found");
+    let history =
+        run(folder.path(), &["history", "C", "--format", "csv", "--store", "sqlite:kept.db"]);
+    let csv = stdout(&history);
+    let fields: Vec<_> = csv.lines().nth(1).expect("a row").split(',').collect();
+    assert_eq!((fields[1], fields[2], fields[8], fields[9]), ("C", "chat", "plan", "gold"));
+    let nobody = run(folder.path(), &["history", "nobody", "--store", "sqlite:kept.db"]);
+    assert_eq!(code(&nobody), 1);
+}
+
+// ----------------------------------------------------------------------------------------- explain
+
+#[test]
+fn explain_says_where_each_pair_comes_from_and_shows_no_value_unasked() {
+    let folder = folder();
+    write(folder.path(), "rules.toml", RULES);
+    write(folder.path(), "in.ndjson", &[PARENT, CHILD].join("\n"));
+    let arguments = ["explain", "--rules", "rules.toml", "in.ndjson"];
+    let table = stdout(&run(folder.path(), &arguments));
+    for expected in ["enriched (channel chat, parent found)", "copied", "received", "6 bytes"] {
+        assert!(table.contains(expected), "no {expected:?} in\n{table}");
+    }
+    assert!(!table.contains("gold"), "{table}");
+    let shown = stdout(&run(folder.path(), &[&arguments[..], &["--show-values"]].concat()));
+    assert!(shown.contains("\"gold\""), "{shown}");
+    let json = run(folder.path(), &[&arguments[..], &["--json"]].concat());
+    assert_eq!(lines(&json)[1]["outcome"], "enriched");
+    assert_eq!(lines(&json)[1]["origins"]["rule"], "copied");
+}
+
+// -------------------------------------------------------------------------------------------- test
+
+#[test]
+fn a_wrong_expectation_fails_and_shows_the_difference() {
+    let folder = folder();
+    let case = |expected: &str| {
+        format!(
+            r#"{{"cases":[{{"name":"n","given":{CHILD},"last_attempt":true,"expect":{{"userData":{{"plan":{expected}}}}}}}]}}"#
+        )
+    };
+    write(folder.path(), "right.json", &case("\"gold\""));
+    write(folder.path(), "wrong.json", &case("1.10"));
+    assert_eq!(code(&run(folder.path(), &["test", "right.json"])), 0);
+    let wrong = run(folder.path(), &["test", "right.json", "wrong.json"]);
+    assert_eq!(code(&wrong), 1);
+    let told = stdout(&wrong);
+    assert!(told.contains("userData.plan: expected 1.10, found \"gold\""), "{told}");
+    assert!(told.contains("1 passed, 1 failed"), "{told}");
+}
+
+#[test]
+fn a_case_file_in_toml_keeps_its_numbers() {
+    let folder = folder();
+    let case = "[[cases]]\nname = \"n\"\n[cases.given]\ntype = \"interaction.created\"\n\
+                [cases.given.interaction]\nid = \"A\"\nchannel = \"chat\"\nuserData = { f = 1.10 }\n\
+                [cases.expect]\nuserData = { f = 1.10 }\n";
+    write(folder.path(), "case.toml", case);
+    assert_eq!(code(&run(folder.path(), &["test", "case.toml"])), 0);
+    write(
+        folder.path(),
+        "case.toml",
+        &case.replace("{ f = 1.10 }\n[cases.exp", "{ f = 1.1 }\n[cases.exp"),
+    );
+    assert_eq!(code(&run(folder.path(), &["test", "case.toml"])), 1);
+}
+
+#[test]
+fn a_case_that_expects_nothing_and_an_unknown_key_are_errors() {
+    let folder = folder();
+    for case in [
+        r#"{"cases":[{"name":"n","given":{},"expect":{}}]}"#,
+        r#"{"cases":[{"name":"n","given":{}}]}"#,
+        r#"{"cases":[{"name":"n","given":{},"expect":{"outcome":"waiting","extra":1}}]}"#,
+        r#"{"cases":[{"name":"n","given":{},"expect":{"outcome":"lost"}}]}"#,
+        r#"{"cases":[]}"#,
+    ] {
+        write(folder.path(), "case.json", case);
+        assert_eq!(code(&run(folder.path(), &["test", "case.json"])), 64, "{case}");
+    }
+    assert_eq!(code(&run(folder.path(), &["test", "absent.json"])), 2);
+}
+
+// ---------------------------------------------------------------------------- settings and services
+
+#[test]
+fn all_problems_of_the_settings_are_told_at_once() {
+    let folder = folder();
+    write(folder.path(), "bad.toml", "lanes = 0\n[amqp]\nqueu = \"x\"\n");
+    let output = run(folder.path(), &["check", "--config", "bad.toml"]);
+    assert_eq!(code(&output), 64);
+    let told = stderr(&output);
+    assert!(told.contains("lanes") && told.contains("amqp.queu"), "{told}");
+}
+
+#[test]
+fn all_problems_of_the_rules_are_told_at_once() {
+    let folder = folder();
+    let rules = "colour = 1\n[[widget]]\nid = \"w\"\nuser_data_set = \"nope\"\n";
+    write(folder.path(), "rules.toml", rules);
+    for command in ["check", "pipe", "run", "explain"] {
+        let output = run(folder.path(), &[command, "--rules", "rules.toml"]);
+        assert_eq!(code(&output), 64, "{command}");
+        let told = stderr(&output);
+        assert!(told.contains("colour") && told.contains("widget[0].user_data_set"), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let folder = folder();
+    for arguments in [["check", "--rules", "absent.toml"], ["check", "--config", "absent.toml"]] {
+        let output = run(folder.path(), &arguments);
+        assert_eq!(code(&output), 64);
+        assert!(stderr(&output).contains("absent.toml"), "{}", stderr(&output));
+    }
+    let output = run(folder.path(), &["pipe", "absent.ndjson"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("absent.ndjson"), "{}", stderr(&output));
+}
+
+#[test]
+fn without_rules_nothing_is_saved_and_a_warning_says_so() {
+    let folder = folder();
+    let output = run(folder.path(), &["check"]);
+    assert_eq!(code(&output), 0);
+    assert!(stdout(&output).contains("there are no rules"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_broker_or_store_that_is_away_is_told_with_its_code_and_without_its_password() {
+    let folder = folder();
+    // Nobody listens on port 1.
+    let away = |arguments: &[&str], name: &str, value: &str| {
+        let output = program(folder.path()).args(arguments).env(name, value).output();
+        let output = output.expect("the program can be run");
+        assert_eq!(code(&output), 69, "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("s3cret"), "{}", stderr(&output));
+    };
+    let broker = "amqp://user:s3cret@127.0.0.1:1/%2f";
+    away(&["topology", "declare"], "THROUGHLINE_AMQP__URL", broker);
+    away(&["check", "--connect"], "THROUGHLINE_AMQP__URL", broker);
+    write(folder.path(), "key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    let store = "postgres://user:s3cret@127.0.0.1:1/db";
+    let key = ["migrate", "--config", "store.toml"];
+    write(folder.path(), "store.toml", "[store]\nlive_key_file = \"key\"\n");
+    away(&key, "THROUGHLINE_STORE__URL", store);
+}
+
+#[test]
+fn postgres_without_a_live_key_is_refused() {
+    let folder = folder();
+    let output = run(folder.path(), &["migrate", "--store", "postgres://127.0.0.1:1/db"]);
+    assert_eq!(code(&output), 64);
+    assert!(stderr(&output).contains("live_key"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_command_line_is_a_matter_of_usage() {
+    let folder = folder();
+    for arguments in [&["frobnicate"][..], &["pipe", "--nope"], &[], &["test"]] {
+        assert_eq!(code(&run(folder.path(), arguments)), 2, "{arguments:?}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["pipe", "--help"]] {
+        assert_eq!(code(&run(folder.path(), arguments)), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn config_show_masks_secrets_and_says_where_each_value_is_from() {
+    let folder = folder();
+    let output = program(folder.path())
+        .args(["config", "show", "--store", "sqlite:mine.db"])
+        .env("THROUGHLINE_AMQP__URL", "amqp://user:s3cret@broker/%2f")
+        .env("THROUGHLINE_AMQP__QUEU", "x")
+        .output()
+        .expect("the program can be run");
+    let shown = stdout(&output);
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for expected in ["THROUGHLINE_AMQP__URL", "sqlite:mine.db", "--store", "default"] {
+        assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
+    }
+    assert!(stderr(&output).contains("THROUGHLINE_AMQP__QUEU"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_topology_can_be_read_without_a_broker() {
+    let folder = folder();
+    let shown = stdout(&run(folder.path(), &["topology", "show"]));
+    for expected in ["throughline.interactions", "throughline.wait.250ms", "at-least-once"] {
+        assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn migrate_brings_the_schema_up_to_date_once() {
+    let folder = folder();
+    let first = stdout(&run(folder.path(), &["migrate", "--store", "sqlite:a.db"]));
+    assert!(first.contains("schema version 0 ->"), "{first}");
+    let second = stdout(&run(folder.path(), &["migrate", "--store", "sqlite:a.db"]));
+    assert!(second.contains("up to date"), "{second}");
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let folder = folder();
+    assert!(stdout(&run(folder.path(), &["completions", "bash"])).contains("explain"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = folder();
+    let mut child = program(folder.path())
+        .args(["topology", "show"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program can be run");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+}

@@ -1,0 +1,470 @@
+//! The line against adapters that fail as told: what is settled, when, and in which order.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use throughline::clock::Clock;
+use throughline::domain::{Identity, Rules};
+use throughline::pipeline::lane::{Lane, LaneError};
+use throughline::pipeline::ports::{
+    Answer, Arrival, Attempts, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange,
+    Settlement, Settler, Source, Store, StoreError, Transaction, TransportError,
+};
+use throughline::pipeline::settlement::Patience;
+use throughline::pipeline::tally::Tally;
+use throughline::pipeline::worker::Worker;
+use throughline::retry::Ladder;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+// ------------------------------------------------------------------------------------- the adapters
+
+/// What happened, in order; shared by all adapters.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<String>>>);
+
+impl Journal {
+    fn note(&self, line: impl Into<String>) {
+        self.0.lock().expect("no test panics here").push(line.into());
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics here").clone()
+    }
+}
+
+struct Parcel {
+    name: &'static str,
+    body: String,
+    arrival: Arrival,
+}
+
+impl Delivery for Parcel {
+    fn body(&self) -> &[u8] {
+        self.body.as_bytes()
+    }
+    fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+}
+
+/// Yields batches as they were laid out.
+struct Batches(VecDeque<Vec<Parcel>>);
+
+impl Source for Batches {
+    type Delivery = Parcel;
+    async fn next_batch(&mut self, _max: usize) -> Result<Vec<Parcel>, TransportError> {
+        Ok(self.0.pop_front().unwrap_or_default())
+    }
+}
+
+/// Answers as told, by what is published; `Confirmed` where nothing is told.
+struct Broker {
+    journal: Journal,
+    answers: HashMap<String, VecDeque<Answer>>,
+    /// A permit is needed for every batch.
+    gate: Arc<Semaphore>,
+}
+
+impl Publisher<Parcel> for Broker {
+    async fn publish(
+        &mut self,
+        batch: &[Outgoing<'_, Parcel>],
+    ) -> Result<Vec<Answer>, TransportError> {
+        self.gate.acquire().await.expect("the gate is never closed").forget();
+        let mut answers = Vec::new();
+        for message in batch {
+            let what = match message {
+                Outgoing::Enriched(message) => {
+                    format!("{} {}", message.kind.as_str(), message.correlation_id)
+                }
+                Outgoing::Waiting { delivery, delay, attempts, .. } => format!(
+                    "wait {} {}ms for {}",
+                    delivery.name,
+                    delay.as_millis(),
+                    attempts.cause.as_deref().unwrap_or_default()
+                ),
+                Outgoing::DeadLetter { delivery, reason, stage, .. } => {
+                    format!("dead {} {reason} in {stage}", delivery.name)
+                }
+            };
+            let answer = self.answers.get_mut(&what).and_then(VecDeque::pop_front);
+            self.journal.note(what);
+            answers.push(answer.unwrap_or(Answer::Confirmed));
+        }
+        Ok(answers)
+    }
+}
+
+struct Counter(Journal);
+
+impl Settler<Parcel> for Counter {
+    async fn settle(&mut self, batch: Vec<(Parcel, Settlement)>) -> Result<(), TransportError> {
+        for (parcel, settlement) in batch {
+            self.0.note(format!("{settlement:?} {}", parcel.name));
+        }
+        Ok(())
+    }
+}
+
+/// Rows in memory; fails as told.
+#[derive(Clone, Default)]
+struct Memory {
+    journal: Journal,
+    rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
+    /// What the next saves come to, before they work.
+    faults: Arc<Mutex<VecDeque<StoreError>>>,
+    /// Interactions whose data the store refuses.
+    refused: HashSet<&'static str>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    state: throughline::domain::State,
+    channel: String,
+    queue: Option<String>,
+    facts: String,
+    record: throughline::domain::Record,
+    live: Option<Plaintext>,
+    events: Vec<u8>,
+    times: (i64, i64, Option<i64>),
+}
+
+impl Store for Memory {
+    type Transaction = Memory;
+    async fn begin(
+        &self,
+        own: &[Identity<'_>],
+        parents: &[Identity<'_>],
+    ) -> Result<(Vec<Row>, Memory), StoreError> {
+        let rows = self.rows.lock().expect("no test panics here");
+        let found = own.iter().chain(parents).filter_map(|identity| {
+            let identity = identity.to_owned();
+            let kept = rows.get(&identity)?.clone();
+            Some(Row {
+                identity,
+                state: kept.state,
+                channel: kept.channel,
+                queue: kept.queue,
+                facts: kept.facts,
+                record: kept.record,
+                live: kept.live.map_or(Live::Absent, Live::Open),
+                events: kept.events,
+                created_ms: kept.times.0,
+                updated_ms: kept.times.1,
+                ended_ms: kept.times.2,
+            })
+        });
+        Ok((found.collect(), self.clone()))
+    }
+}
+
+impl Transaction for Memory {
+    async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+        if let Some(fault) = self.faults.lock().expect("no test panics here").pop_front() {
+            return Err(fault);
+        }
+        if rows.iter().any(|row| self.refused.contains(row.identity.id.as_ref())) {
+            return Err(StoreError::Refused("as told".to_owned()));
+        }
+        let mut kept = self.rows.lock().expect("no test panics here");
+        let names: Vec<_> = rows.iter().map(|row| row.identity.id.to_string()).collect();
+        self.journal.note(format!("save {}", names.join(" ")));
+        for row in rows {
+            kept.insert(
+                row.identity.to_owned(),
+                Kept {
+                    state: row.state,
+                    channel: row.channel.to_owned(),
+                    queue: row.queue.map(str::to_owned),
+                    facts: row.facts.to_owned(),
+                    record: row.record.clone(),
+                    live: row.live.cloned(),
+                    events: row.events.to_vec(),
+                    times: (row.created_ms, row.updated_ms, row.ended_ms),
+                },
+            );
+        }
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------------------------------- the bench
+
+struct Bench {
+    journal: Journal,
+    store: Memory,
+    answers: HashMap<String, VecDeque<Answer>>,
+    gate: Arc<Semaphore>,
+    tally: Tally,
+    publish_ms: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let journal = Journal::default();
+        let store = Memory { journal: journal.clone(), ..Memory::default() };
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Bench {
+            journal,
+            store,
+            answers: HashMap::new(),
+            gate,
+            tally: Tally::default(),
+            publish_ms: 250,
+        }
+    }
+
+    fn answer(&mut self, what: &str, answers: &[Answer]) {
+        self.answers.insert(what.to_owned(), answers.iter().copied().collect());
+    }
+
+    async fn run(&mut self, batches: Vec<Vec<Parcel>>) -> Result<(), LaneError> {
+        self.run_until(batches, &CancellationToken::new()).await
+    }
+
+    async fn run_until(
+        &mut self,
+        batches: Vec<Vec<Parcel>>,
+        stop: &CancellationToken,
+    ) -> Result<(), LaneError> {
+        let worker = Worker {
+            store: Arc::new(self.store.clone()),
+            rules: Arc::new(Rules::empty()),
+            clock: Clock::manual(1_000),
+            patience: Patience {
+                parent_ms: 8_000,
+                interaction_ms: 60_000,
+                publish_ms: self.publish_ms,
+                ladder: Ladder::default(),
+            },
+            live_ttl_secs: 86_400,
+            body_max_bytes: 1_048_576,
+            origins: true,
+        };
+        let lane = Lane {
+            worker: &worker,
+            source: Batches(batches.into()),
+            publisher: Broker {
+                journal: self.journal.clone(),
+                answers: std::mem::take(&mut self.answers),
+                gate: Arc::clone(&self.gate),
+            },
+            settler: Counter(self.journal.clone()),
+            batch_messages: 100,
+            tally: &self.tally,
+        };
+        lane.run(stop).await
+    }
+}
+
+fn created(name: &'static str) -> Parcel {
+    let body = format!(
+        r#"{{"type":"interaction.created","id":"{name}","interaction":{{"id":"{name}","channel":"chat"}}}}"#
+    );
+    Parcel { name, body, arrival: Arrival::default() }
+}
+
+fn raw(name: &'static str, body: &str) -> Parcel {
+    Parcel { name, body: body.to_owned(), arrival: Arrival::default() }
+}
+
+fn again(mut parcel: Parcel, count: u32, cause: &str) -> Parcel {
+    parcel.arrival.attempts =
+        Attempts { count, cause: Some(cause.to_owned()), first_seen_ms: Some(1) };
+    parcel
+}
+
+// ---------------------------------------------------------------------------------------- the tests
+
+#[tokio::test]
+async fn nothing_is_settled_before_it_is_saved_and_confirmed() {
+    let mut bench = Bench::new();
+    bench.run(vec![vec![created("a"), created("b")]]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines(),
+        [
+            "save a b",
+            "interaction.enriched a",
+            "interaction.enriched b",
+            "Acknowledge a",
+            "Acknowledge b"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_bad_message_does_not_touch_its_neighbours() {
+    let mut bench = Bench::new();
+    let update = r#"{"type":"interaction.updated","id":"u","interaction":{"id":"nobody"}}"#;
+    let batch = vec![raw("x", "{"), created("a"), raw("u", update), created("a")];
+    bench.run(vec![batch]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines(),
+        [
+            "save a",
+            "dead x not_json in decode",
+            "interaction.enriched a",
+            "wait u 250ms for interaction_unknown",
+            "Acknowledge x",
+            "Acknowledge a",
+            "Acknowledge u",
+            "Acknowledge a",
+        ]
+    );
+    let counts = bench.tally.counts();
+    assert_eq!((counts.received, counts.enriched, counts.duplicate, counts.waited), (4, 1, 1, 1));
+}
+
+#[tokio::test]
+async fn the_next_batch_is_saved_while_one_awaits_its_confirms() {
+    let mut bench = Bench::new();
+    bench.gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&bench.gate);
+    let journal = bench.journal.clone();
+    let both_saved = async {
+        // The broker confirms nothing until the second batch is saved.
+        while !journal.lines().contains(&"save b".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(2);
+    };
+    let ran = tokio::join!(bench.run(vec![vec![created("a")], vec![created("b")]]), both_saved).0;
+    ran.expect("the input ends");
+    assert_eq!(bench.journal.lines()[..2], ["save a", "save b"]);
+    assert_eq!(bench.journal.lines()[2..4], ["interaction.enriched a", "Acknowledge a"]);
+}
+
+#[tokio::test]
+async fn what_no_queue_is_bound_for_waits_and_ends_in_the_dead_letters() {
+    let mut bench = Bench::new();
+    bench.answer("interaction.enriched a", &[Answer::Returned]);
+    bench.answer("interaction.enriched b", &[Answer::Refused]);
+    let batch = vec![created("a"), again(created("b"), 1, "refused"), created("c")];
+    bench.run(vec![batch]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines()[4..],
+        [
+            "wait a 250ms for unroutable",
+            "dead b attempts_exhausted in publish",
+            "Acknowledge a",
+            "Acknowledge b",
+            "Acknowledge c"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn saved_then_returned_then_waited_is_still_published() {
+    let mut bench = Bench::new();
+    bench.answer("interaction.enriched a", &[Answer::Returned]);
+    bench.run(vec![vec![created("a")]]).await.expect("the input ends");
+    bench.run(vec![vec![again(created("a"), 1, "unroutable")]]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert_eq!(lines.last().map(String::as_str), Some("Acknowledge a"));
+    assert_eq!(lines.iter().filter(|line| *line == "interaction.enriched a").count(), 2);
+    assert_eq!(lines.iter().filter(|line| *line == "save a").count(), 1, "applied once");
+}
+
+/// Twenty-five interactions, none of which anybody takes at first.
+fn untaken(bench: &mut Bench, times: usize) -> Vec<Parcel> {
+    let name = |n: usize| -> &'static str { Box::leak(format!("m{n}").into_boxed_str()) };
+    let parcels: Vec<_> = (0..25).map(|n| created(name(n))).collect();
+    for parcel in &parcels {
+        let what = format!("interaction.enriched {}", parcel.name);
+        bench.answer(&what, &vec![Answer::Returned; times]);
+    }
+    parcels
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_downstream_is_asked_about_with_one_message_at_a_time() {
+    let mut bench = Bench::new();
+    bench.publish_ms = 60_000;
+    let batch = untaken(&mut bench, 1);
+    for still_untaken in ["m0", "m1", "m2"] {
+        let what = format!("interaction.enriched {still_untaken}");
+        bench.answer(&what, &[Answer::Returned; 2]);
+    }
+    bench.run(vec![batch]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert!(!lines.iter().any(|line| line.starts_with("wait") || line.starts_with("dead")));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("Acknowledge")).count(), 25);
+    // All of them, then one by one until the fourth is taken, then the others.
+    let published = lines.iter().filter(|line| line.starts_with("interaction.enriched")).count();
+    assert_eq!(published, 25 + 4 + 24);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_downstream_does_not_hold_a_batch_for_ever() {
+    let mut bench = Bench::new();
+    bench.publish_ms = 60_000;
+    let batch = untaken(&mut bench, 1000);
+    bench.run(vec![batch, vec![created("other")]]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("wait m")).count(), 25);
+    assert_eq!(lines.last().map(String::as_str), Some("Acknowledge other"));
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_listens_for_is_no_failure() {
+    let mut bench = Bench::new();
+    let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
+    bench.answer("interaction.ended e", &[Answer::Returned]);
+    bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
+    assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge e"));
+    assert_eq!(bench.tally.counts().returned, 1, "but it is counted");
+}
+
+#[tokio::test]
+async fn what_cannot_even_be_set_aside_goes_back_to_its_queue() {
+    let mut bench = Bench::new();
+    bench.answer("dead x not_json in decode", &[Answer::Refused]);
+    bench.run(vec![vec![raw("x", "{"), created("a")]]).await.expect("the input ends");
+    assert_eq!(bench.journal.lines()[3..], ["Requeue x", "Acknowledge a"]);
+}
+
+#[tokio::test]
+async fn a_row_that_the_store_refuses_is_found_and_set_aside() {
+    let mut bench = Bench::new();
+    bench.store.refused.insert("b");
+    let batch = vec![created("a"), created("b"), created("c")];
+    bench.run(vec![batch]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines(),
+        [
+            "save a",
+            "save c",
+            "interaction.enriched a",
+            "dead b internal in save",
+            "interaction.enriched c",
+            "Acknowledge a",
+            "Acknowledge b",
+            "Acknowledge c"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_store_is_waited_out() {
+    let mut bench = Bench::new();
+    let away = || StoreError::Unavailable("as told".to_owned());
+    bench.store.faults = Arc::new(Mutex::new([away(), StoreError::Conflict, away()].into()));
+    bench.run(vec![vec![created("a")]]).await.expect("the input ends");
+    assert_eq!(bench.journal.lines(), ["save a", "interaction.enriched a", "Acknowledge a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_during_an_outage_nothing_is_settled() {
+    let mut bench = Bench::new();
+    let away = (0..1000).map(|_| StoreError::Unavailable("as told".to_owned()));
+    bench.store.faults = Arc::new(Mutex::new(away.collect()));
+    let stop = CancellationToken::new();
+    let later = async {
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    let ran = tokio::join!(bench.run_until(vec![vec![created("a")]], &stop), later).0;
+    ran.expect("it was told to stop");
+    assert!(bench.journal.lines().is_empty(), "{:?}", bench.journal.lines());
+}
