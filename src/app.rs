@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Link, Supervisor, Topology};
+use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
 use crate::pipeline::lane::{Lane, LaneError};
@@ -23,7 +24,7 @@ use crate::pipeline::worker::Worker;
 use crate::retry::{Ladder, Reconnect};
 use crate::settings::rules_file::{self, RulesError};
 use crate::settings::{LiveKey, Settings};
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, Lifetimes, OpenError, Store};
 
 /// The rules that the settings name, and what is to be said about them.
 ///
@@ -109,6 +110,15 @@ pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
     }
 }
 
+/// How long what is stored may stay.
+pub fn lifetimes(settings: &Settings) -> Lifetimes {
+    Lifetimes {
+        live_ttl_secs: settings.live.ttl.as_secs(),
+        repeat_secs: settings.store.repeat.as_secs(),
+        retention: settings.history.retention.clone(),
+    }
+}
+
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -143,10 +153,33 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let worker = Arc::new(worker(settings, rules, store));
+    let cleaner = Cleaner {
+        store: Arc::clone(&worker.store),
+        lifetimes: lifetimes(settings),
+        clock: worker.clock.clone(),
+    };
+    // The cleaner goes on while the broker is away, and is dropped when the flow has ended.
+    let ended = tokio::select! {
+        ended = flow(settings, &worker, stop) => ended?,
+        never = cleaner.run() => match never {},
+    };
+    // Closing waits for whoever holds a connection, for which there is no time if work is left.
+    if ended == Ended::Drained {
+        worker.store.close().await;
+    }
+    Ok(ended)
+}
+
+/// Connects and runs lanes, again and again, until `stop`.
+async fn flow(
+    settings: &Settings,
+    worker: &Arc<Worker<Store>>,
+    stop: &CancellationToken,
+) -> Result<Ended, RunError> {
     let tally = Arc::new(Tally::default());
     let mut supervisor = Supervisor::new(broker_settings(settings), topology(settings));
     while let Some(link) = supervisor.connect(stop).await? {
-        let running = run_lanes(&link, settings, &worker, &tally, stop);
+        let running = run_lanes(&link, settings, worker, &tally, stop);
         let drained = tokio::select! {
             result = running => result,
             () = drain_time(settings, stop) => {
@@ -163,7 +196,6 @@ pub async fn run(
             Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
         }
     }
-    worker.store.close().await;
     Ok(Ended::Drained)
 }
 
@@ -206,7 +238,9 @@ async fn run_lanes(
             Ok(Ok(())) => continue,
             Ok(Err(LaneError::Transport(error))) => error.to_string(),
             Ok(Err(LaneError::Worker(error))) => error.to_string(),
-            Err(error) => format!("run a lane: {error}"),
+            // The error's text would quote the panic's, which may quote a value.
+            Err(error) if error.is_panic() => "run a lane: it panicked".to_owned(),
+            Err(_) => "run a lane: it was cancelled".to_owned(),
         };
         together.cancel();
         first_failure.get_or_insert(failure);

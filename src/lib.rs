@@ -2,12 +2,13 @@
 //!
 //! In reading order: what happens to user data ([`domain`]), how messages look ([`formats`]), the
 //! line that a batch takes ([`pipeline`]), and the adapters at its ends: RabbitMQ ([`broker`]), files
-//! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured, `app` puts
-//! the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
+//! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured,
+//! [`cleaner`] sweeps the store, `app` puts the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
 
 pub mod app;
 pub mod broker;
 pub mod cases;
+pub mod cleaner;
 pub mod cli;
 pub mod clock;
 pub mod domain;

@@ -1,4 +1,5 @@
-//! Delays between attempts: [`Reconnect`] for our own connections, [`Ladder`] for messages that wait.
+//! Delays between attempts: [`Reconnect`] for our own connections, [`Ladder`] for messages that wait;
+//! and [`jittered`] rests for what is done again and again.
 //!
 //! The only file that names `backoff` (docs/design.md says why the crate stays). It is used as a
 //! schedule of delays and nothing more: nothing here sleeps, reads a clock or gives up on its own.
@@ -54,6 +55,13 @@ impl Default for Reconnect {
     fn default() -> Reconnect {
         Reconnect::new()
     }
+}
+
+/// A rest of half to one and a half times `rest`, in whole milliseconds: whoever rests that long does
+/// not stay in step with others who do the same.
+pub fn jittered(rest: Duration) -> Duration {
+    let rest_ms = whole_ms(rest);
+    schedule(rest_ms, rest_ms, RECONNECT_JITTER).next_backoff().unwrap_or(rest)
 }
 
 /// The delays that a waiting message climbs (C9): one waiting queue exists for each rung.

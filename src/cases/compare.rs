@@ -31,7 +31,7 @@ impl Actual {
     /// Keeps what a step says.
     pub(super) fn observe(&mut self, step: &Step<'_>) {
         self.outcome = Some(step.outcome.as_str());
-        self.warnings = step.report.warnings().iter().map(|w| w.code.as_str()).collect();
+        self.warnings = step.report.warnings().map(|w| w.code.as_str()).collect();
         let dropped = step.report.dropped();
         self.dropped = dropped.map(|(key, why)| (key.to_string(), why.to_string())).collect();
         match &step.outcome {

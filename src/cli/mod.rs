@@ -16,6 +16,7 @@ mod check;
 mod completions;
 mod config;
 mod dead_letters;
+mod erase;
 mod explain;
 mod failure;
 mod history;
@@ -97,6 +98,7 @@ enum Command {
     Migrate(migrate::Arguments),
     History(history::Arguments),
     DeadLetters(dead_letters::Arguments),
+    Erase(erase::Arguments),
     Topology(topology::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -104,7 +106,7 @@ enum Command {
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    panics::install();
+    panics::withhold_messages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -140,6 +142,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(arguments) => migrate::run(&arguments, &common.start()?),
         Command::History(arguments) => history::run(&arguments, &common.start()?),
         Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
+        Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
     }
 }

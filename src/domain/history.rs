@@ -1,6 +1,6 @@
 //! History: the extra data that stays after the conversation (rules H1 to H5).
 //!
-//! By default nothing is saved. A [`Record`] can only be made by [`HistoryList::select`], so what no
+//! By default nothing is saved. A [`Record`] can only be made by [`HistoryLists::select`], so what no
 //! list names cannot reach a store; the one other way in, [`Record::restored`], is for stores that
 //! read back what they saved.
 
@@ -70,6 +70,9 @@ impl KeyList {
     }
 }
 
+/// What stands in place of a saved value that was erased.
+pub const ANONYMISED: &str = "{Anonymized by DPO}";
+
 /// The pairs of one interaction that history keeps, as text (H4). `Debug` names the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Record {
@@ -94,8 +97,8 @@ impl Record {
     /// What a store has saved before, read back. For stores only.
     ///
     /// # Errors
-    /// When `json` is no JSON object whose members are strings.
-    pub fn restored(json: &str) -> Result<Record, serde_json::Error> {
+    /// [`NotARecord`] when `json` is no JSON object whose members are strings.
+    pub fn restored(json: &str) -> Result<Record, NotARecord> {
         struct Pairs;
         impl<'de> serde::de::Visitor<'de> for Pairs {
             type Value = Vec<(String, String)>;
@@ -114,8 +117,10 @@ impl Record {
             }
         }
         let mut json = serde_json::Deserializer::from_str(json);
-        let pairs = serde::Deserializer::deserialize_map(&mut json, Pairs)?;
-        json.end()?;
+        let pairs = serde::Deserializer::deserialize_map(&mut json, Pairs);
+        // serde_json's own error may quote what it stumbled over (K8).
+        let pairs = pairs.map_err(|_| NotARecord)?;
+        json.end().map_err(|_| NotARecord)?;
         Ok(Record { pairs })
     }
 
@@ -139,6 +144,13 @@ impl Record {
         json
     }
 
+    /// The record with every value erased. The keys stay: that something was saved is no secret.
+    #[must_use]
+    pub fn anonymised(&self) -> Record {
+        let erased = |(key, _): &(String, String)| (key.clone(), ANONYMISED.to_owned());
+        Record { pairs: self.pairs.iter().map(erased).collect() }
+    }
+
     /// Whether nothing is saved.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
@@ -150,6 +162,11 @@ impl fmt::Debug for Record {
         f.debug_set().entries(self.pairs().map(|(key, _)| key)).finish()
     }
 }
+
+/// What a store gave back is none of our records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read the history of an interaction: it is no object of strings")]
+pub struct NotARecord;
 
 /// Key and value as a database can hold them; `None` for `null`, which is not saved (H4).
 fn storable_text(

@@ -3,6 +3,8 @@
 //! These words are a contract: messages, dead letters, metrics and case files hold them. None of
 //! them ever carries a value (K8).
 
+use indexmap::IndexSet;
+
 use super::interaction::Identity;
 use super::user_data::KeyMap;
 use super::value::Key;
@@ -136,7 +138,7 @@ words! {
 }
 
 /// A warning, and the key it speaks of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
     /// What.
     pub code: WarningCode,
@@ -168,14 +170,15 @@ pub enum WaitFor<'a> {
 /// What is noted while a message is worked out: warnings, and the pairs that are not published.
 #[derive(Clone, Debug, Default)]
 pub struct Report<'a> {
-    warnings: Vec<Warning>,
+    /// Each once: a key that stands a thousand times is one thing to say.
+    warnings: IndexSet<Warning>,
     dropped: KeyMap<'a, DropReason>,
 }
 
 impl<'a> Report<'a> {
     /// Notes a warning.
     pub(crate) fn warn(&mut self, warning: Warning) {
-        self.warnings.push(warning);
+        self.warnings.insert(warning);
     }
 
     /// Notes that a pair is not published. A key has one reason: the first that was met, but for
@@ -188,8 +191,8 @@ impl<'a> Report<'a> {
     }
 
     /// The warnings, in the order they were met.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+    pub fn warnings(&self) -> impl ExactSizeIterator<Item = &Warning> {
+        self.warnings.iter()
     }
 
     /// The pairs that are not published, with the reason.

@@ -3,13 +3,13 @@
 //! | file | what |
 //! |---|---|
 //! | [`body`] | is it text, is it JSON, is it nested too deep |
-//! | [`fields`] | the named members of an object, each with its type and its limits |
-//! | [`canonical`] | our own inbound format |
-//! | [`cloud_event`] | the same thing, or a vendor's, as a CloudEvent 1.0 |
+//! | `fields` | the named members of an object, each with its type and its limits |
+//! | `canonical` | our own inbound format |
+//! | `cloud_event` | the same thing, or a vendor's, as a CloudEvent 1.0 |
 //! | [`enriched`] | what we publish |
 //!
 //! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
-//! `decode` makes a [`Decoded`] of it or says why not. The order of [`FORMATS`] decides where an
+//! `decode` makes a [`Decoded`] of it or says why not. The order of `FORMATS` decides where an
 //! object has two shapes. A vendor's format is a file here and a line in that table.
 
 pub mod body;

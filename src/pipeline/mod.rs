@@ -12,7 +12,7 @@
 //! | [`table`] | the interactions of a batch as they stand |
 //! | [`worker`] | the first half: decode to save |
 //! | [`settlement`] | from failure to settlement, one total table |
-//! | [`outlet`] | the second half: publish, confirms, settle |
+//! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`tally`] | what has happened so far |
 //!

@@ -20,8 +20,8 @@ mod sources;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
 pub use sections::{
-    Amqp, ClientCertificate, DeadLetters, Limits, Live, LiveKey, Output, Pipeline, Rules, Shutdown,
-    Store, Topology, Waiting,
+    Amqp, ClientCertificate, DeadLetters, History, Limits, Live, LiveKey, Output, Pipeline, Rules,
+    Shutdown, Store, Topology, Waiting,
 };
 pub use sources::{Flag, Sources};
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub pipeline: Pipeline,
     /// Live data.
     pub live: Live,
+    /// What was saved.
+    pub history: History,
     /// Messages that wait for another interaction.
     pub waiting: Waiting,
     /// What becomes of messages that are set aside.
@@ -103,6 +105,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         rules: Rules::read(&mut raw),
         pipeline: Pipeline::read(&mut raw),
         live: Live::read(&mut raw),
+        history: History::read(&mut raw),
         waiting: Waiting::read(&mut raw),
         dead_letters: DeadLetters::read(&mut raw),
         limits: Limits::read(&mut raw),
@@ -110,6 +113,10 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         shutdown: Shutdown::read(&mut raw),
         log: sections::read_log(&mut raw),
     };
+    if settings.store.repeat < settings.waiting.unroutable {
+        // A message that comes again after its event was forgotten would not be finished.
+        raw.problem("store.repeat_secs", "is shorter than waiting.unroutable_secs");
+    }
     let provenance = raw.finish().map_err(SettingsError::Invalid)?;
     Ok(Loaded { settings, warnings: layers.warnings, provenance })
 }

@@ -113,6 +113,18 @@ impl Raw {
         self.text(setting, "a text", |text| Some((!text.is_empty()).then(|| Secret::new(text))))
     }
 
+    /// A list of texts: an array, or one text with commas between them, as variables give it.
+    pub(super) fn list(&mut self, setting: &'static str) -> Vec<String> {
+        self.read(setting, "a list of texts", Vec::new(), |value| match value {
+            ValueKind::Array(entries) => entries.iter().map(text_of).collect(),
+            ValueKind::String(text) => {
+                let entries = text.split(',').map(str::trim);
+                Some(entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect())
+            }
+            _ => None,
+        })
+    }
+
     /// A text that `parse` makes something of.
     pub(super) fn text<T: Default>(
         &mut self,
@@ -179,12 +191,23 @@ fn lookup<'v>(root: &'v Value, setting: &str) -> Option<&'v Value> {
     })
 }
 
+/// The text of an entry of a list.
+fn text_of(entry: &Value) -> Option<String> {
+    match &entry.kind {
+        ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// A value as it may be shown.
 fn shown(setting: &str, value: &ValueKind) -> serde_json::Value {
     match value {
         ValueKind::Boolean(value) => (*value).into(),
         ValueKind::I64(number) => (*number).into(),
         ValueKind::String(text) if is_secret(setting) => Secret::new(text).masked().into(),
+        ValueKind::Array(entries) => {
+            entries.iter().map(|entry| shown(setting, &entry.kind)).collect()
+        }
         other => other.to_string().into(),
     }
 }

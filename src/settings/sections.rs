@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Secret;
 use super::raw::Raw;
 use crate::broker::Overflow;
+use crate::store::Retention;
 use crate::telemetry::logs;
 
 /// A name on the wire of AMQP is a short string: 255 bytes at most.
@@ -125,6 +126,8 @@ pub struct Store {
     pub live_key: Option<LiveKey>,
     /// Whether to bring the schema up to date at start.
     pub migrate: bool,
+    /// How long after an interaction's end repeats of its events are recognised.
+    pub repeat: Duration,
 }
 
 /// Where the key that seals live data comes from.
@@ -142,6 +145,7 @@ impl Store {
             url: raw.secret_url("store.url", &["sqlite:", "postgres://", "postgresql://"]),
             live_key: LiveKey::read(raw),
             migrate: raw.boolean("store.migrate"),
+            repeat: raw.seconds("store.repeat_secs", 60..=31_536_000),
         }
     }
 }
@@ -199,6 +203,59 @@ impl Live {
     pub(super) fn read(raw: &mut Raw) -> Live {
         Live { ttl: raw.seconds("live.ttl_secs", 60..=31_536_000) }
     }
+}
+
+/// What was saved (`[history]`).
+#[derive(Clone, Debug)]
+pub struct History {
+    /// How long it stays.
+    pub retention: Retention,
+}
+
+/// A hundred years: longer than that is for ever.
+const RETENTION_MAX_DAYS: u32 = 36_500;
+
+impl History {
+    pub(super) fn read(raw: &mut Raw) -> History {
+        let days = raw.integer("history.retention_days", 0..=RETENTION_MAX_DAYS);
+        let mut retention = Retention { days, ..Retention::default() };
+        for entry in raw.list("history.retention") {
+            let Some((kind, name, days)) = retention_entry(&entry) else {
+                let expected =
+                    "expected channel:NAME=DAYS or queue:NAME=DAYS, with 0 to 36500 days";
+                raw.problem("history.retention", format!("{expected}, found {entry:?}"));
+                continue;
+            };
+            let of_kind = match kind {
+                Named::Channel => &mut retention.channels,
+                Named::Queue => &mut retention.queues,
+            };
+            if of_kind.insert(name.to_owned(), days).is_some() {
+                raw.problem("history.retention", format!("names {name:?} twice"));
+            }
+        }
+        History { retention }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Named {
+    Channel,
+    Queue,
+}
+
+/// An entry such as `queue:vip@acme.test=365`. Names may hold `:` and `=` themselves.
+fn retention_entry(entry: &str) -> Option<(Named, &str, u32)> {
+    let (named, days) = entry.rsplit_once('=')?;
+    let (kind, name) = named.split_once(':')?;
+    let kind = match kind.trim() {
+        "channel" => Named::Channel,
+        "queue" => Named::Queue,
+        _ => return None,
+    };
+    let days = days.trim().parse().ok().filter(|days| *days <= RETENTION_MAX_DAYS)?;
+    let name = name.trim();
+    (!name.is_empty()).then_some((kind, name, days))
 }
 
 /// Messages that wait for another interaction (`[waiting]`).

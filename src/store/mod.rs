@@ -8,6 +8,8 @@
 //! | `key_file.rs` `live_data.rs` | the live keys; sealing live data |
 //! | `stored.rs` | a row as the tables have it |
 //! | `history.rs` | the contact log, page by page |
+//! | `lifetimes.rs` `sweep.rs` | how long what is stored may stay; clearing what has had its time |
+//! | `erase.rs` | anonymising what is saved of a person |
 //! | `migrations.rs` | versions of the schema |
 //! | `postgres/` `sqlite/` | the backends: connections, migrations, the transaction of a batch |
 //!
@@ -17,25 +19,31 @@
 //!
 //! Deliberately absent: retries. The pipeline decides what is worth another try.
 
+mod erase;
 mod error;
 mod history;
 mod key_file;
+mod lifetimes;
 mod live_data;
 mod migrations;
 mod postgres;
 mod settings;
 mod sqlite;
 mod stored;
+mod sweep;
 
 use std::sync::Arc;
 
+pub use self::erase::{Erased, Whose};
 pub use self::error::OpenError;
 pub use self::history::{HistoryFilter, HistoryRow};
 pub use self::key_file::KeyError;
+pub use self::lifetimes::{Lifetimes, Retention};
 use self::postgres::{Postgres, PostgresTransaction};
 pub use self::settings::Settings;
 use self::settings::Target;
 use self::sqlite::{Sqlite, SqliteTransaction};
+pub use self::sweep::Swept;
 use crate::domain::Identity;
 use crate::pipeline::ports::{self, Row, RowChange, StoreError};
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use sqlx::FromRow;
 
 use super::history::HistoryRow;
+use super::lifetimes::Aged;
 use super::live_data::LiveKeys;
 use crate::domain::{Identity, Record, State};
 use crate::pipeline::ports::{Live, Row, StoreError};
@@ -137,6 +138,31 @@ impl StoredHistory {
             updated_ms,
             ended_ms,
         })
+    }
+}
+
+/// The columns that tell how old a row is, and whether it has history or an event log.
+type AgedColumns = (String, String, i16, String, Option<String>, bool, bool, i64, Option<i64>);
+
+/// A row as a sweep sees it.
+pub(super) struct StoredAged(AgedColumns);
+
+impl<'r, R: sqlx::Row> FromRow<'r, R> for StoredAged
+where
+    AgedColumns: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<StoredAged> {
+        AgedColumns::from_row(row).map(StoredAged)
+    }
+}
+
+impl StoredAged {
+    /// The row for a sweep. The state is not looked into: a sweep leaves alone what it does not know.
+    pub(super) fn open(self) -> Aged {
+        let (tenant, id, state, channel, queue, has_events, has_history, updated_ms, ended_ms) =
+            self.0;
+        let identity = Identity { tenant: Cow::Owned(tenant), id: Cow::Owned(id) };
+        Aged { identity, state, channel, queue, has_events, has_history, updated_ms, ended_ms }
     }
 }
 

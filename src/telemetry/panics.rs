@@ -1,21 +1,29 @@
-//! What is said of a panic: where, never what.
+//! Panics: where, not what.
 //!
-//! The standard library's own panics quote what they stumbled over (a slice of a string, say), which
-//! may be a customer's (K8). The place is enough to find the fault.
+//! A panic's message may quote a value (K8): slicing a text beside a character's edge quotes the text.
+//! So only the place is told, which is what is needed to find the mistake.
 
-use std::io::Write;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, Location};
 
-/// Replaces the panic message of the whole process. To be called once, first of all.
-pub fn install() {
-    panic::set_hook(Box::new(tell));
+/// Makes panics of this process tell their place only. To be called once, at the very start.
+pub fn withhold_messages() {
+    panic::set_hook(Box::new(|panic| eprintln!("{}", told(panic.location()))));
 }
 
-fn tell(info: &PanicHookInfo<'_>) {
-    let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let line = format!("throughline: a fault of our own at {place}; please report it\n");
-    // Straight to stderr: the logs may be what panicked. Where stderr is gone nobody can be told.
-    if std::io::stderr().write_all(line.as_bytes()).is_err() {
-        tracing::error!(place, "a fault of our own");
+fn told(place: Option<&Location<'_>>) -> String {
+    let place = place.map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    format!("throughline: panicked at {place}; the message is withheld, it may quote a value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_tells_its_place() {
+        let here = Location::caller();
+        let told = told(Some(here));
+        let place = format!("{}:{}:{}", file!(), here.line(), here.column());
+        assert!(told.starts_with(&format!("throughline: panicked at {place}; ")), "{told}");
     }
 }

@@ -298,6 +298,56 @@ fn a_client_certificate_needs_its_key() {
 }
 
 #[test]
+fn retention_is_a_list_in_files_and_in_variables() {
+    let (_folder, path) = file(
+        "[history]\nretention_days = 365\n\
+         retention = ['channel:chat=30', 'queue: a:b=c@acme.test = 0 ']\n",
+    );
+    let loaded = load(Sources { files: vec![path], ..Sources::default() });
+    let retention = &loaded.settings.history.retention;
+    assert_eq!(retention.days, 365);
+    assert_eq!(retention.channels, [("chat".to_owned(), 30)].into());
+    assert_eq!(retention.queues, [("a:b=c@acme.test".to_owned(), 0)].into());
+    let shown: toml_edit::DocumentMut = loaded.show().parse().expect("what is shown is TOML");
+    assert_eq!(shown["history"]["retention"][0].as_str(), Some("channel:chat=30"));
+
+    let list = "channel:chat=30, queue:vip=365";
+    let loaded = load(variables(&[("THROUGHLINE_HISTORY__RETENTION", list)]));
+    let retention = &loaded.settings.history.retention;
+    assert_eq!((retention.channels["chat"], retention.queues["vip"]), (30, 365));
+}
+
+#[test]
+fn what_is_wrong_with_retention_is_named_entry_by_entry() {
+    let entries = "chat=30,channel:chat=a,channel:=1,queue:a=36501,queue:b=1,queue:b=2";
+    let at = "(THROUGHLINE_HISTORY__RETENTION)";
+    let expected =
+        "history.retention: expected channel:NAME=DAYS or queue:NAME=DAYS, with 0 to 36500 days";
+    assert_eq!(
+        problems(variables(&[("THROUGHLINE_HISTORY__RETENTION", entries)])),
+        [
+            format!("{expected}, found \"chat=30\" {at}"),
+            format!("{expected}, found \"channel:chat=a\" {at}"),
+            format!("{expected}, found \"channel:=1\" {at}"),
+            format!("{expected}, found \"queue:a=36501\" {at}"),
+            format!("history.retention: names \"b\" twice {at}"),
+        ]
+    );
+}
+
+#[test]
+fn repeats_are_recognised_for_as_long_as_messages_may_wait() {
+    let env =
+        [("THROUGHLINE_STORE__REPEAT_SECS", "60"), ("THROUGHLINE_WAITING__UNROUTABLE_SECS", "61")];
+    assert_eq!(
+        problems(variables(&env)),
+        [
+            "store.repeat_secs: is shorter than waiting.unroutable_secs (THROUGHLINE_STORE__REPEAT_SECS)"
+        ]
+    );
+}
+
+#[test]
 fn settings_are_shown_as_toml_and_json_in_order() {
     let loaded = load(variables(&[("THROUGHLINE_LANES", "2")]));
     let shown: toml_edit::DocumentMut = loaded.show().parse().expect("what is shown is TOML");

@@ -1,8 +1,28 @@
 //! The store: its contract, kept by both backends, then what is each one's own.
 
+/// Runs each test of the contract against both backends.
+macro_rules! contract {
+    ($($test:ident,)+) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&super::super::place::Place::sqlite()).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&super::super::place::Place::postgres().await).await;
+            })+
+        }
+    };
+}
+
 mod contract;
+mod erase;
 mod place;
 mod samples;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;

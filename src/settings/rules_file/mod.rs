@@ -2,9 +2,9 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`document`] | TOML or JSON text → one JSON document, and its canonical form |
-//! | [`reader`] | walks the document, knows each value's path, collects problems |
-//! | [`sections`] | what each section means |
+//! | `document` | TOML or JSON text → one JSON document, and its canonical form |
+//! | `reader` | walks the document, knows each value's path, collects problems |
+//! | `sections` | what each section means |
 //!
 //! Nothing of a rules file is guessed: an unknown key is an error, and so is a value of the wrong
 //! type (docs/rules.md, *Loading rules*).

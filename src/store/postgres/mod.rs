@@ -7,6 +7,7 @@
 //! come because the network has swallowed it. A connection that stays silent is thrown away.
 
 mod errors;
+mod sweep;
 mod transaction;
 
 use std::future::Future;
@@ -130,6 +131,11 @@ impl Postgres {
         let page = page.build_query_as().persistent(false).fetch_all(&self.pool);
         let stored: Vec<StoredHistory> = within(self.timeout * 2, page).await?;
         stored.into_iter().map(StoredHistory::open).collect()
+    }
+
+    /// The tenants that have interactions.
+    pub(super) async fn tenants(&self, sql: &'static str) -> Result<Vec<String>, StoreError> {
+        within(self.timeout * 2, sqlx::query_scalar(sql).fetch_all(&self.pool)).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {

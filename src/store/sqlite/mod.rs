@@ -8,6 +8,7 @@
 //! The version of the schema is SQLite's own `user_version`.
 
 mod errors;
+mod sweep;
 mod transaction;
 
 use std::fs;
@@ -81,8 +82,11 @@ impl Sqlite {
                 .idle_timeout(None::<Duration>)
                 .max_lifetime(None::<Duration>)
         };
+        // What is erased is overwritten with zeros: history that somebody had erased must not be found
+        // in the file's unused parts, and neither must an older version of it.
+        let writing = options.clone().pragma("secure_delete", "ON");
         // The writer connects now, so that a file that is no database is found out at once.
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let writer = pool(1).connect_with(writing).await?;
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Sqlite { writer, readers, keys })
     }
@@ -122,6 +126,19 @@ impl Sqlite {
         let stored: Vec<StoredHistory> =
             history::page(SELECT, filter).build_query_as().fetch_all(&self.readers).await?;
         stored.into_iter().map(StoredHistory::open).collect()
+    }
+
+    /// The tenants that have interactions.
+    pub(super) async fn tenants(&self, sql: &'static str) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(sql).fetch_all(&self.readers).await?)
+    }
+
+    /// Empties the write-ahead log, which holds rows as they were before. Says whether it could be
+    /// done: another process that uses the database keeps it.
+    pub(super) async fn truncate_log(&self) -> Result<bool, StoreError> {
+        let (busy, _, _): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+        Ok(busy == 0)
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {

@@ -14,24 +14,6 @@ use super::samples::{
     record, save,
 };
 
-/// Runs each test of the contract against both backends.
-macro_rules! contract {
-    ($($test:ident,)+) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(&super::super::place::Place::sqlite()).await;
-            })+
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(&super::super::place::Place::postgres().await).await;
-            })+
-        }
-    };
-}
-
 contract! {
     what_is_saved_is_read_back,
     unknown_identities_have_no_row,

@@ -1,0 +1,216 @@
+//! How long what is stored may stay, and what a row is due for.
+//!
+//! Three spans, each counted from an end or from the last message, none from when somebody looks:
+//!
+//! | what | stays | counted from |
+//! |---|---|---|
+//! | live data of an active interaction | [`Lifetimes::live_ttl_secs`] | its last message |
+//! | its event log, which recognises repeats | [`Lifetimes::repeat_secs`] | its end, or its last message after it |
+//! | its history | [`Retention`] | its end |
+//!
+//! A row goes when its history has had its time, or is empty, *and* its event log is not needed any
+//! more. From then on the interaction is one that nobody knows: a late update waits and is rejected
+//! (`interaction_unknown`), where before it was ignored (`after_end`); a late or replayed creation
+//! begins it anew; a child that names it as its parent waits for it. [`Lifetimes::repeat_secs`] is
+//! therefore also how long after an end its dead letters may be replayed without surprise.
+//!
+//! Pure: what is due depends on the row and on the time that is passed in.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Identity, State};
+
+/// How long what is stored may stay.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// Seconds from an active interaction's last message until its live data is erased.
+    pub live_ttl_secs: u64,
+    /// Seconds from an interaction's end, and from its last message, during which repeats of its
+    /// events are recognised.
+    pub repeat_secs: u64,
+    /// How long history stays.
+    pub retention: Retention,
+}
+
+/// How long history stays: days from an interaction's end, 0 for ever. A queue's own time counts
+/// before its channel's, and that before the general one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Where neither queue nor channel has a time of its own.
+    pub days: u32,
+    /// By channel; names are exact.
+    pub channels: BTreeMap<String, u32>,
+    /// By queue; names are exact.
+    pub queues: BTreeMap<String, u32>,
+}
+
+impl Retention {
+    /// The days for an interaction of this channel and queue; 0 is for ever.
+    fn of(&self, channel: &str, queue: Option<&str>) -> u32 {
+        let of_queue = queue.and_then(|queue| self.queues.get(queue));
+        of_queue.or_else(|| self.channels.get(channel)).copied().unwrap_or(self.days)
+    }
+}
+
+/// What is to be done to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Its conversation has gone quiet: erase the live data, and note that it counts as ended.
+    Expire,
+    /// Nobody will repeat its events any more: drop the event log.
+    Forget,
+    /// Nothing in it is needed any more.
+    Delete,
+}
+
+/// What a decision needs to know of a row; neither history nor live data.
+#[derive(Clone, Debug)]
+pub(super) struct Aged {
+    pub(super) identity: Identity<'static>,
+    pub(super) state: i16,
+    pub(super) channel: String,
+    pub(super) queue: Option<String>,
+    pub(super) has_events: bool,
+    pub(super) has_history: bool,
+    pub(super) updated_ms: i64,
+    pub(super) ended_ms: Option<i64>,
+}
+
+impl Lifetimes {
+    /// What the row is due for at `now_ms`. One step at a time: what has just expired is looked at
+    /// again in the next round.
+    pub(super) fn due(&self, row: &Aged, now_ms: i64) -> Option<Due> {
+        let past = |since_ms: i64, span_ms: i64| now_ms.saturating_sub(since_ms) > span_ms;
+        match State::from_code(row.state) {
+            // The pipeline counts in the same way, so it never sees live data come and go.
+            Some(State::Active) => past(row.updated_ms, self.live_ttl_ms()).then_some(Due::Expire),
+            Some(State::Ended | State::Handled | State::Expired) => {
+                let over_ms = row.ended_ms.unwrap_or(row.updated_ms);
+                if !past(over_ms.max(row.updated_ms), millis(self.repeat_secs)) {
+                    return None;
+                }
+                let days = self.retention.of(&row.channel, row.queue.as_deref());
+                let history_is_over = days != 0 && past(over_ms, i64::from(days) * DAY_MS);
+                if !row.has_history || history_is_over {
+                    return Some(Due::Delete);
+                }
+                row.has_events.then_some(Due::Forget)
+            }
+            // A newer version's state: that version knows what to do about it.
+            None => None,
+        }
+    }
+
+    pub(super) fn live_ttl_ms(&self) -> i64 {
+        millis(self.live_ttl_secs)
+    }
+}
+
+/// Milliseconds of a day. Days are of 24 hours: a retention is a span, no date.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+fn millis(secs: u64) -> i64 {
+    i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    fn lifetimes() -> Lifetimes {
+        let named = |pairs: &[(&str, u32)]| {
+            pairs.iter().map(|(name, days)| ((*name).to_owned(), *days)).collect()
+        };
+        Lifetimes {
+            live_ttl_secs: 100,
+            repeat_secs: 50,
+            retention: Retention {
+                days: 10,
+                channels: named(&[("chat", 2), ("voice", 0)]),
+                queues: named(&[("vip", 0), ("brief", 1)]),
+            },
+        }
+    }
+
+    fn row(state: State, updated_ms: i64, ended_ms: Option<i64>) -> Aged {
+        Aged {
+            identity: Identity { tenant: Cow::Borrowed(""), id: Cow::Borrowed("a") },
+            state: state.code(),
+            channel: "email".to_owned(),
+            queue: None,
+            has_events: true,
+            has_history: true,
+            updated_ms,
+            ended_ms,
+        }
+    }
+
+    #[test]
+    fn an_active_interaction_expires_after_its_last_message() {
+        let active = row(State::Active, 1_000, None);
+        assert_eq!(lifetimes().due(&active, 101_000), None, "the pipeline still uses it");
+        assert_eq!(lifetimes().due(&active, 101_001), Some(Due::Expire));
+    }
+
+    #[test]
+    fn repeats_are_recognised_after_the_end_and_after_the_last_message() {
+        let ended = row(State::Ended, 1_000, Some(1_000));
+        assert_eq!(lifetimes().due(&ended, 51_000), None);
+        assert_eq!(lifetimes().due(&ended, 51_001), Some(Due::Forget));
+        let handled_later = row(State::Handled, 31_000, Some(1_000));
+        assert_eq!(lifetimes().due(&handled_later, 81_000), None);
+        assert_eq!(lifetimes().due(&handled_later, 81_001), Some(Due::Forget));
+        let forgotten = Aged { has_events: false, ..ended };
+        assert_eq!(lifetimes().due(&forgotten, 60_000), None, "there is nothing to do again");
+    }
+
+    #[test]
+    fn a_row_without_history_goes_with_its_event_log() {
+        let blank = Aged { has_history: false, ..row(State::Expired, 0, Some(1_000)) };
+        assert_eq!(lifetimes().due(&blank, 51_000), None);
+        assert_eq!(lifetimes().due(&blank, 51_001), Some(Due::Delete));
+    }
+
+    #[test]
+    fn history_stays_as_long_as_its_queue_else_its_channel_else_all_say() {
+        for (channel, queue, days) in [
+            ("email", None, Some(10)),
+            ("email", Some("other"), Some(10)),
+            ("chat", None, Some(2)),
+            ("chat", Some("brief"), Some(1)),
+            ("chat", Some("vip"), None),
+            ("voice", None, None),
+            ("voice", Some("brief"), Some(1)),
+        ] {
+            let mut ended = row(State::Handled, 500, Some(500));
+            ended.has_events = false;
+            ended.channel = channel.to_owned();
+            ended.queue = queue.map(str::to_owned);
+            let Some(days) = days else {
+                assert_eq!(lifetimes().due(&ended, i64::MAX), None, "{channel} {queue:?}");
+                continue;
+            };
+            let last_ms = 500 + days * DAY_MS;
+            assert_eq!(lifetimes().due(&ended, last_ms), None, "{channel} {queue:?}");
+            assert_eq!(lifetimes().due(&ended, last_ms + 1), Some(Due::Delete));
+        }
+    }
+
+    #[test]
+    fn history_outlives_its_retention_while_repeats_are_to_be_recognised() {
+        let mut lifetimes = lifetimes();
+        lifetimes.repeat_secs = 30 * 86_400;
+        let ended = row(State::Ended, 0, Some(0));
+        assert_eq!(lifetimes.due(&ended, 20 * DAY_MS), None);
+        assert_eq!(lifetimes.due(&ended, 31 * DAY_MS), Some(Due::Delete));
+    }
+
+    #[test]
+    fn what_nobody_understands_is_left_alone() {
+        let mut unknown = row(State::Ended, 0, Some(0));
+        unknown.state = 7;
+        assert_eq!(lifetimes().due(&unknown, i64::MAX), None);
+    }
+}

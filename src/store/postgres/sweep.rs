@@ -1,0 +1,68 @@
+//! The steps of a sweep in PostgreSQL.
+//!
+//! Rows that a batch holds are skipped, so a sweep waits for nobody, and nobody waits for it longer
+//! than its three statements take.
+
+use super::{Postgres, within};
+use crate::domain::{Identity, State};
+use crate::pipeline::ports::StoreError;
+use crate::store::lifetimes::Aged;
+use crate::store::stored::StoredAged;
+use crate::store::sweep::Sentence;
+
+impl Postgres {
+    /// A page of rows beyond `after`, without their contents.
+    pub(in crate::store) async fn aged(
+        &self,
+        after: Option<&Identity<'_>>,
+        limit: u32,
+    ) -> Result<Vec<Aged>, StoreError> {
+        let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
+        let page = sqlx::query_as::<_, StoredAged>(include_str!("aged.sql"))
+            .bind(tenant)
+            .bind(id)
+            .bind(i64::from(limit));
+        let rows = within(self.timeout * 2, page.fetch_all(&self.pool)).await?;
+        Ok(rows.into_iter().map(StoredAged::open).collect())
+    }
+
+    /// Locks the rows of `due` that nobody else holds, and does to them what `judge` says.
+    pub(in crate::store) async fn clear(
+        &self,
+        due: &[Identity<'_>],
+        judge: impl Fn(&[Aged]) -> Sentence + Send,
+    ) -> Result<Sentence, StoreError> {
+        let mut transaction = within(self.timeout * 2, self.pool.begin()).await?;
+        let (tenants, ids) = columns(due);
+        let lock = sqlx::query_as::<_, StoredAged>(include_str!("lock_due.sql"));
+        let lock = lock.bind(tenants).bind(ids).fetch_all(&mut *transaction);
+        let locked = within(self.timeout, lock).await?;
+        let locked: Vec<_> = locked.into_iter().map(StoredAged::open).collect();
+        let sentence = judge(&locked);
+
+        let (tenants, ids) = columns(&sentence.expire);
+        let expire = sqlx::query(include_str!("expire.sql"))
+            .bind(tenants)
+            .bind(ids)
+            .bind(State::Expired.code())
+            .bind(sentence.live_ttl_ms);
+        let (tenants, ids) = columns(&sentence.forget);
+        let forget = sqlx::query(include_str!("forget.sql")).bind(tenants).bind(ids);
+        let (tenants, ids) = columns(&sentence.delete);
+        let delete = sqlx::query(include_str!("delete.sql")).bind(tenants).bind(ids);
+        for (statement, rows) in
+            [(expire, &sentence.expire), (forget, &sentence.forget), (delete, &sentence.delete)]
+        {
+            if !rows.is_empty() {
+                within(self.timeout, statement.execute(&mut *transaction)).await?;
+            }
+        }
+        within(self.timeout, transaction.commit()).await?;
+        Ok(sentence)
+    }
+}
+
+/// Identities turned on their side, as every statement here takes them.
+fn columns<'i>(identities: &'i [Identity<'_>]) -> (Vec<&'i str>, Vec<&'i str>) {
+    identities.iter().map(|whose| (whose.tenant.as_ref(), whose.id.as_ref())).unzip()
+}
