@@ -1,6 +1,6 @@
 //! History: the extra data that stays after the conversation (rules H1 to H5).
 //!
-//! By default nothing is saved. A [`Record`] can only be made by [`HistoryLists::select`], so what no
+//! By default nothing is saved. A [`Record`] can only be made by a history list, so what no
 //! list names cannot reach a store; the one other way in, [`Record::restored`], is for stores that
 //! read back what they saved.
 

@@ -54,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "settings",
             "telemetry",
             "cases",
+            "cleaner",
             "clock",
             "retry",
             "shutdown",

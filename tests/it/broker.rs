@@ -363,7 +363,7 @@ async fn a_deleted_queue_ends_the_source_with_an_error() {
         let queue = bench.settings.queue.as_str().into();
         bench.channel.queue_delete(queue, Default::default()).await.expect("deleted");
         let error = soon(lane.consumer.next_batch(1)).await.expect_err("the consumer is gone");
-        assert_eq!(error.to_string(), "consuming: the broker has cancelled the consumer");
+        assert_eq!(error.to_string(), "consume: the broker has cancelled the consumer");
         drop(batch);
     })
     .await;

@@ -97,7 +97,7 @@ async fn a_frozen_broker_is_noticed_and_left_behind() {
     node.freeze();
     let error = soon(lane.publisher.publish(&[published("m-1", "chat")])).await;
     let error = error.expect_err("nobody confirms");
-    assert_eq!(error.to_string(), "publishing a batch: no answer in 500 ms");
+    assert_eq!(error.to_string(), "publish a batch: no answer in 500 ms");
     soon(lane.consumer.next_batch(1)).await.expect_err("the heartbeat is missed");
     drop(link);
 
