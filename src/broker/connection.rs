@@ -19,7 +19,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::wire::Wire;
-use super::{Consumer, Error, Finding, Publisher, Settings, Settler, Topology, declare, within};
+use super::{
+    Consumer, DeadLetters, Error, Finding, Publisher, Settings, Settler, Topology, declare, within,
+};
 
 /// How the broker is to be reached at the moment, for readiness and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +107,18 @@ impl Link {
         let consumer = self.consuming.channel(limit).await?;
         let consumer = Consumer::open(consumer, &self.settings).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
+    }
+
+    /// Begins a pass over the dead-letter queue as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no such queue, [`Error::Unreachable`] when the broker does
+    /// not answer.
+    pub async fn dead_letters(&self) -> Result<DeadLetters, Error> {
+        let limit = self.settings.answer_timeout();
+        let reading = self.consuming.channel(limit).await?;
+        let sending = self.publishing.channel(limit).await?;
+        DeadLetters::open(reading, sending, &self.settings).await
     }
 
     /// Takes leave of the broker, within `answer_timeout_ms`. Unsettled deliveries go back to the

@@ -35,8 +35,8 @@ pub struct Received {
     body: Vec<u8>,
     arrival: Arrival,
     pub(super) properties: BasicProperties,
-    /// The routing key it was first published with; one that comes back from waiting says so in a
-    /// header, as it comes under the work queue's name.
+    /// The routing key it was first published with; one that comes back from waiting or from the dead
+    /// letters says so in a header, as it comes under the work queue's name.
     pub(super) routing_key: ShortString,
     /// Counts the deliveries of its channel, from 1, without a gap.
     pub(super) tag: u64,
@@ -81,12 +81,7 @@ impl Consumer {
     fn received(&self, delivery: Delivery) -> Received {
         let Delivery { delivery_tag, routing_key, redelivered, properties, data, acker, .. } =
             delivery;
-        // A key that came in a header came in a short string once; one that does not fit was made
-        // up by somebody else.
-        let routing_key = headers::header(&properties, headers::ROUTING_KEY)
-            .and_then(headers::text)
-            .and_then(|key| ShortString::try_new(key).ok())
-            .unwrap_or(routing_key);
+        let routing_key = headers::first_routing_key(&properties).unwrap_or(routing_key);
         Received {
             body: data,
             arrival: headers::arrival(&properties, redelivered, self.format.as_deref()),

@@ -8,15 +8,16 @@
 //! | `traceparent`, `tracestate` | inbound, outbound | W3C trace context |
 //! | `x-throughline-revision` | outbound | the rules' revision |
 //! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
-//! | `x-throughline-routing-key` | waiting, dead | the routing key as received |
-//! | `x-throughline-stage`, `-replayed` | dead | where in the line, how often replayed |
-//! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead | what [`as_received`] must take out of its place |
+//! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
+//! | `x-throughline-stage` | dead | where in the line |
+//! | `x-throughline-replayed` | dead, replayed | how often replayed |
+//! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
 //!
 //! Properties and headers are kept as received, but for those that would act on the copy as if its
 //! publisher had just sent it. Deliberately absent: reading a body.
 
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,6 +32,8 @@ pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
 pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
 pub(super) const STAGE: &str = "x-throughline-stage";
 pub(super) const REPLAYED: &str = "x-throughline-replayed";
+/// What the broker writes when it sets a message aside itself.
+pub(super) const DEATH: &str = "x-death";
 pub(super) const TRACE_PARENT: &str = "traceparent";
 pub(super) const TRACE_STATE: &str = "tracestate";
 
@@ -81,6 +84,12 @@ pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<
     properties.headers().as_ref()?.inner().get(name)
 }
 
+/// The routing key that a message was first received with, where its header says so. A key that came
+/// in a header came in a short string once; one that does not fit was made up by somebody else.
+pub(super) fn first_routing_key(properties: &BasicProperties) -> Option<ShortString> {
+    ShortString::try_new(header(properties, ROUTING_KEY).and_then(text)?).ok()
+}
+
 fn cloud_event(properties: &BasicProperties) -> Vec<(String, String)> {
     let headers = properties.headers().iter().flatten();
     headers
@@ -107,7 +116,7 @@ pub(super) fn text(value: &AMQPValue) -> Option<String> {
 }
 
 /// Any of AMQP's integers: clients differ in which one they write.
-fn integer(value: &AMQPValue) -> Option<i64> {
+pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
     match *value {
         AMQPValue::ShortShortInt(number) => Some(number.into()),
         AMQPValue::ShortShortUInt(number) => Some(number.into()),
@@ -138,7 +147,7 @@ pub(super) fn as_received(received: &BasicProperties) -> (BasicProperties, Field
     let mut headers = FieldTable::default();
     for (name, value) in received.headers().iter().flatten() {
         match name.as_str() {
-            "x-delivery-count" | "x-death" => {}
+            "x-delivery-count" | DEATH => {}
             broker if broker.starts_with("x-first-death-") => {}
             broker if broker.starts_with("x-last-death-") => {}
             "CC" => {

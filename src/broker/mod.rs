@@ -4,7 +4,8 @@
 //! ```text
 //! Supervisor ─▶ Link (two connections) ─▶ Lane ─┬─ Consumer   a batch of Received
 //!                   │                           ├─ Publisher  a batch of Outgoing, all confirmed
-//!                   └─ Topology                 └─ Settler    acknowledge, requeue, give back
+//!                   ├─ DeadLetters              └─ Settler    acknowledge, requeue, give back
+//!                   └─ Topology
 //! ```
 //!
 //! Invariants:
@@ -21,6 +22,8 @@
 
 mod connection;
 mod consumer;
+mod dead_letter;
+mod dead_letters;
 mod declare;
 mod headers;
 mod outgoing;
@@ -33,9 +36,11 @@ mod wire;
 
 pub use connection::{Health, Lane, Link};
 pub use consumer::{Consumer, Received};
+pub use dead_letter::{DeadLetter, Selection};
+pub use dead_letters::DeadLetters;
 pub use declare::{Finding, Found};
 pub use publisher::Publisher;
-pub use settings::Settings;
+pub use settings::{Overflow, Settings};
 pub use settler::Settler;
 pub use supervisor::Supervisor;
 pub use topology::{Argument, Binding, Exchange, Queue, Topology};
@@ -68,6 +73,9 @@ pub enum Error {
     /// What `topology.declare = false` leaves to others is not there: all of it, each by name.
     #[error("find in the broker: {}", .0.join(", "))]
     Missing(Vec<String>),
+    /// The work queue did not take a dead letter back; it is where it was.
+    #[error("replay a dead letter: {0}")]
+    NotReplayed(String),
 }
 
 impl Error {

@@ -5,9 +5,11 @@
 //! | enriched, ended | outbound | [`Published::routing_key`] | ours (contract: *Outbound message*) |
 //! | waiting | the default one | the waiting queue's name | as received |
 //! | dead letter | dead letters | as received | as received |
+//! | replayed | the default one | the work queue's name | as received |
 //!
 //! Pure. Deliberately absent: sending it (`publisher.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapin::BasicProperties;
@@ -115,6 +117,27 @@ impl<'o> Message<'o> {
             body,
         }
     }
+}
+
+/// The message that brings a dead letter back to work: as received, with none of the marks that its
+/// failure left, so that it has its full patience again.
+pub(super) fn replayed<'o>(
+    work_queue: &ShortString,
+    received: &BasicProperties,
+    routing_key: &ShortString,
+    body: &'o [u8],
+) -> Message<'o> {
+    /// A header of a failure.
+    const MARKS: [&str; 4] =
+        [headers::ATTEMPTS, headers::REASON, headers::STAGE, headers::FIRST_SEEN];
+    let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
+    let (properties, headers) = headers::as_received(received);
+    let kept = headers.into_iter().filter(|(name, _)| !MARKS.contains(&name.as_str()));
+    let kept: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut headers = FieldTable::from(kept);
+    headers.insert(headers::REPLAYED.into(), number(replayed));
+    headers.insert(headers::ROUTING_KEY.into(), text(routing_key.as_str()));
+    Message::new(ShortString::default(), work_queue.clone(), properties, headers, body)
 }
 
 /// What both kinds of copies say of their history.

@@ -22,8 +22,16 @@ pub struct Settings {
     pub outbound_exchange: String,
     /// The name of both the exchange and the queue of dead letters.
     pub dead_letters: String,
+    /// Bytes of bodies that the dead-letter queue may hold; none: no bound.
+    pub dead_letters_max_bytes: Option<u64>,
+    /// How long a dead letter is kept, in seconds, before the broker drops it; none: for ever.
+    pub dead_letters_max_age_secs: Option<u64>,
+    /// What becomes of a dead letter that finds its queue full.
+    pub dead_letters_overflow: Overflow,
     /// Begins the names of the waiting queues; the delay follows, `250ms`.
     pub waiting_prefix: String,
+    /// Bytes of bodies that each waiting queue may hold; none: no bound. A full one refuses.
+    pub waiting_max_bytes: Option<u64>,
     /// How many deliveries may be unacknowledged on a lane: the bound of its input (trap 8).
     pub prefetch_messages: u16,
     /// The heartbeat offered to the broker; a dead peer is noticed after twice this time.
@@ -44,6 +52,31 @@ pub struct Settings {
     pub tls_cert_file: Option<PathBuf>,
     /// PEM file with the client's key; needs [`Settings::tls_cert_file`].
     pub tls_key_file: Option<PathBuf>,
+}
+
+/// What a full queue does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It refuses; whoever wanted to put something in keeps it.
+    #[default]
+    RejectPublish,
+    /// It drops its oldest messages to make room.
+    DropHead,
+}
+
+impl Overflow {
+    /// The word in the settings and in the queue's argument `x-overflow`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Overflow::RejectPublish => "reject-publish",
+            Overflow::DropHead => "drop-head",
+        }
+    }
+
+    /// The value behind a word.
+    pub fn from_word(word: &str) -> Option<Overflow> {
+        [Overflow::RejectPublish, Overflow::DropHead].into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 impl Settings {
@@ -83,7 +116,11 @@ impl Default for Settings {
             inbound_exchange: String::from("interactions"),
             outbound_exchange: String::from("interactions.enriched"),
             dead_letters: String::from("throughline.dead-letters"),
+            dead_letters_max_bytes: None,
+            dead_letters_max_age_secs: None,
+            dead_letters_overflow: Overflow::RejectPublish,
             waiting_prefix: String::from("throughline.wait."),
+            waiting_max_bytes: None,
             // A few batches: one being confirmed, one being saved, and the next one at hand.
             prefetch_messages: 500,
             // RabbitMQ's 60 s would notice a dead peer after two minutes (trap 7).

@@ -7,9 +7,10 @@
 //! | outbound exchange | topic | |
 //! | waiting queue, one per delay | quorum | that delay as TTL, at-least-once back to the work queue |
 //! | dead-letter exchange | fanout | |
-//! | dead-letter queue, bound `#` | quorum | no end to how often it may be read |
+//! | dead-letter queue, bound `#` | quorum | no end to how often it may be read; bounds where they are set |
 //!
-//! Everything is durable. Pure, so that `topology show` prints exactly what is applied
+//! Everything is durable. A queue never drops what it has no room for unless the settings say so, not
+//! even where a policy of the broker's gives it a bound later. Pure, so that `topology show` prints exactly what is applied
 //! (`declare.rs`). Deliberately absent: queues for what we publish, which belong to whoever consumes
 //! it.
 
@@ -99,7 +100,7 @@ impl Topology {
         };
 
         let mut queues = vec![
-            queue(&settings.dead_letters, vec![("x-delivery-limit", Argument::Number(READ_LIMIT))]),
+            queue(&settings.dead_letters, dead_letter_bounds(settings)),
             queue(
                 &settings.queue,
                 dead_lettering(&settings.dead_letters)
@@ -119,6 +120,7 @@ impl Topology {
                         // One TTL for the whole queue: messages expire at its head only.
                         ("x-message-ttl", Argument::Number(delay_ms)),
                     ])
+                    .chain(max_length(settings.waiting_max_bytes))
                     .collect(),
             )
         }));
@@ -137,6 +139,31 @@ impl Topology {
             ],
         }
     }
+}
+
+/// How long and how much the dead-letter queue keeps, and how often it may be read.
+fn dead_letter_bounds(settings: &Settings) -> Vec<(&'static str, Argument)> {
+    let mut arguments = vec![
+        ("x-delivery-limit", Argument::Number(READ_LIMIT)),
+        // Said outright even without a bound: one that comes by a policy would drop the oldest.
+        ("x-overflow", text(settings.dead_letters_overflow.as_str())),
+    ];
+    arguments.extend(max_length(settings.dead_letters_max_bytes));
+    arguments.extend(
+        settings
+            .dead_letters_max_age_secs
+            .map(|secs| ("x-message-ttl", Argument::Number(whole(secs.saturating_mul(1000))))),
+    );
+    arguments
+}
+
+fn max_length(bytes: Option<u64>) -> Option<(&'static str, Argument)> {
+    bytes.map(|bytes| ("x-max-length-bytes", Argument::Number(whole(bytes))))
+}
+
+/// AMQP's integers are signed.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Dead-lettering to `exchange` that loses nothing, even when the target is not there for a while.
@@ -180,6 +207,7 @@ impl fmt::Display for Topology {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Overflow;
     use super::*;
     use pretty_assertions::assert_eq;
 
@@ -191,12 +219,48 @@ mod tests {
             r#"exchange interactions (topic, durable)
 exchange interactions.enriched (topic, durable)
 exchange throughline.dead-letters (fanout, durable)
-queue throughline.dead-letters (durable, x-queue-type="quorum", x-delivery-limit=2147483647)
+queue throughline.dead-letters (durable, x-queue-type="quorum", x-delivery-limit=2147483647, x-overflow="reject-publish")
 queue throughline.interactions (durable, x-queue-type="quorum", x-dead-letter-exchange="throughline.dead-letters", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-delivery-limit=100)
 queue throughline.wait.250ms (durable, x-queue-type="quorum", x-dead-letter-exchange="", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-dead-letter-routing-key="throughline.interactions", x-message-ttl=250)
 binding throughline.dead-letters -> throughline.dead-letters (#)
 binding interactions -> throughline.interactions (#)
 "#
+        );
+    }
+
+    #[test]
+    fn bounds_are_arguments_of_the_queues_they_bound() {
+        let settings = Settings {
+            dead_letters_max_bytes: Some(1_000_000),
+            dead_letters_max_age_secs: Some(86_400),
+            dead_letters_overflow: Overflow::DropHead,
+            waiting_max_bytes: Some(500_000),
+            ..Settings::default()
+        };
+        let topology = Topology::of(&settings, &[Duration::from_millis(250)]);
+        let bounds = |queue: &Queue| -> Vec<_> {
+            let bounds = ["x-overflow", "x-max-length-bytes", "x-message-ttl"];
+            let arguments = queue.arguments.iter().filter(|(key, _)| bounds.contains(key));
+            arguments.cloned().collect()
+        };
+        let [dead, work, waiting] = &topology.queues[..] else { panic!("three queues") };
+        let number = Argument::Number;
+        assert_eq!(
+            bounds(dead),
+            [
+                ("x-overflow", text("drop-head")),
+                ("x-max-length-bytes", number(1_000_000)),
+                ("x-message-ttl", number(86_400_000)),
+            ]
+        );
+        assert_eq!(bounds(work), [("x-overflow", text("reject-publish"))]);
+        assert_eq!(
+            bounds(waiting),
+            [
+                ("x-overflow", text("reject-publish")),
+                ("x-message-ttl", number(250)),
+                ("x-max-length-bytes", number(500_000)),
+            ]
         );
     }
 }

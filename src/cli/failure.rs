@@ -93,7 +93,11 @@ impl From<StoreError> for Failure {
 
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Failure {
-        let exit = if error.is_final() { Exit::BadSettings } else { Exit::Unavailable };
+        let exit = match error {
+            broker::Error::NotReplayed(_) => Exit::WorkLeft,
+            ref error if error.is_final() => Exit::BadSettings,
+            _ => Exit::Unavailable,
+        };
         Failure::new(exit, format_args!("failed to {error}"))
     }
 }

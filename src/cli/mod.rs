@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | something asked about does not hold: a failed case, a rejected line with `--strict` |
+//! | 1 | something asked about does not hold: a failed case, a rejected line with `--strict`, nothing found |
 //! | 2 | the command line is wrong, or a file it names cannot be read |
 //! | 64 | bad settings or rules |
 //! | 69 | broker or store not to be had (`run` waits for both) |
@@ -15,6 +15,7 @@
 mod check;
 mod completions;
 mod config;
+mod dead_letters;
 mod erase;
 mod explain;
 mod failure;
@@ -96,6 +97,7 @@ enum Command {
     Check(check::Arguments),
     Migrate(migrate::Arguments),
     History(history::Arguments),
+    DeadLetters(dead_letters::Arguments),
     Erase(erase::Arguments),
     Topology(topology::Arguments),
     Config(config::Arguments),
@@ -139,6 +141,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, &common.start()?),
         Command::Migrate(arguments) => migrate::run(&arguments, &common.start()?),
         Command::History(arguments) => history::run(&arguments, &common.start()?),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
         Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
     }

@@ -215,7 +215,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                     Outgoing::Waiting { delivery, awaited: awaited.as_ref(), delay, attempts }
                 }
                 Fate::Remedy { remedy: Remedy::DeadLetter(reason), stage, .. } => {
-                    let attempts = delivery.arrival().attempts.clone();
+                    let mut attempts = delivery.arrival().attempts.clone();
+                    // Without a wait nobody has written it down yet.
+                    attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
                     Outgoing::DeadLetter { delivery, reason: *reason, stage, attempts }
                 }
             });

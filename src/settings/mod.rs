@@ -20,8 +20,8 @@ mod sources;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
 pub use sections::{
-    Amqp, ClientCertificate, History, Limits, Live, LiveKey, Output, Pipeline, Rules, Shutdown,
-    Store, Topology, Waiting,
+    Amqp, ClientCertificate, DeadLetters, History, Limits, Live, LiveKey, Output, Pipeline, Rules,
+    Shutdown, Store, Topology, Waiting,
 };
 pub use sources::{Flag, Sources};
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub history: History,
     /// Messages that wait for another interaction.
     pub waiting: Waiting,
+    /// What becomes of messages that are set aside.
+    pub dead_letters: DeadLetters,
     /// Bounds on messages.
     pub limits: Limits,
     /// What is published.
@@ -105,6 +107,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         live: Live::read(&mut raw),
         history: History::read(&mut raw),
         waiting: Waiting::read(&mut raw),
+        dead_letters: DeadLetters::read(&mut raw),
         limits: Limits::read(&mut raw),
         output: Output::read(&mut raw),
         shutdown: Shutdown::read(&mut raw),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::raw::Raw;
+use crate::broker::Overflow;
 use crate::store::Retention;
 use crate::telemetry::logs;
 
@@ -266,6 +267,8 @@ pub struct Waiting {
     pub unknown: Duration,
     /// How long what is worked out may wait for a queue to be bound, or for a broker that refuses it.
     pub unroutable: Duration,
+    /// Bytes of bodies that each waiting queue may hold; none: no bound.
+    pub max_bytes: Option<u64>,
 }
 
 impl Waiting {
@@ -274,8 +277,46 @@ impl Waiting {
             parent: raw.seconds("waiting.parent_secs", 1..=3600),
             unknown: raw.seconds("waiting.unknown_secs", 1..=86_400),
             unroutable: raw.seconds("waiting.unroutable_secs", 1..=86_400),
+            max_bytes: bound(raw.integer("waiting.max_bytes", 0..=QUEUE_MAX_BYTES)),
         }
     }
+}
+
+/// More than any disk: 1 PiB.
+const QUEUE_MAX_BYTES: u64 = 1 << 50;
+
+/// Ten years, which RabbitMQ takes as a TTL; it refuses a hundred.
+const QUEUE_MAX_AGE_SECS: u64 = 3650 * 86_400;
+
+/// The dead-letter queue's bounds (`[dead_letters]`).
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// Bytes of bodies that it may hold; none: no bound.
+    pub max_bytes: Option<u64>,
+    /// How long a dead letter is kept; none: for ever.
+    pub max_age: Option<Duration>,
+    /// What it does when it is full.
+    pub overflow: Overflow,
+}
+
+impl DeadLetters {
+    pub(super) fn read(raw: &mut Raw) -> DeadLetters {
+        DeadLetters {
+            max_bytes: bound(raw.integer("dead_letters.max_bytes", 0..=QUEUE_MAX_BYTES)),
+            max_age: bound(raw.integer("dead_letters.max_age_secs", 0..=QUEUE_MAX_AGE_SECS))
+                .map(Duration::from_secs),
+            overflow: raw.text(
+                "dead_letters.overflow",
+                "`reject-publish` or `drop-head`",
+                Overflow::from_word,
+            ),
+        }
+    }
+}
+
+/// 0 stands for "no bound", since TOML has no word for nothing.
+fn bound(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
 }
 
 /// Bounds on messages (`[limits]`).

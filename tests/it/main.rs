@@ -8,6 +8,7 @@ mod canary;
 mod cases;
 mod cleaner;
 mod cli;
+mod dead_letters;
 mod erase;
 mod laws;
 mod logs;

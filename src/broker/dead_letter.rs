@@ -1,0 +1,316 @@
+//! One dead letter: what its headers say of it, and whether it is among those that are meant.
+//!
+//! | what | where it stands | for one that the broker set aside itself |
+//! |---|---|---|
+//! | reason | `x-throughline-reason` | the reason in the newest entry of `x-death` |
+//! | stage, replayed | their headers | their headers, if any |
+//! | first seen | `x-throughline-first-seen` | the same, else the time in that entry |
+//!
+//! `x-death` goes first, because it is never on a dead letter of our own (`headers.rs`), while a
+//! message that the broker sets aside may still carry the cause of an earlier wait as its reason.
+//!
+//! Its age is the time since a worker first saw it, or since the broker set it aside; without
+//! either it has none, and is neither younger nor older than anything. The sender's own timestamp
+//! does not count: it is the sender's word about something else.
+//!
+//! Invariant: the body is given to whoever asks for it by name, and shows in no `Debug` (K8).
+
+use std::fmt;
+
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Acker, BasicProperties};
+use serde_json::{Map, Value, json};
+
+use super::headers;
+use crate::pipeline::ports::Arrival;
+
+/// A message of the dead-letter queue.
+pub struct DeadLetter {
+    /// Its AMQP `message_id`.
+    pub id: Option<String>,
+    /// Why it was set aside: a word, no value. It is what a header says, so anybody with access to
+    /// the exchange can have written it.
+    pub reason: Option<String>,
+    /// Where in the line: `decode`, `propagate`, `save`, `publish`; none if the broker did it.
+    pub stage: Option<String>,
+    /// How often it had waited.
+    pub attempts: u32,
+    /// When a worker first saw it, or else when the broker set it aside, in milliseconds since the
+    /// Unix epoch.
+    pub first_seen_ms: Option<i64>,
+    /// How often it was replayed.
+    pub replayed: u32,
+    properties: BasicProperties,
+    /// The routing key it was first received with.
+    key: ShortString,
+    body: Vec<u8>,
+    acker: Acker,
+}
+
+/// Which dead letters are meant: those that all parts agree on. An empty part agrees on all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Those with one of these message ids.
+    pub ids: Vec<String>,
+    /// Those with one of these reasons.
+    pub reasons: Vec<String>,
+    /// Those first seen before this time, in milliseconds since the Unix epoch.
+    pub seen_before_ms: Option<i64>,
+    /// Those first seen at this time or after it, in milliseconds since the Unix epoch.
+    pub seen_from_ms: Option<i64>,
+}
+
+impl Selection {
+    /// Whether this one is meant.
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
+        let among = |words: &[String], word: &Option<String>| {
+            words.is_empty() || word.as_ref().is_some_and(|word| words.contains(word))
+        };
+        let seen = |holds: &dyn Fn(i64) -> bool| letter.first_seen_ms.is_some_and(holds);
+        among(&self.ids, &letter.id)
+            && among(&self.reasons, &letter.reason)
+            && self.seen_before_ms.is_none_or(|limit| seen(&|ms| ms < limit))
+            && self.seen_from_ms.is_none_or(|limit| seen(&|ms| ms >= limit))
+    }
+}
+
+impl DeadLetter {
+    /// The routing key it was first received with.
+    pub fn routing_key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    /// The body, as it was received. User data.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Its AMQP properties but for the headers, by their names in the protocol.
+    pub fn properties_json(&self) -> Map<String, Value> {
+        let p = &self.properties;
+        let text = |text: &Option<ShortString>| text.as_ref().map(|text| json!(text.as_str()));
+        let timestamp = p.timestamp().map(|secs| header_json(&AMQPValue::Timestamp(secs)));
+        [
+            ("content_type", text(p.content_type())),
+            ("content_encoding", text(p.content_encoding())),
+            ("delivery_mode", p.delivery_mode().map(Value::from)),
+            ("priority", p.priority().map(Value::from)),
+            ("correlation_id", text(p.correlation_id())),
+            ("reply_to", text(p.reply_to())),
+            ("expiration", text(p.expiration())),
+            ("message_id", text(p.message_id())),
+            ("timestamp", timestamp),
+            ("type", text(p.kind())),
+            ("user_id", text(p.user_id())),
+            ("app_id", text(p.app_id())),
+            ("cluster_id", text(p.cluster_id())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+
+    /// Its headers, the sender's and ours.
+    pub fn headers_json(&self) -> Map<String, Value> {
+        self.properties.headers().as_ref().map(table_json).unwrap_or_default()
+    }
+
+    pub(super) fn properties(&self) -> &BasicProperties {
+        &self.properties
+    }
+
+    pub(super) fn key(&self) -> &ShortString {
+        &self.key
+    }
+
+    pub(super) fn acker(&self) -> &Acker {
+        &self.acker
+    }
+}
+
+impl From<Delivery> for DeadLetter {
+    fn from(delivery: Delivery) -> DeadLetter {
+        let Delivery { routing_key, properties, data, acker, .. } = delivery;
+        let Arrival { message_id, attempts, replayed, .. } =
+            headers::arrival(&properties, false, None);
+        let header = |name| headers::header(&properties, name);
+        let death = Death::newest(&properties);
+        let by_broker = death.as_ref().and_then(|death| death.reason.clone());
+        let set_aside_ms = death.as_ref().and_then(|death| death.time_ms);
+        DeadLetter {
+            id: message_id,
+            reason: by_broker.or(attempts.cause),
+            stage: header(headers::STAGE).and_then(headers::text),
+            attempts: attempts.count,
+            first_seen_ms: attempts.first_seen_ms.or(set_aside_ms),
+            replayed,
+            key: headers::first_routing_key(&properties).unwrap_or(routing_key),
+            properties,
+            body: data,
+            acker,
+        }
+    }
+}
+
+impl fmt::Debug for DeadLetter {
+    /// Names the dead letter and gives the body's length; never its content (K8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("id", &self.id)
+            .field("reason", &self.reason)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the broker wrote about setting a message aside.
+struct Death {
+    reason: Option<String>,
+    time_ms: Option<i64>,
+}
+
+impl Death {
+    /// The newest one, which stands first.
+    fn newest(properties: &BasicProperties) -> Option<Death> {
+        let AMQPValue::FieldArray(deaths) = headers::header(properties, headers::DEATH)? else {
+            return None;
+        };
+        let AMQPValue::FieldTable(newest) = deaths.as_slice().first()? else { return None };
+        let time_ms = match newest.inner().get("time") {
+            Some(AMQPValue::Timestamp(secs)) => {
+                i64::try_from(*secs).ok().and_then(|secs| secs.checked_mul(1000))
+            }
+            _ => None,
+        };
+        Some(Death { reason: newest.inner().get("reason").and_then(headers::text), time_ms })
+    }
+}
+
+fn table_json(table: &FieldTable) -> Map<String, Value> {
+    table.into_iter().map(|(name, value)| (name.to_string(), header_json(value))).collect()
+}
+
+/// A header's value as JSON has it. Bytes that are no text have no form there: their number is told.
+fn header_json(value: &AMQPValue) -> Value {
+    match value {
+        AMQPValue::Boolean(value) => (*value).into(),
+        AMQPValue::Float(number) => f64::from(*number).into(),
+        AMQPValue::Double(number) => (*number).into(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(header_json).collect(),
+        AMQPValue::FieldTable(table) => table_json(table).into(),
+        AMQPValue::LongString(bytes) => match headers::text(value) {
+            Some(text) => text.into(),
+            None => json!({ "bytes": bytes.as_bytes().len() }),
+        },
+        AMQPValue::ByteArray(bytes) => json!({ "bytes": bytes.len() }),
+        AMQPValue::DecimalValue(decimal) => {
+            json!({ "scale": decimal.scale, "value": decimal.value })
+        }
+        AMQPValue::Void => Value::Null,
+        other => match headers::integer(other) {
+            Some(number) => number.into(),
+            // What is left are short strings and times.
+            None => headers::text(other).into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: &str, reason: Option<&str>, first_seen_ms: Option<i64>) -> DeadLetter {
+        let mut table = FieldTable::default();
+        if let Some(reason) = reason {
+            table.insert(headers::REASON.into(), AMQPValue::LongString(reason.into()));
+        }
+        if let Some(ms) = first_seen_ms {
+            table.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(ms));
+        }
+        set_aside(BasicProperties::default().with_message_id(id.into()).with_headers(table))
+    }
+
+    fn set_aside(properties: BasicProperties) -> DeadLetter {
+        let mut delivery = Delivery::mock(1, "dead".into(), "key".into(), false, b"secret".into());
+        delivery.properties = properties;
+        DeadLetter::from(delivery)
+    }
+
+    #[test]
+    fn all_parts_of_a_selection_must_agree() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let of = |ids: &[&str], reasons: &[&str], seen_before_ms, seen_from_ms| Selection {
+            ids: words(ids),
+            reasons: words(reasons),
+            seen_before_ms,
+            seen_from_ms,
+        };
+        let seen = letter("m-1", Some("not_json"), Some(100));
+        let unseen = letter("m-2", None, None);
+        for (name, selection, matches) in [
+            ("all", of(&[], &[], None, None), [true, true]),
+            ("an id", of(&["m-2"], &[], None, None), [false, true]),
+            ("one of two ids", of(&["m-1", "m-9"], &[], None, None), [true, false]),
+            ("a reason", of(&[], &["not_json"], None, None), [true, false]),
+            ("an id and another's reason", of(&["m-2"], &["not_json"], None, None), [false, false]),
+            ("before", of(&[], &[], Some(101), None), [true, false]),
+            ("not before", of(&[], &[], Some(100), None), [false, false]),
+            ("from", of(&[], &[], None, Some(100)), [true, false]),
+            ("not from", of(&[], &[], None, Some(101)), [false, false]),
+        ] {
+            let found = [&seen, &unseen].map(|letter| selection.matches(letter));
+            assert_eq!(found, matches, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_brokers_own_reason_goes_before_the_cause_of_an_earlier_wait() {
+        let death = |reason: &str, secs| {
+            let mut table = FieldTable::default();
+            table.insert("reason".into(), AMQPValue::LongString(reason.into()));
+            table.insert("time".into(), AMQPValue::Timestamp(secs));
+            AMQPValue::FieldTable(table)
+        };
+        let deaths = vec![death("delivery_limit", 1_700_000_000), death("expired", 1_600_000_000)];
+        let mut table = FieldTable::default();
+        table.insert(headers::DEATH.into(), AMQPValue::FieldArray(deaths.into()));
+        let at_once = set_aside(BasicProperties::default().with_headers(table.clone()));
+        assert_eq!(at_once.reason.as_deref(), Some("delivery_limit"));
+        assert_eq!(at_once.first_seen_ms, Some(1_700_000_000_000));
+
+        table.insert(headers::REASON.into(), AMQPValue::LongString("parent_unknown".into()));
+        table.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(5));
+        let after_a_wait = set_aside(BasicProperties::default().with_headers(table));
+        assert_eq!(after_a_wait.reason.as_deref(), Some("delivery_limit"));
+        assert_eq!(after_a_wait.first_seen_ms, Some(5));
+    }
+
+    #[test]
+    fn every_header_has_a_form_in_json() {
+        let mut inner = FieldTable::default();
+        inner.insert("n".into(), AMQPValue::LongUInt(7));
+        for (value, expected) in [
+            (AMQPValue::Boolean(true), json!(true)),
+            (AMQPValue::ShortShortInt(-3), json!(-3)),
+            (AMQPValue::LongLongInt(1 << 40), json!(1_u64 << 40)),
+            (AMQPValue::Double(0.5), json!(0.5)),
+            (AMQPValue::LongString("text".into()), json!("text")),
+            (AMQPValue::LongString(vec![0xff_u8, 0].into()), json!({ "bytes": 2 })),
+            (AMQPValue::ShortString("short".into()), json!("short")),
+            (AMQPValue::ByteArray(vec![1, 2, 3].into()), json!({ "bytes": 3 })),
+            (AMQPValue::Timestamp(1_700_000_000), json!("2023-11-14T22:13:20Z")),
+            (AMQPValue::FieldArray(vec![AMQPValue::Void].into()), json!([null])),
+            (AMQPValue::FieldTable(inner), json!({ "n": 7 })),
+        ] {
+            assert_eq!(header_json(&value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_body_does_not_show() {
+        let shown = format!("{:?}", letter("m-1", None, None));
+        assert!(shown.contains("m-1") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains("115"), "not as bytes either: {shown}");
+    }
+}

@@ -1,0 +1,246 @@
+//! One pass over the dead-letter queue: look at what is there, send it back to work, or drop it.
+//!
+//! ```text
+//! next ─▶ DeadLetter ─┬─ discard   acknowledge
+//!                     ├─ replay    resend, confirmed and not returned; then acknowledge
+//!                     └─ dropped   given back when the pass ends
+//! ```
+//!
+//! Invariants:
+//! - A pass ends: it looks at no more messages than lay ready in the queue when it began. What is
+//!   replayed, fails and is set aside again comes at the queue's end, and is left for another pass.
+//! - A dead letter is acknowledged only when the work queue has it. A crash in between leaves it in
+//!   both: replayed again, its event is recognised by its id, and *finished* rather than applied
+//!   twice, since a replay says so in its headers.
+//! - A replay reaches our work queue and no other. It goes through the default exchange: by the
+//!   inbound one, whoever else is bound there would be told of the interaction a second time, and
+//!   what they bind would decide whether it reaches us. Its first routing key is in its header.
+//! - However a pass ends, what it has not acknowledged is in the queue again. The queue counts looks,
+//!   but its limit to them is out of reach (`topology.rs`). What was given back once comes first,
+//!   in the order in which it was given back: a pass to the end changes nothing, one that stops
+//!   early may leave what it looked at behind the others.
+//!
+//! While a pass lasts, nobody else sees what it has looked at. It ends with an error, and without a
+//! loss, when it lasts longer than the broker's consumer timeout.
+//!
+//! Deliberately absent: which dead letters are meant (`dead_letter.rs` says whether one is), and
+//! publishing several at once: one at a time, a returned message is known by its own confirm
+//! (traps 2 and 3).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Confirmation};
+
+use super::outgoing::{self, Message};
+use super::{DeadLetter, Error, Settings, declare, within};
+
+/// How long the end of a pass waits for the broker to count what it was given back, so that whoever
+/// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
+/// means that somebody else is reading, too.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often the broker is asked meanwhile.
+const GIVE_BACK_POLL: Duration = Duration::from_millis(5);
+
+/// A pass over the dead-letter queue.
+pub struct DeadLetters {
+    /// Takes messages, acknowledges them, gives them back.
+    reading: Channel,
+    /// Sends them to the work queue, with confirms.
+    sending: Channel,
+    queue: ShortString,
+    work_queue: ShortString,
+    answer_timeout: Duration,
+    confirm_timeout: Duration,
+    /// How many messages the pass may still look at.
+    left: u32,
+    /// How many it has looked at and not acknowledged.
+    held: u32,
+    /// How many were ready behind the one it took last.
+    ready_behind: u32,
+}
+
+impl DeadLetters {
+    /// Begins a pass on two channels, each on the connection for its direction.
+    pub(super) async fn open(
+        reading: Channel,
+        sending: Channel,
+        settings: &Arc<Settings>,
+    ) -> Result<DeadLetters, Error> {
+        let answer_timeout = settings.answer_timeout();
+        // Without it, every confirm reads `NotRequested` (trap 9).
+        within(answer_timeout, sending.confirm_select(ConfirmSelectOptions::default()))
+            .await
+            .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
+        let mut pass = DeadLetters {
+            reading,
+            sending,
+            queue: declare::short(&settings.dead_letters)?,
+            work_queue: declare::short(&settings.queue)?,
+            answer_timeout,
+            confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
+            left: 0,
+            held: 0,
+            ready_behind: 0,
+        };
+        pass.left = pass.ready().await?;
+        Ok(pass)
+    }
+
+    /// How many dead letters the pass may still look at.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next dead letter, in the queue's order; `None` at the end of the pass. One that is dropped
+    /// stays in the queue.
+    ///
+    /// # Errors
+    /// When the broker is lost; the pass cannot go on.
+    pub async fn next(&mut self) -> Result<Option<DeadLetter>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let get = self.reading.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+        let got = within(self.answer_timeout, get).await.map_err(|error| self.lost(&error))?;
+        let Some(got) = got else {
+            // Somebody else reads, too, and was faster.
+            self.left = 0;
+            return Ok(None);
+        };
+        self.left -= 1;
+        self.held += 1;
+        self.ready_behind = got.message_count;
+        Ok(Some(DeadLetter::from(got.delivery)))
+    }
+
+    /// Sends a dead letter back to the work queue, then removes it from this one.
+    ///
+    /// # Errors
+    /// [`Error::NotReplayed`] when the work queue is not there, or does not take it: it stays a dead
+    /// letter. Any other error means that the broker is lost: it stays, or is in both queues.
+    pub async fn replay(&mut self, letter: DeadLetter) -> Result<(), Error> {
+        self.resend(&letter).await?;
+        self.discard(letter).await
+    }
+
+    /// The first half of [`DeadLetters::replay`]: the work queue has the message, and it is a dead
+    /// letter still. Id, body and properties are as received; the marks of the failure are gone, so
+    /// that it has its full patience again, and `x-throughline-replayed` is one more.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::replay`].
+    pub async fn resend(&mut self, letter: &DeadLetter) -> Result<(), Error> {
+        let Message { address, properties, body } =
+            outgoing::replayed(&self.work_queue, letter.properties(), letter.key(), letter.body());
+        // Mandatory, so that a work queue that is gone does not swallow it.
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let publish = async {
+            self.sending
+                .basic_publish(address.exchange, address.routing_key, options, body, properties)
+                .await?
+                .await
+        };
+        let answer = within(self.confirm_timeout, publish)
+            .await
+            .map_err(|error| Error::Unreachable(format!("replaying a dead letter: {error}")))?;
+        match answer {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                Err(Error::NotReplayed(format!("there is no queue `{}`", self.work_queue)))
+            }
+            Confirmation::Nack(None) => {
+                Err(Error::NotReplayed(format!("the queue `{}` takes no more", self.work_queue)))
+            }
+            Confirmation::NotRequested => {
+                Err(Error::Unreachable(String::from("replaying a dead letter: confirms are off")))
+            }
+        }
+    }
+
+    /// Removes a dead letter from the queue, for good.
+    ///
+    /// # Errors
+    /// When the broker is lost: it stays a dead letter.
+    pub async fn discard(&mut self, letter: DeadLetter) -> Result<(), Error> {
+        let ack = letter.acker().ack(BasicAckOptions::default());
+        let sent = within(self.answer_timeout, ack).await.map_err(|error| self.lost(&error))?;
+        if !sent {
+            // An acknowledgement that lapin did not send (trap 6).
+            return Err(Error::Unreachable(String::from(
+                "removing a dead letter: its channel is gone",
+            )));
+        }
+        self.held = self.held.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Ends the pass: the queue has again all that was not removed.
+    ///
+    /// # Errors
+    /// When the broker is lost; the queue has it again all the same.
+    pub async fn finish(self) -> Result<(), Error> {
+        if self.held > 0 {
+            // Tag 0 with `multiple` is everything that is held. Not a reject: looking is no failure.
+            let all = BasicNackOptions { multiple: true, requeue: true };
+            within(self.answer_timeout, self.reading.basic_nack(0, all))
+                .await
+                .map_err(|error| self.lost(&error))?;
+            self.wait_until_counted().await?;
+        }
+        // By its answer, the broker has seen every acknowledgement that was sent before.
+        within(self.answer_timeout, self.reading.close(200, "OK".into()))
+            .await
+            .map_err(|error| self.lost(&error))
+    }
+
+    /// Waits until what was given back is ready for others, for a moment at most.
+    async fn wait_until_counted(&self) -> Result<(), Error> {
+        let expected = self.ready_behind.saturating_add(self.held);
+        let counted = async {
+            let mut polls = tokio::time::interval(GIVE_BACK_POLL);
+            loop {
+                polls.tick().await;
+                if self.ready().await? >= expected {
+                    return Ok(());
+                }
+            }
+        };
+        // A moment that has passed is no error: everything was given back.
+        tokio::time::timeout(GIVE_BACK_LIMIT, counted).await.unwrap_or(Ok(()))
+    }
+
+    /// How many messages are ready in the queue.
+    async fn ready(&self) -> Result<u32, Error> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let look = self.reading.queue_declare(self.queue.clone(), options, FieldTable::default());
+        match within(self.answer_timeout, look).await {
+            Ok(queue) => Ok(queue.message_count()),
+            Err(error) if error.is_not_found() => {
+                Err(Error::Missing(vec![format!("queue `{}`", self.queue)]))
+            }
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    fn lost(&self, error: &impl fmt::Display) -> Error {
+        Error::Unreachable(format!("reading the queue `{}`: {error}", self.queue))
+    }
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters")
+            .field("queue", &self.queue)
+            .field("left", &self.left)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}

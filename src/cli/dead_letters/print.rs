@@ -1,0 +1,176 @@
+//! Dead letters as people and programs read them: a line each, or all that is known of one.
+//!
+//! What people see holds no control characters: ids, keys and headers are a sender's, and could
+//! otherwise talk to the terminal. Programs get the JSON, which escapes them.
+
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value, json};
+
+use crate::broker::DeadLetter;
+use crate::formats::enriched::rfc3339;
+
+/// How a dead letter is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A line of a table.
+    Row,
+    /// A line of JSON with what the table has.
+    JsonRow,
+    /// Everything, with or without its body.
+    Whole {
+        /// As a line of JSON.
+        json: bool,
+        /// With its body.
+        body: bool,
+    },
+}
+
+impl Shape {
+    /// A line each.
+    pub(super) fn line(json: bool) -> Shape {
+        if json { Shape::JsonRow } else { Shape::Row }
+    }
+}
+
+/// Makes the text of one dead letter after the other.
+pub(super) struct Printer {
+    shape: Shape,
+    begun: bool,
+}
+
+impl Printer {
+    pub(super) fn new(shape: Shape) -> Printer {
+        Printer { shape, begun: false }
+    }
+
+    /// The text of one dead letter, with the table's head before the first.
+    pub(super) fn text(&mut self, letter: &DeadLetter) -> String {
+        let first = !std::mem::replace(&mut self.begun, true);
+        match self.shape {
+            Shape::Row if first => format!("{}{}", row(&HEAD), row(&cells(letter))),
+            Shape::Row => row(&cells(letter)),
+            Shape::JsonRow => format!("{}\n", Value::from(summary(letter))),
+            Shape::Whole { json: true, body } => format!("{}\n", Value::from(whole(letter, body))),
+            Shape::Whole { json: false, body } => {
+                let gap = if first { "" } else { "\n" };
+                format!("{gap}{}", page(letter, body))
+            }
+        }
+    }
+}
+
+/// Writes to stdout at once, so that what is printed is done and what is done is printed.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+const HEAD: [&str; 8] =
+    ["ID", "REASON", "STAGE", "ATTEMPTS", "FIRST SEEN", "REPLAYED", "BYTES", "ROUTING KEY"];
+
+/// The columns of the table; what is not known is a dash.
+fn cells(letter: &DeadLetter) -> [String; 8] {
+    let or_dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), printable);
+    [
+        or_dash(letter.id.as_deref()),
+        or_dash(letter.reason.as_deref()),
+        or_dash(letter.stage.as_deref()),
+        letter.attempts.to_string(),
+        letter.first_seen_ms.map_or_else(|| "-".to_owned(), rfc3339),
+        letter.replayed.to_string(),
+        letter.body().len().to_string(),
+        printable(letter.routing_key()),
+    ]
+}
+
+/// One line of the table. A longer text shifts the rest of its line: lines come while the queue is
+/// read, so nobody knows the longest.
+fn row(cells: &[impl AsRef<str>; 8]) -> String {
+    let [id, reason, stage, attempts, first_seen, replayed, bytes, key] =
+        cells.each_ref().map(AsRef::as_ref);
+    format!(
+        "{id:<36} {reason:<19} {stage:<9} {attempts:>8} {first_seen:<24} {replayed:>8} {bytes:>8} \
+         {key}\n"
+    )
+}
+
+/// What the table has, for programs.
+fn summary(letter: &DeadLetter) -> Map<String, Value> {
+    let DeadLetter { id, reason, stage, attempts, first_seen_ms, replayed, .. } = letter;
+    let members = [
+        ("id", json!(id)),
+        ("reason", json!(reason)),
+        ("stage", json!(stage)),
+        ("attempts", json!(attempts)),
+        ("firstSeen", json!(first_seen_ms.map(rfc3339))),
+        ("replayed", json!(replayed)),
+        ("routingKey", json!(letter.routing_key())),
+        ("bodyBytes", json!(letter.body().len())),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Everything, for programs.
+fn whole(letter: &DeadLetter, show_body: bool) -> Map<String, Value> {
+    let mut all = summary(letter);
+    all.insert("properties".to_owned(), letter.properties_json().into());
+    all.insert("headers".to_owned(), letter.headers_json().into());
+    if show_body {
+        // As received; what is no text has no other form in JSON.
+        let (name, text) = match std::str::from_utf8(letter.body()) {
+            Ok(text) => ("body", text.to_owned()),
+            Err(_) => ("bodyBase64", BASE64.encode(letter.body())),
+        };
+        all.insert(name.to_owned(), text.into());
+    }
+    all
+}
+
+/// Everything, for people.
+fn page(letter: &DeadLetter, show_body: bool) -> String {
+    let line = |name: &str, text: &str| format!("{name:<28} {text}").trim_end().to_owned();
+    let mut lines: Vec<_> =
+        HEAD.iter().zip(cells(letter)).map(|(name, text)| line(name, &text)).collect();
+    for (title, members) in
+        [("PROPERTIES", letter.properties_json()), ("HEADERS", letter.headers_json())]
+    {
+        lines.push(title.to_owned());
+        let members = members.iter();
+        lines.extend(
+            members.map(|(name, value)| line(&format!("  {}", printable(name)), &shown(value))),
+        );
+    }
+    if show_body {
+        lines.push("BODY".to_owned());
+        lines.push(match std::str::from_utf8(letter.body()) {
+            Ok(text) => text.split('\n').map(printable).collect::<Vec<_>>().join("\n"),
+            Err(_) => BASE64.encode(letter.body()),
+        });
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A value as people read it: texts without quotes.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}
+
+/// The text, its control characters escaped.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
+}

@@ -1,0 +1,211 @@
+//! What the queues that hold whole messages do at their bounds, against a real broker.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use pretty_assertions::assert_eq;
+use throughline::broker::{Lane, Overflow, Received, Settings, Topology};
+use throughline::domain::RejectReason;
+use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement};
+use throughline::retry::Ladder;
+
+use super::operator::run;
+use crate::support::bench::{Bench, next, on, settle, soon, text};
+use crate::support::rabbitmq::{self, Node};
+
+/// One message fits in here, two do not.
+const BOUND_BYTES: u64 = 1000;
+const BODY_BYTES: usize = 700;
+
+/// Nothing comes back from waiting while a test lasts.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+/// Where messages are put when they cannot be worked on.
+#[derive(Clone, Copy)]
+enum Aside {
+    Dead,
+    Waiting,
+}
+
+impl Aside {
+    fn outgoing(self, delivery: &Received) -> Outgoing<'_, Received> {
+        let attempts = Attempts::default();
+        match self {
+            Aside::Dead => Outgoing::DeadLetter {
+                delivery,
+                reason: RejectReason::NotJson,
+                stage: "decode",
+                attempts,
+            },
+            Aside::Waiting => {
+                Outgoing::Waiting { delivery, awaited: None, delay: LONG_WAIT, attempts }
+            }
+        }
+    }
+}
+
+/// Sets the bounds of a bench's queues, which are not declared yet.
+fn bound(bench: &mut Bench, bounds: impl FnOnce(&mut Settings)) {
+    bounds(&mut bench.settings);
+    bench.topology = Topology::of(&bench.settings, &[LONG_WAIT]);
+}
+
+/// Receives the message `m-<n>`.
+async fn receive(bench: &Bench, lane: &mut Lane, n: usize) -> Vec<Received> {
+    let properties = BasicProperties::default().with_message_id(format!("m-{n}").into());
+    bench.send("any", properties, &"x".repeat(BODY_BYTES)).await;
+    next(lane, 1).await
+}
+
+async fn put(lane: &mut Lane, aside: Aside, batch: &[Received]) -> Answer {
+    let outgoing = [aside.outgoing(&batch[0])];
+    lane.publisher.publish(&outgoing).await.expect("the broker is up")[0]
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<String> {
+    let id = |delivery: &Delivery| delivery.properties.message_id().clone();
+    deliveries.iter().map(|delivery| id(delivery).expect("it has an id").to_string()).collect()
+}
+
+/// A queue says that it is full a moment after it is, so a few more may be taken.
+#[tokio::test]
+async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_room() {
+    for aside in [Aside::Dead, Aside::Waiting] {
+        on(rabbitmq::shared(), async |bench| {
+            bound(bench, |settings| {
+                settings.dead_letters_max_bytes = Some(BOUND_BYTES);
+                settings.waiting_max_bytes = Some(BOUND_BYTES);
+            });
+            let queue = match aside {
+                Aside::Dead => bench.settings.dead_letters.clone(),
+                Aside::Waiting => bench.settings.waiting_queue(LONG_WAIT),
+            };
+            let (_link, mut lane) = bench.lane().await;
+            let mut taken = Vec::new();
+            let refused = soon(async {
+                loop {
+                    let batch = receive(bench, &mut lane, taken.len()).await;
+                    match put(&mut lane, aside, &batch).await {
+                        Answer::Confirmed => taken.push(format!("m-{}", taken.len())),
+                        Answer::Refused => return batch,
+                        Answer::Returned => panic!("there is a queue for it"),
+                    }
+                    settle(&mut lane, batch, Settlement::Acknowledge).await;
+                }
+            })
+            .await;
+            assert_eq!(ids(&bench.take(&queue, taken.len()).await), taken);
+
+            soon(async { while put(&mut lane, aside, &refused).await != Answer::Confirmed {} })
+                .await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_that_is_told_to_drop_keeps_the_newest() {
+    on(rabbitmq::shared(), async |bench| {
+        bound(bench, |settings| {
+            settings.dead_letters_max_bytes = Some(BOUND_BYTES);
+            settings.dead_letters_overflow = Overflow::DropHead;
+        });
+        let (_link, mut lane) = bench.lane().await;
+        for n in 0..4 {
+            let batch = receive(bench, &mut lane, n).await;
+            assert_eq!(put(&mut lane, Aside::Dead, &batch).await, Answer::Confirmed);
+            settle(&mut lane, batch, Settlement::Acknowledge).await;
+        }
+        assert_eq!(ids(&bench.take(&bench.settings.dead_letters, 1).await), ["m-3"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_gone_when_it_is_too_old() {
+    on(rabbitmq::shared(), async |bench| {
+        bound(bench, |settings| settings.dead_letters_max_age_secs = Some(1));
+        let (_link, mut lane) = bench.lane().await;
+        let batch = receive(bench, &mut lane, 0).await;
+        assert_eq!(put(&mut lane, Aside::Dead, &batch).await, Answer::Confirmed);
+        settle(&mut lane, batch, Settlement::Acknowledge).await;
+        soon(async { while bench.ready(&bench.settings.dead_letters).await > 0 {} }).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_largest_bounds_are_accepted_and_a_change_of_them_is_named() {
+    on(rabbitmq::shared(), async |bench| {
+        bench.settings.dead_letters_max_bytes = Some(1 << 50);
+        bench.settings.dead_letters_max_age_secs = Some(315_360_000);
+        bench.settings.waiting_max_bytes = Some(1 << 50);
+        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.link().await.prepare(&bench.topology).await.expect("declared");
+        let ran = run(&bench.settings, &["check", "--connect"]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+
+        let mut changed = bench.settings.clone();
+        changed.dead_letters_max_bytes = None;
+        let ran = run(&changed, &["check", "--connect"]).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let differing: Vec<_> =
+            ran.out.lines().filter(|line| line.starts_with("differs")).collect();
+        let [line] = &differing[..] else { panic!("one queue differs: {ran:?}") };
+        assert!(line.contains(&format!("queue `{}`", changed.dead_letters)), "{line}");
+        assert!(line.contains("x-max-length-bytes"), "{line}");
+    })
+    .await;
+}
+
+/// What cannot be set aside comes to the broker after a hundred tries, which keeps it until the queue
+/// takes it. It tries that every three minutes unless it is told otherwise, as here.
+#[tokio::test]
+async fn nothing_is_lost_while_the_dead_letter_queue_is_full() {
+    /// The work queue's delivery limit: the first delivery and as many again.
+    const DELIVERIES: usize = 101;
+    let node = tokio::task::spawn_blocking(|| {
+        let node = Node::start();
+        let often =
+            "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 200).";
+        node.control(&["eval", often]);
+        node
+    });
+    let node = soon(node).await.expect("it starts");
+    on(&node.url, async |bench| {
+        bound(bench, |settings| settings.dead_letters_max_bytes = Some(BOUND_BYTES));
+        let (_link, mut lane) = bench.lane().await;
+        let (mut expected, mut refused) = (BTreeSet::new(), Vec::new());
+        while refused.len() < 5 {
+            let n = expected.len();
+            let batch = receive(bench, &mut lane, n).await;
+            expected.insert(format!("m-{n}"));
+            match put(&mut lane, Aside::Dead, &batch).await {
+                Answer::Confirmed => settle(&mut lane, batch, Settlement::Acknowledge).await,
+                Answer::Refused => refused.extend(batch),
+                Answer::Returned => panic!("there is a queue for it"),
+            }
+        }
+        for _ in 1..DELIVERIES {
+            settle(&mut lane, refused, Settlement::Requeue).await;
+            refused = next(&mut lane, 5).await;
+        }
+        settle(&mut lane, refused, Settlement::Requeue).await;
+
+        let full = bench.ready(&bench.settings.dead_letters).await;
+        assert!((full as usize) < expected.len(), "the queue is at its bound");
+        let mut reasons = Vec::new();
+        while !expected.is_empty() {
+            let dead = bench.take(&bench.settings.dead_letters, 1).await;
+            for id in ids(&dead) {
+                expected.remove(&id);
+            }
+            let headers = dead[0].properties.headers().clone().unwrap_or_default();
+            reasons.push(headers.inner().get("x-first-death-reason").cloned());
+        }
+        assert!(reasons.contains(&Some(text("delivery_limit"))), "{reasons:?}");
+    })
+    .await;
+}

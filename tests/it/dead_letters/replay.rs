@@ -1,0 +1,221 @@
+//! Replays, and what interrupts them.
+
+use std::collections::BTreeSet;
+
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+use throughline::broker::{Error, Topology};
+use throughline::clock::Clock;
+use throughline::domain::RejectReason::NotJson;
+use throughline::formats::enriched::rfc3339;
+use throughline::pipeline::ports::{Attempts, Delivery as _, Settlement};
+use throughline::retry::Ladder;
+
+use super::operator::Running;
+use super::{LONG_AGO_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
+use crate::support::bench::{Bench, headers, next, on, settle, soon, text};
+use crate::support::rabbitmq;
+
+fn header(delivery: &Delivery, name: &str) -> Option<AMQPValue> {
+    delivery.properties.headers().as_ref()?.inner().get(name).cloned()
+}
+
+#[tokio::test]
+async fn a_replay_reaches_the_work_queue_alone_and_is_as_it_was_received() {
+    on(rabbitmq::shared(), async |bench| {
+        set_three_aside(bench).await;
+        // Somebody else listens to the inbound exchange; their queue ends with the bench.
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let queue = bench.channel.queue_declare("".into(), options, FieldTable::default()).await;
+        let other = queue.expect("declared").name().clone();
+        let (exchange, key) = (bench.settings.inbound_exchange.as_str().into(), "#".into());
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = bench.channel.queue_bind(other.clone(), exchange, key, options, none).await;
+        bound.expect("bound");
+
+        let ran = dead_letters(bench, "replay --reason not_json --json").await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(ids_of(&ran), ["m-1", "m-3"]);
+        assert!(ran.err.contains("2 replayed"), "{ran:?}");
+        assert_eq!(ids(bench).await, ["m-2"]);
+        assert_eq!(bench.ready(other.as_str()).await, 0);
+
+        let (_link, mut lane) = bench.lane().await;
+        let batch = next(&mut lane, 2).await;
+        assert_eq!(batch[0].body(), format!("{SECRET} of m-1").as_bytes());
+        let arrival = batch[0].arrival();
+        assert_eq!(arrival.message_id.as_deref(), Some("m-1"));
+        assert_eq!((arrival.replayed, &arrival.attempts), (1, &Attempts::default()));
+        assert!(arrival.may_be_unfinished(), "an event that was saved is finished");
+        settle(&mut lane, batch, Settlement::GiveBack).await;
+        drop((lane, _link));
+
+        let taken = bench.take(&bench.settings.queue, 2).await;
+        let properties = BasicProperties::default()
+            .with_message_id("m-1".into())
+            .with_content_type("application/json".into())
+            .with_delivery_mode(2)
+            .with_priority(3)
+            .with_headers(headers([
+                ("vendor", text("kept")),
+                // It would end a second life as it was to end the first.
+                ("x-throughline-expiration", text("60000")),
+                ("x-throughline-replayed", AMQPValue::LongLongInt(1)),
+                ("x-throughline-routing-key", text("vendor.key")),
+                ("x-delivery-count", header(&taken[0], "x-delivery-count").expect("given back")),
+            ]));
+        assert_eq!(taken[0].properties, properties);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replay_that_is_cut_off_before_the_acknowledgement_leaves_the_dead_letter() {
+    on(rabbitmq::shared(), async |bench| {
+        set_aside(bench, &[("m-1", NotJson, LONG_AGO_MS)]).await;
+        let link = bench.link().await;
+        let mut pass = link.dead_letters().await.expect("a pass");
+        let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
+        pass.resend(&letter).await.expect("confirmed");
+        // As when the process is killed here: nobody says goodbye.
+        drop((letter, pass, link));
+
+        let there = bench.take(&bench.settings.dead_letters, 1).await;
+        let again = bench.take(&bench.settings.queue, 1).await;
+        assert_eq!(there[0].data, again[0].data);
+        assert_eq!(there[0].properties.message_id(), again[0].properties.message_id());
+        assert_eq!(header(&there[0], "x-throughline-replayed"), Some(AMQPValue::LongLongInt(0)));
+    })
+    .await;
+}
+
+/// Wherever the end meets it, each message is in one of the queues, and at most one in both.
+#[tokio::test]
+async fn a_replay_that_is_killed_loses_nothing() {
+    on(rabbitmq::shared(), async |bench| {
+        let ids: Vec<_> = (0..40).map(|n| format!("m-{n}")).collect();
+        let letters: Vec<_> = ids.iter().map(|id| (id.as_str(), NotJson, LONG_AGO_MS)).collect();
+        set_aside(bench, &letters).await;
+        let arguments = ["dead-letters", "replay", "--all", "--json"];
+        let mut replay = Running::start(&bench.settings, &arguments);
+        assert!(replay.next_line().await.contains("m-0"));
+        drop(replay);
+
+        let (dead, work) = (&bench.settings.dead_letters, &bench.settings.queue);
+        let (dead_count, work_count) = soon(async {
+            loop {
+                let (dead, work) = (bench.ready(dead).await, bench.ready(work).await);
+                if (dead + work) as usize >= ids.len() {
+                    return (dead as usize, work as usize);
+                }
+            }
+        })
+        .await;
+        assert!(work_count > 0 && dead_count + work_count <= ids.len() + 1);
+        let id = |delivery: &Delivery| delivery.properties.message_id().clone();
+        let mut seen = BTreeSet::new();
+        for (queue, count) in
+            [(dead, dead_count), (work, work_count)].into_iter().filter(|(_, count)| *count > 0)
+        {
+            let taken = bench.take(queue, count).await;
+            seen.extend(taken.iter().filter_map(id).map(|id| id.to_string()));
+        }
+        assert_eq!(seen, ids.into_iter().collect());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pass_ends_with_what_was_there_when_it_began() {
+    on(rabbitmq::shared(), async |bench| {
+        set_three_aside(bench).await;
+        let link = bench.link().await;
+        let mut pass = link.dead_letters().await.expect("a pass");
+        for n in 0..3 {
+            let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
+            pass.replay(letter).await.expect("replayed");
+            // What is replayed fails again at once.
+            set_aside(bench, &[(&format!("later-{n}"), NotJson, LONG_AGO_MS)]).await;
+        }
+        assert!(pass.next().await.expect("the broker is up").is_none());
+        pass.finish().await.expect("the broker is up");
+        assert_eq!(bench.ready(&bench.settings.dead_letters).await, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again() {
+    on(rabbitmq::shared(), async |bench| {
+        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.link().await.prepare(&bench.topology).await.expect("declared");
+        let before_ms = Clock::System.now_ms();
+        for n in 0..3 {
+            let properties = BasicProperties::default().with_message_id(format!("m-{n}").into());
+            bench.send("vendor.key", properties, &format!("{SECRET}: no JSON")).await;
+        }
+        let worker = Running::start(&bench.settings, &["run"]);
+        let dead = settled(bench, 3).await;
+        for (n, letter) in dead.iter().enumerate() {
+            let first_seen = letter["firstSeen"].as_str().expect("it was seen").to_owned();
+            assert!(first_seen >= rfc3339(before_ms));
+            let expected = json!({
+                "id": format!("m-{n}"), "reason": "not_json", "stage": "decode", "attempts": 0,
+                "firstSeen": first_seen, "replayed": 0, "routingKey": "vendor.key",
+                "bodyBytes": 15,
+            });
+            assert_eq!(*letter, expected);
+        }
+
+        // The worker is at work meanwhile, and rejects each again.
+        let ran = dead_letters(bench, "replay --all --json").await;
+        assert_eq!(ids_of(&ran), ["m-0", "m-1", "m-2"], "each once: {ran:?}");
+        let again = settled(bench, 3).await;
+        assert_eq!(again.iter().map(|letter| &letter["replayed"]).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(again.iter().all(|letter| letter["routingKey"] == "vendor.key"));
+        drop(worker);
+    })
+    .await;
+}
+
+/// The dead letters, once there are so many and the work queue is done with.
+async fn settled(bench: &Bench, count: usize) -> Vec<Value> {
+    soon(async {
+        loop {
+            let there = objects(&dead_letters(bench, "list --json").await);
+            if there.len() == count {
+                return there;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_work_queue_that_is_gone_costs_no_dead_letter() {
+    on(rabbitmq::shared(), async |bench| {
+        set_three_aside(bench).await;
+        let queue = bench.settings.queue.as_str().into();
+        let deleted = bench.channel.queue_delete(queue, QueueDeleteOptions::default()).await;
+        deleted.expect("deleted");
+
+        let link = bench.link().await;
+        let mut pass = link.dead_letters().await.expect("a pass");
+        let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
+        let error = pass.replay(letter).await.expect_err("there is no queue to take it");
+        assert!(matches!(error, Error::NotReplayed(_)), "{error}");
+        pass.finish().await.expect("the broker is up");
+
+        let ran = dead_letters(bench, "replay --all").await;
+        assert_eq!(ran.code, Some(75), "{ran:?}");
+        let why =
+            format!("failed to replay a dead letter: there is no queue `{}`", bench.settings.queue);
+        assert!(ran.err.contains(&why), "{ran:?}");
+        assert_eq!(ids(bench).await, ["m-1", "m-2", "m-3"]);
+    })
+    .await;
+}
