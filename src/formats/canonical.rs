@@ -105,6 +105,7 @@ pub(super) fn decode_parts<'a>(
         key_names: KeyNames::Any,
         format: parts.format,
         warnings: Vec::new(),
+        progress: None,
     };
     Ok(Decoded { carried: carried(&interaction, event), time: parts.time, message })
 }
