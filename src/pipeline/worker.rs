@@ -278,6 +278,7 @@ fn decode<'a, D: Delivery>(
         message_id: arrival.message_id.as_deref(),
         format: arrival.format.as_deref(),
         cloud_event: &arrival.cloud_event,
+        widget: arrival.widget.as_deref(),
     };
     match body {
         Ok(text) => formats::decode(text, delivery.body(), hints),

@@ -10,6 +10,7 @@ mod cleaner;
 mod cli;
 mod dead_letters;
 mod erase;
+mod formats;
 mod laws;
 mod logs;
 mod pipeline;
