@@ -135,7 +135,7 @@ fn write_ended(json: &mut Json, decoded: &Decoded<'_>, ended: &EndedInteraction<
 }
 
 /// The interaction as received, filled up with what is known of it.
-fn write_facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
+pub(super) fn write_facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
     let identity = &decoded.message.identity;
     json.name("id").text(&identity.id);
     let carried =

@@ -16,7 +16,7 @@
 //! object has two shapes. A vendor's format is a file here and a line in that table.
 
 pub mod body;
-mod canonical;
+pub mod canonical;
 mod cloud_event;
 pub mod enriched;
 mod fields;

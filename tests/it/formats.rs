@@ -1,6 +1,7 @@
 //! The vendors' inbound formats: what each payload of `tests/fixtures` becomes, which ids count, what is
 //! carried along, and what is refused. What the rules make of them stands in `tests/cases/formats_*`.
 
+mod convert;
 mod laws;
 mod lifecycle;
 mod payloads;
