@@ -6,6 +6,9 @@ mod broker;
 mod broker_outages;
 mod cases;
 mod cli;
+// A release build cannot be told to die.
+#[cfg(debug_assertions)]
+mod crash;
 mod logs;
 mod pipeline;
 mod published;
