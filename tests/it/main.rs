@@ -14,5 +14,6 @@ mod pipeline;
 mod published;
 mod run;
 mod settings;
+mod simulation;
 mod store;
 mod support;

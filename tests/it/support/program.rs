@@ -95,6 +95,11 @@ impl Worker {
         Worker { child, log }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal: `TERM`, `KILL`, …
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
