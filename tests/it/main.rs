@@ -8,6 +8,9 @@ mod canary;
 mod cases;
 mod cleaner;
 mod cli;
+// A release build cannot be told to die.
+#[cfg(debug_assertions)]
+mod crash;
 mod dead_letters;
 mod erase;
 mod formats;
@@ -17,5 +20,6 @@ mod pipeline;
 mod published;
 mod run;
 mod settings;
+mod simulation;
 mod store;
 mod support;
