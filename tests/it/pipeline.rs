@@ -1,15 +1,14 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod adapters;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
-use throughline::domain::{Identity, Rules};
+use throughline::domain::Rules;
 use throughline::pipeline::lane::{Lane, LaneError};
-use throughline::pipeline::ports::{
-    Answer, Arrival, Attempts, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange,
-    Settlement, Settler, Source, Store, StoreError, Transaction, TransportError,
-};
+use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
 use throughline::pipeline::settlement::Patience;
 use throughline::pipeline::tally::Tally;
 use throughline::pipeline::worker::Worker;
@@ -17,177 +16,7 @@ use throughline::retry::Ladder;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-// ------------------------------------------------------------------------------------- the adapters
-
-/// What happened, in order; shared by all adapters.
-#[derive(Clone, Default)]
-struct Journal(Arc<Mutex<Vec<String>>>);
-
-impl Journal {
-    fn note(&self, line: impl Into<String>) {
-        self.0.lock().expect("no test panics here").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("no test panics here").clone()
-    }
-}
-
-struct Parcel {
-    name: &'static str,
-    body: String,
-    arrival: Arrival,
-}
-
-impl Delivery for Parcel {
-    fn body(&self) -> &[u8] {
-        self.body.as_bytes()
-    }
-    fn arrival(&self) -> &Arrival {
-        &self.arrival
-    }
-}
-
-/// Yields batches as they were laid out.
-struct Batches(VecDeque<Vec<Parcel>>);
-
-impl Source for Batches {
-    type Delivery = Parcel;
-    async fn next_batch(&mut self, _max: usize) -> Result<Vec<Parcel>, TransportError> {
-        Ok(self.0.pop_front().unwrap_or_default())
-    }
-}
-
-/// Answers as told, by what is published; `Confirmed` where nothing is told.
-struct Broker {
-    journal: Journal,
-    answers: HashMap<String, VecDeque<Answer>>,
-    /// A permit is needed for every batch.
-    gate: Arc<Semaphore>,
-}
-
-impl Publisher<Parcel> for Broker {
-    async fn publish(
-        &mut self,
-        batch: &[Outgoing<'_, Parcel>],
-    ) -> Result<Vec<Answer>, TransportError> {
-        self.gate.acquire().await.expect("the gate is never closed").forget();
-        let mut answers = Vec::new();
-        for message in batch {
-            let what = match message {
-                Outgoing::Enriched(message) => {
-                    format!("{} {}", message.kind.as_str(), message.correlation_id)
-                }
-                Outgoing::Waiting { delivery, delay, attempts, .. } => format!(
-                    "wait {} {}ms for {}",
-                    delivery.name,
-                    delay.as_millis(),
-                    attempts.cause.as_deref().unwrap_or_default()
-                ),
-                Outgoing::DeadLetter { delivery, reason, stage, .. } => {
-                    format!("dead {} {reason} in {stage}", delivery.name)
-                }
-            };
-            let answer = self.answers.get_mut(&what).and_then(VecDeque::pop_front);
-            self.journal.note(what);
-            answers.push(answer.unwrap_or(Answer::Confirmed));
-        }
-        Ok(answers)
-    }
-}
-
-struct Counter(Journal);
-
-impl Settler<Parcel> for Counter {
-    async fn settle(&mut self, batch: Vec<(Parcel, Settlement)>) -> Result<(), TransportError> {
-        for (parcel, settlement) in batch {
-            self.0.note(format!("{settlement:?} {}", parcel.name));
-        }
-        Ok(())
-    }
-}
-
-/// Rows in memory; fails as told.
-#[derive(Clone, Default)]
-struct Memory {
-    journal: Journal,
-    rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
-    /// What the next saves come to, before they work.
-    faults: Arc<Mutex<VecDeque<StoreError>>>,
-    /// Interactions whose data the store refuses.
-    refused: HashSet<&'static str>,
-}
-
-#[derive(Clone)]
-struct Kept {
-    state: throughline::domain::State,
-    channel: String,
-    queue: Option<String>,
-    facts: String,
-    record: throughline::domain::Record,
-    live: Option<Plaintext>,
-    events: Vec<u8>,
-    times: (i64, i64, Option<i64>),
-}
-
-impl Store for Memory {
-    type Transaction = Memory;
-    async fn begin(
-        &self,
-        own: &[Identity<'_>],
-        parents: &[Identity<'_>],
-    ) -> Result<(Vec<Row>, Memory), StoreError> {
-        let rows = self.rows.lock().expect("no test panics here");
-        let found = own.iter().chain(parents).filter_map(|identity| {
-            let identity = identity.to_owned();
-            let kept = rows.get(&identity)?.clone();
-            Some(Row {
-                identity,
-                state: kept.state,
-                channel: kept.channel,
-                queue: kept.queue,
-                facts: kept.facts,
-                record: kept.record,
-                live: kept.live.map_or(Live::Absent, Live::Open),
-                events: kept.events,
-                created_ms: kept.times.0,
-                updated_ms: kept.times.1,
-                ended_ms: kept.times.2,
-            })
-        });
-        Ok((found.collect(), self.clone()))
-    }
-}
-
-impl Transaction for Memory {
-    async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
-        if let Some(fault) = self.faults.lock().expect("no test panics here").pop_front() {
-            return Err(fault);
-        }
-        if rows.iter().any(|row| self.refused.contains(row.identity.id.as_ref())) {
-            return Err(StoreError::Refused("as told".to_owned()));
-        }
-        let mut kept = self.rows.lock().expect("no test panics here");
-        let names: Vec<_> = rows.iter().map(|row| row.identity.id.to_string()).collect();
-        self.journal.note(format!("save {}", names.join(" ")));
-        for row in rows {
-            kept.insert(
-                row.identity.to_owned(),
-                Kept {
-                    state: row.state,
-                    channel: row.channel.to_owned(),
-                    queue: row.queue.map(str::to_owned),
-                    facts: row.facts.to_owned(),
-                    record: row.record.clone(),
-                    live: row.live.cloned(),
-                    events: row.events.to_vec(),
-                    times: (row.created_ms, row.updated_ms, row.ended_ms),
-                },
-            );
-        }
-        Ok(())
-    }
-}
+use adapters::{Batches, Broker, Counter, Journal, Memory, Parcel};
 
 // ---------------------------------------------------------------------------------------- the bench
 

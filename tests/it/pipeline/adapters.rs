@@ -1,0 +1,181 @@
+//! Adapters that write down what happens to them, and fail as they are told.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use throughline::domain::{Identity, Record, State};
+use throughline::pipeline::ports::{
+    Answer, Arrival, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange, Settlement,
+    Settler, Source, Store, StoreError, Transaction, TransportError,
+};
+use tokio::sync::Semaphore;
+
+/// What happened, in order; shared by all adapters.
+#[derive(Clone, Default)]
+pub(super) struct Journal(pub(super) Arc<Mutex<Vec<String>>>);
+
+impl Journal {
+    pub(super) fn note(&self, line: impl Into<String>) {
+        self.0.lock().expect("no test panics here").push(line.into());
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics here").clone()
+    }
+}
+
+pub(super) struct Parcel {
+    pub(super) name: &'static str,
+    pub(super) body: String,
+    pub(super) arrival: Arrival,
+}
+
+impl Delivery for Parcel {
+    fn body(&self) -> &[u8] {
+        self.body.as_bytes()
+    }
+    fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+}
+
+/// Yields batches as they were laid out.
+pub(super) struct Batches(pub(super) VecDeque<Vec<Parcel>>);
+
+impl Source for Batches {
+    type Delivery = Parcel;
+    async fn next_batch(&mut self, _max: usize) -> Result<Vec<Parcel>, TransportError> {
+        Ok(self.0.pop_front().unwrap_or_default())
+    }
+}
+
+/// Answers as told, by what is published; `Confirmed` where nothing is told.
+pub(super) struct Broker {
+    pub(super) journal: Journal,
+    pub(super) answers: HashMap<String, VecDeque<Answer>>,
+    /// A permit is needed for every batch.
+    pub(super) gate: Arc<Semaphore>,
+}
+
+impl Publisher<Parcel> for Broker {
+    async fn publish(
+        &mut self,
+        batch: &[Outgoing<'_, Parcel>],
+    ) -> Result<Vec<Answer>, TransportError> {
+        self.gate.acquire().await.expect("the gate is never closed").forget();
+        let mut answers = Vec::new();
+        for message in batch {
+            let what = match message {
+                Outgoing::Enriched(message) => {
+                    format!("{} {}", message.kind.as_str(), message.correlation_id)
+                }
+                Outgoing::Waiting { delivery, delay, attempts, .. } => format!(
+                    "wait {} {}ms for {}",
+                    delivery.name,
+                    delay.as_millis(),
+                    attempts.cause.as_deref().unwrap_or_default()
+                ),
+                Outgoing::DeadLetter { delivery, reason, stage, .. } => {
+                    format!("dead {} {reason} in {stage}", delivery.name)
+                }
+            };
+            let answer = self.answers.get_mut(&what).and_then(VecDeque::pop_front);
+            self.journal.note(what);
+            answers.push(answer.unwrap_or(Answer::Confirmed));
+        }
+        Ok(answers)
+    }
+}
+
+pub(super) struct Counter(pub(super) Journal);
+
+impl Settler<Parcel> for Counter {
+    async fn settle(&mut self, batch: Vec<(Parcel, Settlement)>) -> Result<(), TransportError> {
+        for (parcel, settlement) in batch {
+            self.0.note(format!("{settlement:?} {}", parcel.name));
+        }
+        Ok(())
+    }
+}
+
+/// Rows in memory; fails as told.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    pub(super) journal: Journal,
+    pub(super) rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
+    /// What the next saves come to, before they work.
+    pub(super) faults: Arc<Mutex<VecDeque<StoreError>>>,
+    /// Interactions whose data the store refuses.
+    pub(super) refused: HashSet<&'static str>,
+}
+
+#[derive(Clone)]
+pub(super) struct Kept {
+    state: State,
+    channel: String,
+    queue: Option<String>,
+    facts: String,
+    record: Record,
+    live: Option<Plaintext>,
+    events: Vec<u8>,
+    times: (i64, i64, Option<i64>),
+}
+
+impl Store for Memory {
+    type Transaction = Memory;
+    async fn begin(
+        &self,
+        own: &[Identity<'_>],
+        parents: &[Identity<'_>],
+    ) -> Result<(Vec<Row>, Memory), StoreError> {
+        let rows = self.rows.lock().expect("no test panics here");
+        let found = own.iter().chain(parents).filter_map(|identity| {
+            let identity = identity.to_owned();
+            let kept = rows.get(&identity)?.clone();
+            Some(Row {
+                identity,
+                state: kept.state,
+                channel: kept.channel,
+                queue: kept.queue,
+                facts: kept.facts,
+                record: kept.record,
+                live: kept.live.map_or(Live::Absent, Live::Open),
+                events: kept.events,
+                created_ms: kept.times.0,
+                updated_ms: kept.times.1,
+                ended_ms: kept.times.2,
+            })
+        });
+        Ok((found.collect(), self.clone()))
+    }
+}
+
+impl Transaction for Memory {
+    async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+        if let Some(fault) = self.faults.lock().expect("no test panics here").pop_front() {
+            return Err(fault);
+        }
+        if rows.iter().any(|row| self.refused.contains(row.identity.id.as_ref())) {
+            return Err(StoreError::Refused("as told".to_owned()));
+        }
+        let mut kept = self.rows.lock().expect("no test panics here");
+        let names: Vec<_> = rows.iter().map(|row| row.identity.id.to_string()).collect();
+        self.journal.note(format!("save {}", names.join(" ")));
+        for row in rows {
+            kept.insert(
+                row.identity.to_owned(),
+                Kept {
+                    state: row.state,
+                    channel: row.channel.to_owned(),
+                    queue: row.queue.map(str::to_owned),
+                    facts: row.facts.to_owned(),
+                    record: row.record.clone(),
+                    live: row.live.cloned(),
+                    events: row.events.to_vec(),
+                    times: (row.created_ms, row.updated_ms, row.ended_ms),
+                },
+            );
+        }
+        Ok(())
+    }
+}
