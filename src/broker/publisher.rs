@@ -25,6 +25,7 @@ use lapin::{Channel, Confirmation, PublisherConfirm};
 use super::consumer::Received;
 use super::outgoing::{Address, Addresses};
 use super::{Error, Settings, within};
+use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::ports::{self, Answer, Outgoing, TransportError};
 
 /// Publishes over a channel of its own, with confirms.
@@ -84,6 +85,7 @@ impl Publisher {
         for publish in sent {
             confirms.push(publish.await?);
         }
+        crash_point::cross(CrashPoint::AfterPublish);
 
         let mut answers = Vec::with_capacity(batch.len());
         let mut returned = HashSet::new();

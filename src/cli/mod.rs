@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | something asked about does not hold: a failed case, a rejected line with `--strict`, nothing found |
+//! | 1 | something asked about does not hold: a failed case, a rejected line of `convert` or with `--strict`, nothing found |
 //! | 2 | the command line is wrong, or a file it names cannot be read |
 //! | 64 | bad settings or rules |
 //! | 69 | broker or store not to be had (`run` waits for both) |
@@ -15,6 +15,7 @@
 mod check;
 mod completions;
 mod config;
+mod convert;
 mod dead_letters;
 mod erase;
 mod explain;
@@ -100,6 +101,7 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     Erase(erase::Arguments),
     Topology(topology::Arguments),
+    Convert(convert::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -144,6 +146,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
         Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
+        Command::Convert(arguments) => convert::run(&arguments, &common.start()?),
     }
 }
 

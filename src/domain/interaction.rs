@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::progress::Progress;
 use super::report::Warning;
 use super::source::Source;
 use super::user_data::{Attached, KeyNames};
@@ -164,6 +165,8 @@ pub struct Message<'a> {
     pub format: &'static str,
     /// What the format found noteworthy.
     pub warnings: Vec<Warning>,
+    /// How it is to stand to the messages before it, where its vendor documents an order.
+    pub progress: Option<Progress>,
 }
 
 /// A parent that comes with its child's message (C8).

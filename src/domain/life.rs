@@ -11,6 +11,7 @@ use super::interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
 use super::live_data::LiveData;
+use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};
 use super::report::{DropReason, RejectReason, Report, WaitFor, Warning, WarningCode};
 use super::rules::{Rules, UnknownParent};
@@ -205,6 +206,7 @@ impl<'a> Walk<'_, 'a> {
             Reading { channel: &facts.channel, widget: facts.widget.as_deref(), creates: true };
         let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
         let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
+        self.check_progress(None);
         let (parent, copied) = match self.copy_from_parent(parent, &facts.channel) {
             Ok(found) => found,
             Err(outcome) => return outcome,
@@ -293,6 +295,7 @@ impl<'a> Walk<'_, 'a> {
             Reading { channel: &known.channel, widget: known.widget.as_deref(), creates: false };
         let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
         let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
+        self.check_progress(Some(live));
         let mut live = live.clone();
         propagate::merge(self.rules, &mut live.received, own.received, &mut self.report);
         let worked_out =
@@ -327,6 +330,9 @@ impl<'a> Walk<'_, 'a> {
         if self.message.own.iter().any(|(_, attached)| !attached.is_blank()) {
             self.report.warn(Warning::of(WarningCode::AttachedDataIgnored));
         }
+        if let Some(StandingLive::Known(live)) = standing.alive() {
+            self.check_progress(Some(live));
+        }
         let state = match (standing.state, said) {
             (State::Handled, _) | (_, EndState::Handled) => State::Handled,
             (_, EndState::Ended) => State::Ended,
@@ -340,6 +346,14 @@ impl<'a> Walk<'_, 'a> {
             events: standing.events.with(&self.message.event_id),
         });
         Outcome::Ended(Box::new(EndedInteraction { facts, state, record }))
+    }
+
+    /// Compares the message with the steps before it, where its format documents their order.
+    fn check_progress(&mut self, live: Option<&LiveData<'a>>) {
+        let in_order = |progress: Progress| progress.is_in_order(live.map(|live| &live.received));
+        if !self.message.progress.is_none_or(in_order) {
+            self.report.warn(Warning::of(WarningCode::LifecycleOrder));
+        }
     }
 
     /// An event that was saved but perhaps not published: what is published is the interaction as it

@@ -17,6 +17,7 @@ pub mod interaction;
 pub mod life;
 pub mod live_data;
 pub mod metadata;
+pub mod progress;
 pub mod propagate;
 pub mod report;
 pub mod rules;
@@ -32,6 +33,7 @@ pub use interaction::{
 };
 pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step, step};
 pub use live_data::LiveData;
+pub use progress::Progress;
 pub use propagate::Enriched;
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
 pub use rules::{Revision, Rules};

@@ -96,7 +96,7 @@ impl Room {
     }
 
     /// Counts lines that were settled.
-    pub(super) fn settled(&self, lines: usize) {
+    pub fn settled(&self, lines: usize) {
         let mut inner = self.inner();
         inner.under_way = inner.under_way.saturating_sub(lines);
         drop(inner);

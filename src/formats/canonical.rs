@@ -4,12 +4,16 @@
 //! { "type": "interaction.created", "id": "evt-0001", "time": "…", "source": "customer",
 //!   "interaction": { "id": "…", "channel": "chat", "userData": { } } }
 //! ```
+//!
+//! What any format decodes to can be written as this one, see [`encode`].
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::enriched::write_facts;
 use super::fields::Fields;
+use super::json::Json;
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::value::{Key, Kind, Value, string_bytes};
 use crate::domain::{
@@ -105,6 +109,7 @@ pub(super) fn decode_parts<'a>(
         key_names: KeyNames::Any,
         format: parts.format,
         warnings: Vec::new(),
+        progress: None,
     };
     Ok(Decoded { carried: carried(&interaction, event), time: parts.time, message })
 }
@@ -202,4 +207,70 @@ fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a
     };
     let members = interaction.iter().filter(|(key, raw)| !ours(key, raw));
     members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))).collect()
+}
+
+/// Writes a message of any format as canonical JSON, on one line. Decoded again it comes to the same,
+/// but for what only its own format knows: its default for the names of keys (K6), its warnings, and
+/// the documented order of its steps.
+pub fn encode(decoded: &Decoded<'_>) -> Vec<u8> {
+    let message = &decoded.message;
+    let mut own = message.own.iter();
+    let first = match message.event {
+        // An end's data is noticed, not looked at; one lot of it is noticed like many.
+        Event::Ended(_) => own.find(|(_, attached)| !attached.is_blank()),
+        Event::Created | Event::Opened | Event::Updated => own.next(),
+    };
+    let mut json = Json::open();
+    json.name("type").text(message.event.as_str());
+    json.name("id").text(&message.event_id);
+    if let Some(time) = &decoded.time {
+        json.name("time").text(time);
+    }
+    if let Some((source, _)) = first {
+        write_source(&mut json, source);
+    }
+    json.name("interaction").object(|json| {
+        write_facts(json, decoded, &message.facts);
+        if message.event == Event::Ended(EndState::Handled) {
+            json.name("state").text("handled");
+        }
+        if let Some(parent) = &message.inline_parent {
+            json.name("parent").object(|json| {
+                json.name("channel").text(&parent.channel);
+                write_user_data(json, &parent.user_data);
+            });
+        }
+        if let Some((_, attached)) = first {
+            write_user_data(json, attached);
+        }
+        if own.len() > 0 && !matches!(message.event, Event::Ended(_)) {
+            json.name("attached").array(|json| {
+                for (source, attached) in own {
+                    json.element().object(|json| {
+                        write_source(json, source);
+                        write_user_data(json, attached);
+                    });
+                }
+            });
+        }
+    });
+    json.close()
+}
+
+fn write_source(json: &mut Json, source: &Source<'_>) {
+    if *source != Source::Customer {
+        json.name("source").text(source.as_str());
+    }
+}
+
+fn write_user_data(json: &mut Json, attached: &Attached<'_>) {
+    json.name("userData");
+    match attached {
+        Attached::Json(raw) => json.raw(raw),
+        Attached::Pairs(pairs) => json.object(|json| {
+            for (key, value) in pairs {
+                json.key(|out| key.write_json(out)).raw(value.as_json());
+            }
+        }),
+    }
 }

@@ -51,7 +51,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     }
     // A vendor's message: the event's type is then somebody else's word, its id and time count.
     let event = OuterEvent { kind: None, ..event };
-    let inner = Envelope { fields: data, event, fallback_id: envelope.fallback_id.clone() };
+    let inner = Envelope { fields: data, event, ..envelope.clone() };
     if recognise(&inner) {
         return Err(Refusal::shape("data holds another CloudEvent"));
     }

@@ -8,7 +8,7 @@ use time::macros::format_description;
 use uuid::Uuid;
 
 use super::Decoded;
-use crate::domain::value::write_json_string;
+use super::json::Json;
 use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Step};
 
 /// The namespace of outgoing ids, made for this purpose and never to be changed: consumers
@@ -62,10 +62,7 @@ pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<
     json.name("outcome").text(step.outcome.as_str());
     match encode(decoded, step, stamp) {
         Some(published) => {
-            json.next();
-            // The members of the published object, without its braces.
-            json.out.extend_from_slice(&published[1..published.len() - 1]);
-            json.first = false;
+            json.members_of(&published);
         }
         None => {
             cause(&mut json, decoded);
@@ -107,7 +104,7 @@ fn write_enriched(
     stamp: Stamp<'_>,
 ) {
     json.name("interaction").object(|json| {
-        facts(json, decoded, &enriched.facts);
+        write_facts(json, decoded, &enriched.facts);
         json.name("userData").object(|json| {
             for (key, value, _) in enriched.published() {
                 json.key(|out| key.write_json(out)).raw(value.as_json());
@@ -131,22 +128,21 @@ fn write_enriched(
 
 fn write_ended(json: &mut Json, decoded: &Decoded<'_>, ended: &EndedInteraction<'_>) {
     json.name("interaction").object(|json| {
-        facts(json, decoded, &ended.facts);
+        write_facts(json, decoded, &ended.facts);
         json.name("state").text(ended.state.as_str());
         json.name("extraData").raw(&ended.record.to_json());
     });
 }
 
 /// The interaction as received, filled up with what is known of it.
-fn facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
+pub(super) fn write_facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
     let identity = &decoded.message.identity;
     json.name("id").text(&identity.id);
-    json.name("channel").text(&facts.channel);
     let carried =
         |name: &str| decoded.carried.iter().any(|(key, _)| key.as_bytes() == name.as_bytes());
-    let tenant = (!identity.tenant.is_empty()).then_some(identity.tenant.as_ref());
     for (name, fact) in [
-        ("tenant", tenant),
+        ("channel", Some(facts.channel.as_ref()).filter(|channel| !channel.is_empty())),
+        ("tenant", Some(identity.tenant.as_ref()).filter(|tenant| !tenant.is_empty())),
         ("queue", facts.queue.as_deref()),
         ("widget", facts.widget.as_deref()),
         ("callTarget", facts.call_target.as_deref()),
@@ -166,8 +162,7 @@ fn facts(json: &mut Json, decoded: &Decoded<'_>, facts: &Facts<'_>) {
 fn warnings(json: &mut Json, report: &Report<'_>) {
     json.name("warnings").array(|json| {
         for warning in report.warnings() {
-            json.next();
-            json.object(|json| {
+            json.element().object(|json| {
                 json.name("code").text(warning.code.as_str());
                 if let Some(key) = &warning.key {
                     json.name("key").text(key);
@@ -185,67 +180,4 @@ pub fn rfc3339(ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(&format).ok())
         .unwrap_or_default()
-}
-
-/// Writes JSON into one buffer. It only ever writes what it is told; that members are not repeated is
-/// its callers' part.
-struct Json {
-    out: Vec<u8>,
-    first: bool,
-}
-
-impl Json {
-    fn open() -> Json {
-        // Most messages are a kilobyte or two.
-        let mut out = Vec::with_capacity(2048);
-        out.push(b'{');
-        Json { out, first: true }
-    }
-
-    fn close(mut self) -> Vec<u8> {
-        self.out.push(b'}');
-        self.out
-    }
-
-    fn next(&mut self) {
-        if !self.first {
-            self.out.push(b',');
-        }
-        self.first = false;
-    }
-
-    fn name(&mut self, name: &str) -> &mut Json {
-        self.key(|out| write_json_string(name.as_bytes(), out))
-    }
-
-    fn key(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Json {
-        self.next();
-        write(&mut self.out);
-        self.out.push(b':');
-        self
-    }
-
-    fn text(&mut self, text: &str) {
-        write_json_string(text.as_bytes(), &mut self.out);
-    }
-
-    fn raw(&mut self, json: &str) {
-        self.out.extend_from_slice(json.as_bytes());
-    }
-
-    fn object(&mut self, members: impl FnOnce(&mut Json)) {
-        self.nest(b'{', b'}', members);
-    }
-
-    fn array(&mut self, elements: impl FnOnce(&mut Json)) {
-        self.nest(b'[', b']', elements);
-    }
-
-    fn nest(&mut self, open: u8, close: u8, inside: impl FnOnce(&mut Json)) {
-        self.out.push(open);
-        self.first = true;
-        inside(self);
-        self.out.push(close);
-        self.first = false;
-    }
 }

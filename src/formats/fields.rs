@@ -96,6 +96,12 @@ impl<'a> Fields<'a> {
         self.one(name)?.map(|raw| Fields::of(raw.get(), place)).transpose()
     }
 
+    /// The members of the object under a name, if it is one: for recognising a shape.
+    pub(super) fn inside(&self, name: &str) -> Option<Fields<'a>> {
+        let members = members(self.last(name)?.get())?;
+        Some(Fields { members, place: "" })
+    }
+
     /// A member that is an array.
     ///
     /// # Errors
@@ -125,11 +131,29 @@ impl<'a> Fields<'a> {
     pub(super) fn name(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(bytes) = self.bytes(name)? else { return Ok(None) };
         check_name(&bytes).map_err(|what| self.refuse(name, what))?;
-        let text = match bytes {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-        };
-        text.map(Some).ok_or_else(|| self.refuse(name, "holds a lone surrogate"))
+        utf8(bytes).map(Some).ok_or_else(|| self.refuse(name, "holds a lone surrogate"))
+    }
+
+    /// A member that is an id, which vendors may write as a number too: its digits are the text then.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn id(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        match self.one(name)?.map(RawValue::get) {
+            Some(number) if kind(number) == Kind::Number => {
+                check_name(number.as_bytes()).map_err(|what| self.refuse(name, what))?;
+                Ok(Some(Cow::Borrowed(number)))
+            }
+            _ => self.name(name),
+        }
+    }
+
+    /// A text that is neither id nor name and on which nothing depends: of no other type, and of a
+    /// length and kind that a store can hold; else it is as if it were not there.
+    pub(super) fn remark(&self, name: &str) -> Option<Cow<'a, str>> {
+        let bytes = string_bytes(self.last(name)?.get())?;
+        check_name(&bytes).ok()?;
+        utf8(bytes).filter(|text| !text.is_empty())
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
@@ -143,12 +167,17 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is not, or is none.
     pub(super) fn required(&self, name: &str) -> Result<Cow<'a, str>, Refusal> {
-        self.name(name)?.ok_or_else(|| self.refuse(name, "is missing"))
+        self.name(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// A refusal of a member.
     pub(super) fn refuse(&self, name: &str, what: &str) -> Refusal {
         Refusal::shape(format!("{}{name} {what}", self.place))
+    }
+
+    /// A refusal of a member that is not there.
+    pub(super) fn missing(&self, name: &str) -> Refusal {
+        self.refuse(name, "is missing")
     }
 }
 
@@ -164,4 +193,12 @@ pub(super) fn check_name(bytes: &[u8]) -> Result<(), &'static str> {
         return Err("holds U+0000");
     }
     Ok(())
+}
+
+/// The characters as text; `None` if one is a lone surrogate.
+fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
 }

@@ -4,19 +4,34 @@
 //! |---|---|
 //! | [`body`] | is it text, is it JSON, is it nested too deep |
 //! | `fields` | the named members of an object, each with its type and its limits |
-//! | `canonical` | our own inbound format |
+//! | [`canonical`] | our own inbound format |
 //! | `cloud_event` | the same thing, or a vendor's, as a CloudEvent 1.0 |
+//! | `genesys_*`, `sinch_*`, `mindful_*` | the vendors' own formats (docs/formats.md) |
+//! | `vendor`, `upstream` | what those share: their message as ours, and what is carried of it |
 //! | [`enriched`] | what we publish |
+//! | `json` | how what is published is written |
 //!
 //! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
 //! `decode` makes a [`Decoded`] of it or says why not. The order of `FORMATS` decides where an
 //! object has two shapes. A vendor's format is a file here and a line in that table.
 
 pub mod body;
-mod canonical;
+pub mod canonical;
 mod cloud_event;
 pub mod enriched;
 mod fields;
+mod genesys_callback;
+mod genesys_cloud;
+mod genesys_open_media;
+mod genesys_widgets;
+mod json;
+mod mindful_scheduler;
+mod mindful_webhook;
+mod sinch_contact_pro;
+mod sinch_conversation;
+mod sinch_rti;
+mod upstream;
+mod vendor;
 
 use std::borrow::Cow;
 
@@ -65,6 +80,8 @@ pub struct Hints<'a> {
     pub format: Option<&'a str>,
     /// The attributes of a CloudEvent in binary mode.
     pub cloud_event: &'a [(String, String)],
+    /// The widget that a header names, for formats whose body may leave it to the page.
+    pub widget: Option<&'a str>,
 }
 
 /// An object on its way to being decoded.
@@ -75,6 +92,8 @@ struct Envelope<'a> {
     event: OuterEvent<'a>,
     /// The event's id where nobody names one.
     fallback_id: Cow<'a, str>,
+    /// The widget where the body names none.
+    widget: Option<&'a str>,
 }
 
 /// The attributes of an event around the object: a CloudEvent's.
@@ -92,32 +111,33 @@ struct Format {
     decode: for<'e> fn(&Envelope<'e>) -> Result<Decoded<'e>, Refusal>,
 }
 
-/// The formats that can be decoded, in the order in which they are tried.
-const FORMATS: &[Format] = &[
-    Format { name: canonical::NAME, recognise: canonical::recognise, decode: canonical::decode },
-    Format {
-        name: cloud_event::NAME,
-        recognise: cloud_event::recognise,
-        decode: cloud_event::decode,
-    },
+/// A line of [`FORMATS`]: the name and the two verbs of a format's file.
+macro_rules! formats {
+    ($($file:ident),+ $(,)?) => {
+        &[$(Format {
+            name: $file::NAME,
+            recognise: $file::recognise,
+            decode: $file::decode,
+        }),+]
+    };
+}
+
+/// The inbound formats, in the order in which they are tried.
+const FORMATS: &[Format] = formats![
+    canonical,
+    cloud_event,
+    genesys_open_media,
+    genesys_widgets,
+    genesys_callback,
+    genesys_cloud,
+    sinch_conversation,
+    sinch_contact_pro,
+    sinch_rti,
+    mindful_scheduler,
+    mindful_webhook,
 ];
 
-/// The names of all formats that rules may speak of, decoded by this version or not.
-pub const NAMES: &[&str] = &[
-    canonical::NAME,
-    cloud_event::NAME,
-    "genesys-open-media",
-    "genesys-widgets",
-    "genesys-callback",
-    "genesys-cloud",
-    "sinch-conversation",
-    "sinch-contact-pro",
-    "sinch-rti",
-    "mindful-scheduler",
-    "mindful-webhook",
-];
-
-/// The names of the formats that this version decodes: what a queue's `format` may be.
+/// The names of the inbound formats: what a queue's `format` may be, and what rules may speak of.
 pub fn decodable() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().map(|format| format.name)
 }
@@ -138,7 +158,12 @@ pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decod
         fields::check_name(id.as_bytes())
             .map_err(|what| Refusal::shape(format!("the CloudEvent's id {what}")))?;
     }
-    let envelope = Envelope { fields, event: event.unwrap_or_default(), fallback_id };
+    let envelope = Envelope {
+        fields,
+        event: event.unwrap_or_default(),
+        fallback_id,
+        widget: hints.widget.filter(|widget| !widget.is_empty()),
+    };
     match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
         Some(name) => {
             let named = FORMATS.iter().find(|format| format.name == name);

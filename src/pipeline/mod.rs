@@ -15,9 +15,11 @@
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`tally`] | what has happened so far |
+//! | [`crash_point`] | where tests make a worker die |
 //!
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
+pub mod crash_point;
 pub mod lane;
 mod outlet;
 pub mod ports;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::crash_point::{self, CrashPoint};
 use super::ports::{
     Answer, Awaited, Delivery, Outgoing, Published, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
@@ -96,7 +97,10 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             Fate::Settled(settlement) => (delivery, settlement),
             Fate::Publish(_) | Fate::Remedy { .. } => (delivery, Settlement::Requeue),
         });
-        self.settler.settle(settled.collect()).await
+        crash_point::cross(CrashPoint::BeforeAcknowledge);
+        self.settler.settle(settled.collect()).await?;
+        crash_point::cross(CrashPoint::AfterAcknowledge);
+        Ok(())
     }
 
     /// Publishes a batch. Where many in a row come back, holds it and asks until some are taken.
@@ -226,7 +230,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         if outgoing.is_empty() {
             return Ok(Vec::new());
         }
+        crash_point::cross(CrashPoint::BeforePublish);
         let answers = self.publisher.publish(&outgoing).await?;
+        crash_point::cross(CrashPoint::AfterConfirm);
         if answers.len() != published.len() {
             return Err(TransportError::new("publish: not every message was answered"));
         }

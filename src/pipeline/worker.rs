@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::crash_point::{self, CrashPoint};
 use super::ports::{
     Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
 };
@@ -175,7 +176,9 @@ impl<S: Store> Worker<S> {
         let (plans, table) = self.propagate(batch, &decoded, &rows, now_ms);
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
+        crash_point::cross(CrashPoint::BeforeSave);
         transaction.save(&rows).await?;
+        crash_point::cross(CrashPoint::AfterSave);
         Ok(plans)
     }
 
@@ -278,6 +281,7 @@ fn decode<'a, D: Delivery>(
         message_id: arrival.message_id.as_deref(),
         format: arrival.format.as_deref(),
         cloud_event: &arrival.cloud_event,
+        widget: arrival.widget.as_deref(),
     };
     match body {
         Ok(text) => formats::decode(text, delivery.body(), hints),

@@ -8,13 +8,18 @@ mod canary;
 mod cases;
 mod cleaner;
 mod cli;
+// A release build cannot be told to die.
+#[cfg(debug_assertions)]
+mod crash;
 mod dead_letters;
 mod erase;
+mod formats;
 mod laws;
 mod logs;
 mod pipeline;
 mod published;
 mod run;
 mod settings;
+mod simulation;
 mod store;
 mod support;

@@ -12,10 +12,8 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
-use throughline::broker::Topology;
-use throughline::retry::Ladder;
 
-use crate::support::bench::{self, Bench, headers, text};
+use crate::support::bench::{self, Bench, headers, prepared, text};
 use crate::support::program::{Worker, folder, run, stdout};
 use crate::support::rabbitmq::{self, Node};
 
@@ -26,14 +24,6 @@ value = "rule;strategy"
 chat = "rule, plan"
 webengagement = "rule"
 "#;
-
-/// A bench that knows all the queues of a real worker, declared.
-async fn prepared(bench: &mut Bench) {
-    bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
-    let link = bench.link().await;
-    link.prepare(&bench.topology).await.expect("the topology can be declared");
-    link.close().await;
-}
 
 #[tokio::test]
 async fn a_client_that_is_not_ours_sees_what_was_promised() {

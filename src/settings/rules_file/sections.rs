@@ -373,9 +373,9 @@ fn key_names(reader: &mut Reader, table: &mut Table<'_>) -> KeyNameRules {
     let names = reader.choice(table.take("names"), &words);
     let mut by_format = HashMap::new();
     if let Some(mut table) = section(reader, table, "formats") {
-        for format in formats::NAMES {
+        for format in formats::decodable() {
             if let Some(names) = reader.choice(table.take(format), &words) {
-                by_format.insert((*format).to_owned(), names);
+                by_format.insert(format.to_owned(), names);
             }
         }
         reader.done(table);

@@ -20,6 +20,7 @@ use throughline::domain::Identity;
 use throughline::pipeline::ports::{
     Outgoing, Published, PublishedKind, Settlement, Settler, Source, Trace,
 };
+use throughline::retry::Ladder;
 use tokio::sync::watch;
 
 /// Longer than anything takes on a busy machine, the start of a node included: whoever waits this
@@ -46,6 +47,14 @@ pub(crate) async fn on(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
+}
+
+/// Has a bench know all the queues of a real worker, declared.
+pub(crate) async fn prepared(bench: &mut Bench) {
+    bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+    let link = bench.link().await;
+    link.prepare(&bench.topology).await.expect("the topology can be declared");
+    link.close().await;
 }
 
 /// The result of `future`, which must not take long.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use serde_json::Value;
 use throughline::broker::Settings;
 
 /// The program with a folder of its own as working directory and an environment without settings.
@@ -33,6 +34,19 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 /// Runs the program with these arguments.
 pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
     program(folder).args(arguments).output().expect("the program can be run")
+}
+
+/// The rows of `throughline history`, of the store that these settings (variables) name.
+pub(crate) fn history(folder: &Path, settings: &[(&str, &str)]) -> Vec<Value> {
+    let output = program(folder)
+        .args(["history", "--format", "json"])
+        .env("THROUGHLINE_STORE__URL", "sqlite:store.db")
+        .envs(settings.iter().copied())
+        .output()
+        .expect("the program can be run");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows = stdout(&output);
+    rows.lines().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect()
 }
 
 /// What it wrote to stdout.
@@ -81,6 +95,11 @@ impl Worker {
         Worker { child, log }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal: `TERM`, `KILL`, …
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
@@ -89,8 +108,13 @@ impl Worker {
     }
 
     /// Tells it to stop, and waits for its end.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(self) -> ExitStatus {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for an end that it comes to by itself.
+    pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
     }
 

@@ -144,6 +144,11 @@ impl Node {
         self.order("STOP");
     }
 
+    /// Lets it go on after [`Node::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.order("CONT");
+    }
+
     /// Runs `rabbitmqctl` on it.
     pub(crate) fn control(&self, arguments: &[&str]) {
         let output = Command::new(format!("{BIN}/rabbitmqctl"))

@@ -1,0 +1,67 @@
+//! The payloads of `tests/fixtures`, and short ways to decode.
+
+use std::path::Path;
+
+use throughline::domain::value::members;
+use throughline::domain::{Attached, RejectReason};
+use throughline::formats::{self, Decoded, Hints, Refusal};
+
+/// One payload as a vendor sends it.
+#[derive(Clone, Debug)]
+pub(super) struct Payload {
+    /// File and line: `sinch-conversation.ndjson:2`.
+    pub(super) name: String,
+    pub(super) body: String,
+}
+
+/// Every payload, by file and line.
+pub(super) fn payloads() -> Vec<Payload> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let entries = std::fs::read_dir(&folder).expect("the folder of payloads");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    // Folders hold what other tests read.
+    paths.retain(|path| path.is_file());
+    paths.sort();
+    let mut payloads = Vec::new();
+    for path in paths {
+        let file = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let text = std::fs::read_to_string(&path).expect("a payload");
+        for (n, line) in text.lines().enumerate() {
+            payloads.push(Payload { name: format!("{file}:{}", n + 1), body: line.to_owned() });
+        }
+    }
+    assert!(!payloads.is_empty(), "no payloads in {}", folder.display());
+    payloads
+}
+
+/// Decodes a text that has passed the checks of a body.
+pub(super) fn decode_as<'a>(text: &'a str, hints: Hints<'a>) -> Result<Decoded<'a>, Refusal> {
+    formats::decode(text, text.as_bytes(), hints)
+}
+
+/// Decodes by shape what is known to be decodable.
+pub(super) fn decode(text: &str) -> Decoded<'_> {
+    decode_as(text, Hints::default()).unwrap_or_else(|refusal| panic!("{refusal} in {text}"))
+}
+
+/// Why a text is refused.
+pub(super) fn refusal(text: &str) -> RejectReason {
+    match decode_as(text, Hints::default()) {
+        Err(refusal) => refusal.reason,
+        Ok(decoded) => panic!("{text} is {decoded:?}"),
+    }
+}
+
+/// The pairs that a message brings, `key=value` each.
+pub(super) fn pairs(decoded: &Decoded<'_>) -> Vec<String> {
+    let pairs = decoded.message.own.iter().flat_map(|(_, attached)| match attached {
+        Attached::Pairs(pairs) => {
+            pairs.iter().map(|(key, value)| format!("{key}={}", value.as_json())).collect()
+        }
+        Attached::Json(json) => {
+            let members = members(json).unwrap_or_default();
+            members.iter().map(|(key, raw)| format!("{key}={raw}")).collect::<Vec<_>>()
+        }
+    });
+    pairs.collect()
+}

@@ -1,0 +1,75 @@
+//! What is refused, and why.
+
+use throughline::domain::RejectReason;
+
+use super::payloads::refusal;
+
+#[test]
+fn ids_and_names_that_are_none_are_refused() {
+    let long = "x".repeat(256);
+    for (shape, names) in [
+        (
+            r#"{"mediaType":"chat","interactionType":"Inbound",@}"#,
+            &["id", "queue", "tenantId", "parentInteractionId"][..],
+        ),
+        (r#"{"event":"opened","metadata":{},@}"#, &["interactionId", "sessionId", "id"]),
+        (r#"{"serviceName":"s","phoneNumber":"1",@}"#, &["cbOriginationIxnId"]),
+        (
+            r#"{"topicName":"v2.detail.events.conversation.c.customer.start","eventBody":{"mediaType":"VOICE",@}}"#,
+            &["conversationId"],
+        ),
+        (
+            r#"{"detail":{"topicName":"v2.detail.events.conversation.c.attributes","eventBody":{@}}}"#,
+            &["conversationId"],
+        ),
+        (r#"{"app_id":"a","message":{@}}"#, &["id", "conversation_id"]),
+        (r#"{"app_id":"a","message":{"channel_identity":{@}}}"#, &["channel"]),
+        (r#"{"channel_type":"chat","attached_data":{},@}"#, &["id"]),
+        (r#"{"channel_type":"chat","attached_data":{},"from_queue":{@}}"#, &["name"]),
+        (r#"{"data":{"item":{@},"values":{"KV":[]}}}"#, &["queue"]),
+        (r#"{"contact_number":"1",@}"#, &["widget_id"]),
+        (r#"{"event":"e","data":{"call":{"id":"1",@}}}"#, &["callTargetId"]),
+        (r#"{"event":"e","data":{"call":{@}}}"#, &["id"]),
+    ] {
+        for name in names {
+            for value in [
+                format!("\"{long}\""),
+                r#""a\u0000b""#.into(),
+                r#""\ud800""#.into(),
+                "true".into(),
+                "[]".into(),
+                "{}".into(),
+            ] {
+                let body = shape.replace('@', &format!("\"{name}\":{value}"));
+                assert_eq!(refusal(&body), RejectReason::NotAnInteraction, "{name} in {shape}");
+            }
+            let twice = shape.replace('@', &format!("\"{name}\":\"a\",\"{name}\":\"b\""));
+            assert_eq!(refusal(&twice), RejectReason::NotAnInteraction, "{name} twice");
+        }
+    }
+}
+
+#[test]
+fn what_a_vendor_must_say_is_missed() {
+    for body in [
+        r#"{"mediaType":"","interactionType":"Inbound","id":"a"}"#,
+        r#"{"topicName":"v2.detail.events.conversation.c.customer.start","eventBody":{"conversationId":"c"}}"#,
+        r#"{"topicName":"v2.detail.events.conversation.c.attributes","eventBody":{}}"#,
+        r#"{"topicName":"v2.detail.events.conversation.c.attributes"}"#,
+        r#"{"channel_type":null,"attached_data":{}}"#,
+        r#"{"event":"e","data":{"call":{}}}"#,
+        r#"{"conversation_start_notification":{}}"#,
+    ] {
+        assert_eq!(refusal(body), RejectReason::NotAnInteraction, "{body}");
+    }
+}
+
+#[test]
+fn a_topic_of_genesys_cloud_that_is_none_of_the_three_is_not_supported() {
+    for topic in ["c.agent.start", "c.acd.end", "c", "c.customer.start.more", "customer.start"] {
+        let body = format!(
+            r#"{{"topicName":"v2.detail.events.conversation.{topic}","eventBody":{{"conversationId":"c"}}}}"#
+        );
+        assert_eq!(refusal(&body), RejectReason::UnsupportedType, "{topic}");
+    }
+}

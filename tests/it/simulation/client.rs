@@ -1,0 +1,224 @@
+//! The world around the workers: a vendor that publishes and a system downstream that consumes, both
+//! of the kind that never gives up. They talk to the broker directly, not over the relays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, SelectAll};
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Acker, BasicProperties, Channel, Connection, ConnectionProperties};
+
+use super::conversation::Event;
+use super::ledger::{Outlet, Output};
+
+/// Between tries to connect, and before what nobody took is sent again.
+const RETRY: Duration = Duration::from_millis(200);
+/// A broker that does not answer for so long is left; longer than any alarm lasts.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Unacknowledged messages that the broker may send downstream.
+const PREFETCH: u16 = 500;
+
+/// An open channel, and the connection that it lives on.
+struct Line {
+    channel: Channel,
+    _connection: Connection,
+}
+
+impl Line {
+    /// Connects, however long it takes.
+    async fn open(url: &str) -> Line {
+        loop {
+            if let Ok(Ok(line)) = tokio::time::timeout(ANSWER, Line::try_open(url)).await {
+                return line;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn try_open(url: &str) -> lapin::Result<Line> {
+        // Short, so that a frozen broker is noticed while it is frozen.
+        let url = format!("{url}?heartbeat=2");
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        Ok(Line { channel, _connection: connection })
+    }
+}
+
+/// Deletes a queue with all that is in it.
+pub(super) async fn delete_queue(url: &str, queue: &str) {
+    let line = Line::open(url).await;
+    let deleted = line.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
+    deleted.expect("it is there");
+}
+
+/// Waits until a queue is there again.
+pub(super) async fn await_queue(url: &str, queue: &str) {
+    let looking = QueueDeclareOptions { passive: true, ..Default::default() };
+    loop {
+        // Looking for what is not there costs the channel.
+        let line = Line::open(url).await;
+        let found = line.channel.queue_declare(queue.into(), looking, FieldTable::default()).await;
+        if found.is_ok() {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Publishes events, each until the broker has taken it: after a loss some are sent twice.
+pub(super) struct Vendor {
+    url: String,
+    exchange: String,
+    line: Line,
+}
+
+impl Vendor {
+    pub(super) async fn connect(url: &str, exchange: &str) -> Vendor {
+        let line = Line::open(url).await;
+        Vendor { url: url.to_owned(), exchange: exchange.to_owned(), line }
+    }
+
+    /// Publishes these in order, and returns when all are confirmed and in a queue.
+    pub(super) async fn publish(&mut self, events: &[Arc<Event>]) {
+        let mut open = events.to_vec();
+        while !open.is_empty() {
+            match tokio::time::timeout(ANSWER, self.attempt(&open)).await {
+                Ok(Ok(refused)) if refused.is_empty() => return,
+                Ok(Ok(refused)) => {
+                    // No queue is bound at the moment.
+                    open.retain(|event| refused.contains(&event.id));
+                    tokio::time::sleep(RETRY).await;
+                }
+                // It is not known which of them were taken.
+                Ok(Err(_)) | Err(_) => self.line = Line::open(&self.url).await,
+            }
+        }
+    }
+
+    /// Publishes once; returns the ids of those that were refused or not routed.
+    async fn attempt(&self, events: &[Arc<Event>]) -> lapin::Result<Vec<String>> {
+        let mut confirms = Vec::with_capacity(events.len());
+        for event in events {
+            let properties = BasicProperties::default()
+                .with_delivery_mode(2)
+                .with_message_id(event.id.as_str().into());
+            let confirm = self.line.channel.basic_publish(
+                self.exchange.as_str().into(),
+                "any".into(),
+                BasicPublishOptions { mandatory: true, ..Default::default() },
+                event.body.as_bytes(),
+                properties,
+            );
+            confirms.push(confirm.await?);
+        }
+        let mut refused = Vec::new();
+        for (confirm, event) in confirms.into_iter().zip(events) {
+            let confirmation = confirm.await?;
+            if !confirmation.is_ack() {
+                refused.push(event.id.clone());
+            }
+            // A return stands with some confirm of the batch, and says itself what it is about.
+            if let Some(returned) = confirmation.take_message() {
+                let id = returned.properties.message_id().as_ref().expect("ours have ids");
+                refused.push(id.to_string());
+            }
+        }
+        Ok(refused)
+    }
+}
+
+/// Consumes what comes out, downstream and in the dead letters, and acknowledges it.
+pub(super) struct Downstream {
+    url: String,
+    queues: [(Outlet, String); 2],
+    line: Line,
+    deliveries: Deliveries,
+}
+
+type Deliveries = SelectAll<stream::BoxStream<'static, (Outlet, lapin::Result<Delivery>)>>;
+
+impl Downstream {
+    pub(super) async fn connect(url: &str, downstream: &str, dead_letters: &str) -> Downstream {
+        let queues = [
+            (Outlet::Downstream, downstream.to_owned()),
+            (Outlet::DeadLetters, dead_letters.to_owned()),
+        ];
+        let (line, deliveries) = Downstream::open(url, &queues).await;
+        Downstream { url: url.to_owned(), queues, line, deliveries }
+    }
+
+    async fn open(url: &str, queues: &[(Outlet, String)]) -> (Line, Deliveries) {
+        loop {
+            let line = Line::open(url).await;
+            if let Ok(Ok(deliveries)) =
+                tokio::time::timeout(ANSWER, consume(&line.channel, queues)).await
+            {
+                return (line, deliveries);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// The next message that comes out, over as many connections as it takes, to be acknowledged.
+    /// Cancel-safe: whoever gives up waiting has taken nothing.
+    pub(super) async fn next(&mut self) -> (Output, Acker) {
+        loop {
+            // A queue's stream that ends is taken out of the others, so both are asked for.
+            if self.line.channel.status().connected()
+                && self.deliveries.len() == self.queues.len()
+                && let Some((from, Ok(delivery))) = self.deliveries.next().await
+            {
+                return (Output::of(from, &delivery), delivery.acker);
+            }
+            (self.line, self.deliveries) = Downstream::open(&self.url, &self.queues).await;
+        }
+    }
+
+    /// Acknowledges a message. Where that fails it comes once more, marked as redelivered.
+    pub(super) async fn acknowledge(&mut self, acker: Acker) {
+        if acker.ack(BasicAckOptions::default()).await.ok() != Some(true) {
+            self.deliveries = Deliveries::new();
+        }
+    }
+}
+
+async fn consume(channel: &Channel, queues: &[(Outlet, String)]) -> lapin::Result<Deliveries> {
+    let mut deliveries = Deliveries::new();
+    for (outlet, queue) in queues {
+        let (outlet, options) = (*outlet, BasicConsumeOptions::default());
+        let consumer = channel
+            .basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())
+            .await?;
+        deliveries.push(consumer.map(move |delivery| (outlet, delivery)).boxed());
+    }
+    Ok(deliveries)
+}
+
+impl Output {
+    fn of(from: Outlet, delivery: &Delivery) -> Output {
+        let properties = &delivery.properties;
+        let reason = properties.headers().as_ref().and_then(|headers| {
+            match headers.inner().get("x-throughline-reason") {
+                Some(AMQPValue::LongString(reason)) => Some(reason.to_string()),
+                _ => None,
+            }
+        });
+        let message_id = properties.message_id().as_ref().map(ToString::to_string);
+        Output {
+            from,
+            message_id: message_id.expect("what comes out has an id"),
+            correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
+            reason,
+            body: delivery.data.clone(),
+            redelivered: delivery.redelivered,
+        }
+    }
+}
