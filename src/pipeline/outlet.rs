@@ -18,7 +18,7 @@ use super::ports::{
 };
 use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::Tally;
-use super::worker::{Plan, Worker};
+use super::worker::{HOLD_SECS, Plan, Worker};
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
@@ -160,7 +160,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             return Ok(None);
         }
         tracing::warn!("nobody takes what is published; asking with one message at a time");
-        let patience = Duration::from_millis(self.worker.patience.publish_ms);
+        // Whatever the patience, the broker's own with what is not acknowledged ends before.
+        let patience = Duration::from_millis(self.worker.patience.publish_ms)
+            .min(Duration::from_secs(HOLD_SECS));
         let mut held = Duration::ZERO;
         let mut retry = Reconnect::new();
         for probe in probes.iter().cycle() {

@@ -88,7 +88,7 @@ pub enum WorkerError {
 
 /// How long a batch is held while the store is away, in seconds. RabbitMQ closes the channel of a
 /// consumer that has not acknowledged for 30 minutes; a third of that leaves room for the rest.
-const HOLD_SECS: u64 = 600;
+pub(super) const HOLD_SECS: u64 = 600;
 
 /// How often a batch begins anew at once when another worker created one of its interactions
 /// meanwhile. Each time at least one worker got through, so a few times are enough.

@@ -91,11 +91,11 @@ fn created(name: &'static str) -> Parcel {
     let body = format!(
         r#"{{"type":"interaction.created","id":"{name}","interaction":{{"id":"{name}","channel":"chat"}}}}"#
     );
-    Parcel { name, body, arrival: Arrival::default() }
+    Parcel { name, body, arrival: Arrival::default(), fuse: None }
 }
 
 fn raw(name: &'static str, body: &str) -> Parcel {
-    Parcel { name, body: body.to_owned(), arrival: Arrival::default() }
+    Parcel { name, body: body.to_owned(), arrival: Arrival::default(), fuse: None }
 }
 
 fn again(mut parcel: Parcel, count: u32, cause: &str) -> Parcel {
@@ -143,6 +143,26 @@ async fn a_bad_message_does_not_touch_its_neighbours() {
     );
     let counts = bench.tally.counts();
     assert_eq!((counts.received, counts.enriched, counts.duplicate, counts.waited), (4, 1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
+    let mut bench = Bench::new();
+    // Asked once to be decoded, then to be worked out: there it panics.
+    let faulty = Parcel { fuse: Some(2.into()), ..created("b") };
+    bench.run(vec![vec![created("a"), faulty, created("c")]]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines(),
+        [
+            "save a c",
+            "interaction.enriched a",
+            "dead b internal in propagate",
+            "interaction.enriched c",
+            "Acknowledge a",
+            "Acknowledge b",
+            "Acknowledge c"
+        ]
+    );
 }
 
 #[tokio::test]

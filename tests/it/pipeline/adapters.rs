@@ -1,6 +1,8 @@
 //! Adapters that write down what happens to them, and fail as they are told.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
 use throughline::domain::{Identity, Record, State};
@@ -28,6 +30,8 @@ pub(super) struct Parcel {
     pub(super) name: &'static str,
     pub(super) body: String,
     pub(super) arrival: Arrival,
+    /// How often it may still be asked for its arrival before the asker panics; never, where `None`.
+    pub(super) fuse: Option<AtomicU32>,
 }
 
 impl Delivery for Parcel {
@@ -35,6 +39,8 @@ impl Delivery for Parcel {
         self.body.as_bytes()
     }
     fn arrival(&self) -> &Arrival {
+        let burnt = self.fuse.as_ref().is_some_and(|fuse| fuse.fetch_sub(1, SeqCst) == 1);
+        assert!(!burnt, "a fault of our own, as told");
         &self.arrival
     }
 }
