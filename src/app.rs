@@ -107,6 +107,8 @@ pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
         live_ttl_secs: settings.live.ttl.as_secs(),
         body_max_bytes: settings.limits.body_max_bytes,
         origins: settings.output.origins,
+        // Waiting queues have delays, and the order of arrival is kept.
+        wakes_within_batch: false,
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) fn run(
             of_store.live_key = None;
             of_store.migrate = true;
         }
-        let worker = app::worker(settings, rules, store::connect(&of_store).await?);
+        let mut worker = app::worker(settings, rules, store::connect(&of_store).await?);
+        worker.wakes_within_batch = true;
         let tally = Tally::default();
         let room = Room::default();
         let out = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stdout());

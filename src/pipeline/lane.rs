@@ -94,7 +94,12 @@ impl<S: Store, So: Source> Intake<'_, S, So> {
                 Err(WorkerError::Stopped) => break,
                 Err(error) => return Err(LaneError::from(error)),
             };
-            if self.saved.send(batch.into_iter().zip(plans).collect()).await.is_err() {
+            let mut places: Vec<_> = batch.into_iter().map(Some).collect();
+            let in_order = plans.into_iter().filter_map(|(place, plan)| {
+                let delivery = places.get_mut(place).and_then(Option::take);
+                delivery.map(|delivery| (delivery, plan))
+            });
+            if self.saved.send(in_order.collect()).await.is_err() {
                 // The other half has failed and says why.
                 break;
             }

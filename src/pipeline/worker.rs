@@ -4,12 +4,12 @@
 //! deliveries ─▶ decode ─▶ begin (rows of own interactions and parents) ─▶ rules ─▶ save
 //! ```
 //!
-//! What comes out is a [`Plan`] for each delivery, in their order, and the batch is committed. A row
+//! What comes out is a [`Plan`] for each delivery, and the batch is committed. A row
 //! that the store refuses does not fail its neighbours: the batch is then worked through one by one
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -43,7 +43,13 @@ pub struct Worker<S> {
     pub body_max_bytes: usize,
     /// `output.origins`.
     pub origins: bool,
+    /// Whether what must wait is tried again as soon as what it waits for has come in its batch,
+    /// instead of after a delay. For sources that know no delays.
+    pub wakes_within_batch: bool,
 }
+
+/// A delivery's place in its batch, and what is to be done about it; in the order of publication.
+pub type Planned = (usize, Plan);
 
 /// What is to be done about one delivery, once its batch is saved.
 #[derive(Debug)]
@@ -104,15 +110,18 @@ impl<S: Store> Worker<S> {
         &self,
         batch: &[D],
         stop: &CancellationToken,
-    ) -> Result<Vec<Plan>, WorkerError> {
+    ) -> Result<Vec<Planned>, WorkerError> {
         match self.persist(batch, stop).await? {
             Some(plans) => Ok(plans),
-            None if batch.len() == 1 => Ok(vec![refused_by_store()]),
+            None if batch.len() == 1 => Ok(vec![refused_by_store(0)]),
             None => {
                 let mut plans = Vec::with_capacity(batch.len());
-                for delivery in batch {
+                for (place, delivery) in batch.iter().enumerate() {
                     let alone = self.persist(std::slice::from_ref(delivery), stop).await?;
-                    plans.extend(alone.unwrap_or_else(|| vec![refused_by_store()]));
+                    let plan = alone.and_then(|mut plans| plans.pop());
+                    plans.push(
+                        plan.map_or_else(|| refused_by_store(place), |(_, plan)| (place, plan)),
+                    );
                 }
                 Ok(plans)
             }
@@ -124,7 +133,7 @@ impl<S: Store> Worker<S> {
         &self,
         batch: &[D],
         stop: &CancellationToken,
-    ) -> Result<Option<Vec<Plan>>, WorkerError> {
+    ) -> Result<Option<Vec<Planned>>, WorkerError> {
         let began_ms = self.clock.now_ms();
         let mut retry = Reconnect::new();
         let mut conflicts = 0;
@@ -159,7 +168,7 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    async fn attempt<D: Delivery>(&self, batch: &[D]) -> Result<Vec<Plan>, StoreError> {
+    async fn attempt<D: Delivery>(&self, batch: &[D]) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
         let bodies: Vec<_> = batch
             .iter()
@@ -189,20 +198,24 @@ impl<S: Store> Worker<S> {
         decoded: &[Result<Decoded<'a>, Refusal>],
         rows: &'a [Row],
         now_ms: i64,
-    ) -> (Vec<Plan>, Table<'a>) {
+    ) -> (Vec<Planned>, Table<'a>) {
         let mut table = Table::default();
         for row in rows {
             table.insert(row, now_ms, self.live_ttl_secs);
         }
-        let plans = batch.iter().zip(decoded).map(|(delivery, decoded)| match decoded {
+        let mut plan = |place: usize| match &decoded[place] {
             Err(refusal) => {
                 tracing::debug!(reason = %refusal.reason, detail = %refusal.detail, "rejected");
                 let failure = Failure::Rejected(refusal.reason);
                 Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => self.plan_or_set_aside(delivery, decoded, &mut table, now_ms),
-        });
-        (plans.collect(), table)
+            Ok(decoded) => self.plan_or_set_aside(&batch[place], decoded, &mut table, now_ms),
+        };
+        let planned = match self.wakes_within_batch {
+            false => (0..batch.len()).map(|place| (place, plan(place))).collect(),
+            true => waking(batch.len(), plan),
+        };
+        (planned, table)
     }
 
     /// A panic in our own code is a fault with this one message: it is set aside, and the lane goes
@@ -267,9 +280,36 @@ impl<S: Store> Worker<S> {
     }
 }
 
-fn refused_by_store() -> Plan {
+fn refused_by_store(place: usize) -> Planned {
     let failure = Failure::Rejected(RejectReason::Internal);
-    Plan::Failed { failure, stage: "save", awaited: None }
+    (place, Plan::Failed { failure, stage: "save", awaited: None })
+}
+
+/// Plans a batch in order, but for those that must wait: each is planned again right after the
+/// message that it waits for, and stands behind it. Those who still wait in the end come last.
+fn waking(messages: usize, mut plan: impl FnMut(usize) -> Plan) -> Vec<Planned> {
+    let mut planned = Vec::with_capacity(messages);
+    let mut waiting: BTreeMap<usize, Plan> = BTreeMap::new();
+    for place in 0..messages {
+        let mut next = VecDeque::from([place]);
+        while let Some(place) = next.pop_front() {
+            let plan = plan(place);
+            if let Plan::Failed { awaited: Some(_), .. } = &plan {
+                waiting.insert(place, plan);
+                continue;
+            }
+            if let Plan::Publish(message) = &plan {
+                let woken = waiting.extract_if(.., |_, waiting| match waiting {
+                    Plan::Failed { awaited: Some(awaited), .. } => awaited.on == message.identity,
+                    Plan::Failed { .. } | Plan::Publish(_) | Plan::Done(_) => false,
+                });
+                next.extend(woken.map(|(place, _)| place));
+            }
+            planned.push((place, plan));
+        }
+    }
+    planned.extend(waiting);
+    planned
 }
 
 fn decode<'a, D: Delivery>(

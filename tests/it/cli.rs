@@ -42,6 +42,18 @@ fn pipe_tries_a_child_again_when_its_parent_arrives() {
 }
 
 #[test]
+fn pipe_tries_again_before_the_parent_goes_on_to_its_end() {
+    let folder = folder();
+    let end = r#"{"type":"interaction.ended","id":"9","interaction":{"id":"P"}}"#;
+    let update =
+        r#"{"type":"interaction.updated","id":"3","interaction":{"id":"C","userData":{"u":1}}}"#;
+    let output = pipe(folder.path(), &[update, CHILD, PARENT, end].join("\n"), &[]);
+    assert_eq!(ids(&output), ["1", "2", "3", "9"], "parent, child, the child's update, end");
+    let data = lines(&output)[2]["interaction"]["userData"].clone();
+    assert_eq!(data, serde_json::json!({ "plan": "gold", "u": 1, "rule": "r" }));
+}
+
+#[test]
 fn pipe_decides_at_the_end_what_still_waits() {
     let folder = folder();
     let grandchild = CHILD.replace(r#""C""#, r#""G""#).replace(r#""P""#, r#""C""#);

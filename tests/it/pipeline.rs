@@ -70,6 +70,7 @@ impl Bench {
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,
             origins: true,
+            wakes_within_batch: false,
         };
         let lane = Lane {
             worker: &worker,
