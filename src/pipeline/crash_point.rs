@@ -14,7 +14,7 @@
 //! | `before_acknowledge` | answered for, and what came back is set aside |
 //! | `after_acknowledge` | acknowledged |
 //!
-//! Only builds with debug assertions look at the variable: in a release build [`cross`] is empty,
+//! Only builds with debug assertions look at the variable: in a release build `cross` is empty,
 //! and no environment can make a worker die.
 
 #[cfg(debug_assertions)]
