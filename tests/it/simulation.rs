@@ -60,7 +60,7 @@ async fn one_worker_on_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: half an hour or more; CONTRIBUTING.md has the command"]
+#[ignore = "long: a quarter of an hour; CONTRIBUTING.md has the command"]
 async fn long() {
     let messages = number("THROUGHLINE_TEST_MESSAGES").unwrap_or(200_000);
     let faults = number("THROUGHLINE_TEST_FAULTS").unwrap_or(200);

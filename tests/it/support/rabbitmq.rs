@@ -36,6 +36,10 @@ const KEEPER: &str = r#"
         case "$order" in
             start) "$BIN/rabbitmq-server" -noinput </dev/null 2>&1 & node=$! ;;
             TERM|KILL) kill -s "$order" "$node"; wait "$node" ;;
+            STOP)
+                kill -s STOP "$node"
+                # A thread that is at work stops a moment later, and could still answer in it.
+                while grep -L "^State:.T" /proc/"$node"/task/*/status | grep -q .; do :; done ;;
             *) kill -s "$order" "$node" ;;
         esac
         echo "carried out"
