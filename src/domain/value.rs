@@ -260,6 +260,12 @@ pub fn elements(json: &str) -> Option<Vec<&RawValue>> {
 /// Appends bytes (UTF-8, but for lone surrogates) as a JSON string.
 pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    // Most names and ids stand in JSON as they are.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     loop {
         let (valid, rest) = match std::str::from_utf8(bytes) {
             Ok(text) => (text, None),
