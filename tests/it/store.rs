@@ -173,3 +173,23 @@ async fn postgres_may_go_away_and_come_back() {
     count(&store, &own).await;
     assert_eq!(counted(&store, &own).await, [2], "nothing of the interrupted batch was kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_lets_many_open_a_new_file_at_once() {
+    // The switch to write-ahead mode is refused while another makes it: often enough to be seen here.
+    for _round in 0..20 {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let url = format!("sqlite:{}", folder.path().join("new.db").display());
+        let opening = (0..16).map(|_| {
+            let settings = Settings::new(url.clone());
+            async move {
+                tokio::spawn(async move { store::connect(&settings).await })
+                    .await
+                    .expect("no panic")
+            }
+        });
+        for store in futures_util::future::join_all(opening).await {
+            store.expect("it waits for its turn").close().await;
+        }
+    }
+}

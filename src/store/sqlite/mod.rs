@@ -33,6 +33,7 @@ use super::stored::StoredHistory;
 use super::{OpenError, Settings};
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, StoreError};
+use crate::retry::Reconnect;
 
 pub(super) const MIGRATIONS: &Migrations = &[include_str!("0001_interactions.sql")];
 
@@ -86,7 +87,7 @@ impl Sqlite {
         // in the file's unused parts, and neither must an older version of it.
         let writing = options.clone().pragma("secure_delete", "ON");
         // The writer connects now, so that a file that is no database is found out at once.
-        let writer = pool(1).connect_with(writing).await?;
+        let writer = connect(&writing, || pool(1), settings.timeout()).await?;
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Sqlite { writer, readers, keys })
     }
@@ -151,4 +152,34 @@ impl Sqlite {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Connects, waiting for one's turn: the first switch of a new file to write-ahead mode is refused
+/// at once, busy timeout or not, while another connection makes it.
+async fn connect(
+    options: &SqliteConnectOptions,
+    pool: impl Fn() -> SqlitePoolOptions,
+    patience: Duration,
+) -> Result<SqlitePool, OpenError> {
+    let mut retry = Reconnect::new();
+    let mut waited = Duration::ZERO;
+    loop {
+        let error = match pool().connect_with(options.clone()).await {
+            Ok(writer) => return Ok(writer),
+            Err(error) => error,
+        };
+        let delay = retry.next_delay();
+        waited += delay;
+        if !is_busy(&error) || waited > patience {
+            return Err(error.into());
+        }
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Whether another connection has the file's lock.
+fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY, whatever its extension: the low byte is the primary code.
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
