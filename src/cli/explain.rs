@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use super::{block_on, input};
+use super::{block_on, input, load_rules};
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::{Attempt, Rules};
@@ -49,10 +49,7 @@ pub(super) fn run(
     settings: &Settings,
     store_is_named: bool,
 ) -> Result<Exit, Failure> {
-    let (rules, warnings) = app::load_rules(settings)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let rules = load_rules(settings)?;
     let input = block_on(input::read(arguments.file.as_ref()))?;
     let bodies = split(&input);
     let max_bytes = settings.limits.body_max_bytes;

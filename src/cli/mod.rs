@@ -35,6 +35,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app;
+use crate::domain::Rules;
 use crate::settings::{self, Flag, Loaded, Settings, Sources};
 use crate::telemetry::{logs, panics};
 use failure::{Exit, Failure};
@@ -187,6 +189,15 @@ impl Common {
         }
         Ok(loaded.settings)
     }
+}
+
+/// Loads the rules; what is odd about them goes to the log.
+fn load_rules(settings: &Settings) -> Result<Rules, Failure> {
+    let (rules, warnings) = app::load_rules(settings)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(rules)
 }
 
 /// Runs a command's asynchronous part.

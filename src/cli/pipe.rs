@@ -9,7 +9,7 @@ use tokio::io::{BufReader, BufWriter};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
-use super::{block_on, input};
+use super::{block_on, input, load_rules};
 use crate::app;
 use crate::files::{Ledger, Lines, Output, Room};
 use crate::pipeline::lane::Lane;
@@ -47,10 +47,7 @@ pub(super) fn run(
     settings: &Settings,
     store_is_named: bool,
 ) -> Result<Exit, Failure> {
-    let (rules, warnings) = app::load_rules(settings)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let rules = load_rules(settings)?;
     block_on(async {
         let reader =
             BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);

@@ -4,8 +4,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::block_on;
 use super::failure::{Exit, Failure};
+use super::{block_on, load_rules};
 use crate::app::{self, Ended, RunError};
 use crate::settings::Settings;
 
@@ -21,10 +21,7 @@ use crate::settings::Settings;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
-    let (rules, warnings) = app::load_rules(settings)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let rules = load_rules(settings)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         rules = rules.revision().as_str(),
