@@ -28,8 +28,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
 use pretty_assertions::assert_eq;
+use sqlx::{Connection as _, PgConnection};
 use throughline::pipeline::ports::{RowChange, Store as _, StoreError, Transaction as _};
 use throughline::store::{self, OpenError, Settings};
+use tokio::task::JoinSet;
 
 use self::place::{Home, KEYS, Place};
 use self::samples::{
@@ -140,6 +142,40 @@ async fn postgres_needs_a_key_and_just_one_source_of_it() {
     let both = Settings { live_key_file: Some("/k".into()), ..place.settings.clone() };
     let error = store::connect(&both).await.err().expect("two keys");
     assert!(error.to_string().contains("both"), "{error}");
+}
+
+/// Each has looked for the schema and found none before it is its turn to make it.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_migrations_that_wait_find_what_was_migrated() {
+    let place = Place::postgres().await;
+    let mut gate = PgConnection::connect(&place.settings.url).await.expect("connected");
+    // The lock that a migration takes.
+    const LOCK: i64 = 0x7468_7275_6c69_6e65;
+    let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut gate).await;
+    locked.expect("locked");
+
+    // One connection, so that the same one looks before and after.
+    let settings = Settings { connections: 1, ..place.settings.clone() };
+    let mut migrations = JoinSet::new();
+    for _ in 0..4 {
+        let store = store::open(&settings).await.expect("opened as it is");
+        migrations.spawn(async move { store.migrate().await });
+    }
+    let mut waiting = 0_i64;
+    while waiting < 4 {
+        waiting = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+             WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()",
+        )
+        .fetch_one(&mut gate)
+        .await
+        .expect("the locks can be seen");
+    }
+    gate.close().await.expect("closed, and the lock with it");
+    while let Some(migrated) = migrations.join_next().await {
+        migrated.expect("no panic").expect("migrated, or nothing to do");
+    }
+    assert_eq!(place.store().await.schema_version().await.expect("a version"), 1);
 }
 
 #[tokio::test]

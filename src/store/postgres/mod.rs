@@ -84,15 +84,15 @@ impl Postgres {
             .bind(MIGRATION_LOCK)
             .execute(&mut *transaction)
             .await?;
-        let found = version(&mut transaction).await?;
-        if found == 0 {
-            raw_sql(
-                "CREATE TABLE IF NOT EXISTS throughline_migration \
-                 (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
-            )
-            .execute(&mut *transaction)
-            .await?;
-        }
+        // Asking again whether the table exists would be answered from what this session has
+        // cached, as it was before the wait. Making it, if need be, sees what is there.
+        raw_sql(
+            "CREATE TABLE IF NOT EXISTS throughline_migration \
+             (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let found = newest(&mut transaction).await?;
         for (sql, version) in migrations::pending(MIGRATIONS, found)?.iter().zip(found + 1..) {
             raw_sql(*sql).execute(&mut *transaction).await?;
             sqlx::query("INSERT INTO throughline_migration (version) VALUES ($1)")
@@ -224,9 +224,11 @@ async fn version(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
         sqlx::query_scalar("SELECT to_regclass('throughline_migration') IS NOT NULL")
             .fetch_one(&mut *connection)
             .await?;
-    if !exists {
-        return Ok(0);
-    }
+    if exists { newest(connection).await } else { Ok(0) }
+}
+
+/// The newest version that was migrated to.
+async fn newest(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM throughline_migration")
         .fetch_one(connection)
         .await
