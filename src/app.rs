@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,30 +19,42 @@ use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
 use crate::pipeline::lane::{Lane, LaneError};
+use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::settlement::Patience;
 use crate::pipeline::tally::Tally;
 use crate::pipeline::worker::Worker;
+use crate::reload::{NotTaken, Reloader, RulesSource};
 use crate::retry::{Ladder, Reconnect};
-use crate::settings::rules_file::{self, RulesError};
-use crate::settings::{LiveKey, Settings};
+use crate::settings::rules_file::{Document, Loaded};
+use crate::settings::{self, LiveKey, Settings};
 use crate::store::{self, Lifetimes, OpenError, Store};
 
-/// The rules that the settings name, and what is to be said about them.
+/// The rules that the settings name, and what is to be said about them. Whoever works by them takes
+/// the source that [`rules_source`] gives; whoever only looks at them may leave its cases out.
 ///
 /// # Errors
-/// When the file is named and absent, or cannot be read, parsed or accepted.
-pub fn load_rules(settings: &Settings) -> Result<(Rules, Vec<String>), RulesError> {
-    let file = &settings.rules.file;
+/// When the file is named and absent, cannot be read, parsed or accepted, or fails a case.
+pub fn load_rules(
+    settings: &Settings,
+    source: &RulesSource,
+) -> Result<(Rules, Vec<String>), NotTaken> {
+    let file = &source.file;
     if !settings.rules.is_named && !file.exists() {
+        source.try_on_cases(&Document::empty())?;
         let warning = format!(
             "there are no rules: {} is absent; nothing is copied and nothing is saved",
             file.display()
         );
         return Ok((Rules::empty(), vec![warning]));
     }
-    let loaded = rules_file::load(file)?;
-    let warnings = loaded.warnings.iter().map(|warning| format!("rules: {warning}"));
-    Ok((loaded.rules, warnings.collect()))
+    let Loaded { rules, warnings } = source.load()?;
+    Ok((rules, warnings.iter().map(|warning| format!("rules: {warning}")).collect()))
+}
+
+/// Where rules come from, and what they must pass.
+pub fn rules_source(settings: &Settings) -> RulesSource {
+    let settings::Rules { file, cases, watch, .. } = settings.rules.clone();
+    RulesSource { file, cases, watch }
 }
 
 /// What the store has to be told.
@@ -96,7 +109,7 @@ pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Worker {
         store: Arc::new(store),
-        rules: Arc::new(rules),
+        rules: Arc::new(RulesInForce::new(rules)),
         clock: Clock::System,
         patience: Patience {
             parent_ms: millis(settings.waiting.parent),
@@ -141,7 +154,8 @@ pub enum Ended {
     WorkLeft,
 }
 
-/// Runs the worker until `stop`. Waits for store and broker for as long as it takes.
+/// Runs the worker until `stop`. Waits for store and broker for as long as it takes. When `reread`
+/// is notified, the rules file is read again.
 ///
 /// # Errors
 /// [`RunError`] when either can never be had with these settings.
@@ -149,6 +163,7 @@ pub async fn run(
     settings: &Settings,
     rules: Rules,
     stop: &CancellationToken,
+    reread: &Notify,
 ) -> Result<Ended, RunError> {
     let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
     for warning in store.warnings() {
@@ -160,10 +175,12 @@ pub async fn run(
         lifetimes: lifetimes(settings),
         clock: worker.clock.clone(),
     };
-    // The cleaner goes on while the broker is away, and is dropped when the flow has ended.
+    let reloader = Reloader::new(rules_source(settings), Arc::clone(&worker.rules));
+    // Both go on while the broker is away, and are dropped when the flow has ended.
     let ended = tokio::select! {
         ended = flow(settings, &worker, stop) => ended?,
         never = cleaner.run() => match never {},
+        never = reloader.run(reread) => match never {},
     };
     // Closing waits for whoever holds a connection, for which there is no time if work is left.
     if ended == Ended::Drained {

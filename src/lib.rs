@@ -3,7 +3,8 @@
 //! In reading order: what happens to user data ([`domain`]), how messages look ([`formats`]), the
 //! line that a batch takes ([`pipeline`]), and the adapters at its ends: RabbitMQ ([`broker`]), files
 //! ([`files`]), SQLite and PostgreSQL ([`store`]). [`settings`] says what was configured,
-//! [`cleaner`] sweeps the store, `app` puts the parts together, `cli` is what an operator types. docs/architecture.md has the picture.
+//! [`cleaner`] sweeps the store, [`reload`] takes new rules while it runs, `app` puts the parts together,
+//! `cli` is what an operator types. docs/architecture.md has the picture.
 
 pub mod app;
 pub mod broker;
@@ -15,6 +16,7 @@ pub mod domain;
 pub mod files;
 pub mod formats;
 pub mod pipeline;
+pub mod reload;
 pub mod retry;
 pub mod settings;
 pub mod store;

@@ -126,6 +126,14 @@ impl CaseFile {
     }
 }
 
+impl CaseFile {
+    /// The same cases with other rules for those that have none of their own.
+    #[must_use]
+    pub fn with_rules(self, document: &Document) -> CaseFile {
+        CaseFile { rules: Some(CaseRules::Inline(document.clone())), ..self }
+    }
+}
+
 impl CaseRules {
     /// The document, read from its file if it is in one.
     pub(super) fn document(&self, case_file: &Path) -> Result<Document, String> {

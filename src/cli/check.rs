@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
-    let (rules, warnings) = app::load_rules(settings)?;
+    let (rules, warnings) = app::load_rules(settings, &app::rules_source(settings))?;
     let mut out = Out::lock();
     for warning in &warnings {
         out.line(format_args!("warning  {warning}"))?;

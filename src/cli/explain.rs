@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use super::{block_on, input, load_rules};
+use super::{block_on, input, load_untried_rules};
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::{Attempt, Rules};
@@ -49,7 +49,7 @@ pub(super) fn run(
     settings: &Settings,
     store_is_named: bool,
 ) -> Result<Exit, Failure> {
-    let rules = load_rules(settings)?;
+    let rules = load_untried_rules(settings)?;
     let input = block_on(input::read(arguments.file.as_ref()))?;
     let bodies = split(&input);
     let max_bytes = settings.limits.body_max_bytes;

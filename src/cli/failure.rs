@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::broker;
 use crate::pipeline::ports::StoreError;
+use crate::reload::NotTaken;
 use crate::settings::SettingsError;
-use crate::settings::rules_file::RulesError;
 use crate::store::OpenError;
 
 /// How a command ends; `cli` has the table.
@@ -72,8 +72,8 @@ impl Failure {
     }
 }
 
-impl From<RulesError> for Failure {
-    fn from(error: RulesError) -> Failure {
+impl From<NotTaken> for Failure {
+    fn from(error: NotTaken) -> Failure {
         Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
     }
 }

@@ -25,18 +25,20 @@ mod input;
 mod migrate;
 mod output;
 mod pipe;
+mod rules;
 mod run;
 mod test;
 mod topology;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app;
 use crate::domain::Rules;
+use crate::reload::RulesSource;
 use crate::settings::{self, Flag, Loaded, Settings, Sources};
 use crate::telemetry::{logs, panics};
 use failure::{Exit, Failure};
@@ -103,6 +105,7 @@ enum Command {
     DeadLetters(dead_letters::Arguments),
     Erase(erase::Arguments),
     Topology(topology::Arguments),
+    Rules(rules::Arguments),
     Convert(convert::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
@@ -131,7 +134,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match command {
         // These three need no settings.
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments, common.rules.as_deref().map(Path::new)),
         Command::Config(arguments) => config::run(&arguments, &common.load()?),
         Command::Run(arguments) => run::run(&arguments, &common.start()?),
         Command::Pipe(arguments) => {
@@ -148,6 +151,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
         Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
+        Command::Rules(arguments) => rules::run(&arguments, &common.start()?),
         Command::Convert(arguments) => convert::run(&arguments, &common.start()?),
     }
 }
@@ -191,9 +195,18 @@ impl Common {
     }
 }
 
-/// Loads the rules; what is odd about them goes to the log.
+/// Loads the rules, to work by them; what is odd about them goes to the log.
 fn load_rules(settings: &Settings) -> Result<Rules, Failure> {
-    let (rules, warnings) = app::load_rules(settings)?;
+    load_rules_from(settings, &app::rules_source(settings))
+}
+
+/// The same for who only looks at them, and wants to see them even if they fail their cases.
+fn load_untried_rules(settings: &Settings) -> Result<Rules, Failure> {
+    load_rules_from(settings, &RulesSource { cases: Vec::new(), ..app::rules_source(settings) })
+}
+
+fn load_rules_from(settings: &Settings, source: &RulesSource) -> Result<Rules, Failure> {
+    let (rules, warnings) = app::load_rules(settings, source)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
@@ -13,7 +14,7 @@ use crate::settings::Settings;
 ///
 /// Waits for broker and store for as long as it takes. SIGTERM or SIGINT: nothing more is taken,
 /// what is under way is finished within shutdown.drain_secs, the rest is given back to the broker. A
-/// second signal ends at once.
+/// second signal ends at once. A changed rules file is taken when it is good; SIGHUP reads it at once.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   throughline run
@@ -32,6 +33,14 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
+        let reread = Notify::new();
+        let hangups = async {
+            while hangup.recv().await.is_some() {
+                reread.notify_one();
+            }
+            std::future::pending().await
+        };
         let mut signalled = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -46,7 +55,8 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
             tracing::warn!("told to stop again: ending at once");
         };
         let ended = tokio::select! {
-            ended = app::run(settings, rules, &stop) => ended,
+            ended = app::run(settings, rules, &stop, &reread) => ended,
+            never = hangups => never,
             () = signals => Ok(Ended::WorkLeft),
         };
         match ended {

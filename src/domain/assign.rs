@@ -3,6 +3,8 @@
 //! Entries run once, when the interaction is created, in the order of the rules, before anything
 //! else reads the data: they see what every source sent, whatever a User Data Set drops later.
 
+use std::fmt;
+
 use super::user_data::Received;
 use super::value::{JSON_EVENT, Key, Kind, Value, elements, kind, members};
 
@@ -109,6 +111,18 @@ impl Pointer {
                 .map(|json| Value::from_json(json.to_owned()));
         };
         walk(json, &self.tokens).map(Value::from_json)
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for token in
+            std::iter::once(self.key.as_bytes()).chain(self.tokens.iter().map(Vec::as_slice))
+        {
+            let token = String::from_utf8_lossy(token).replace('~', "~0").replace('/', "~1");
+            write!(f, "/{token}")?;
+        }
+        Ok(())
     }
 }
 

@@ -43,13 +43,20 @@ impl MetadataItems {
         report: &mut Report<'a>,
     ) -> Metadata<'a> {
         let Some(call_target) = call_target else { return Metadata::new() };
-        // A target that the rules do not know has the global items.
-        let own = self.targets.get(call_target).map_or(&[][..], Vec::as_slice);
-        let overridden = |global: &&MetadataItem| !own.iter().any(|item| item.name == global.name);
-        own.iter()
-            .chain(self.global.iter().filter(overridden))
+        self.of_target(call_target)
             .filter_map(|item| Some((item.name.as_str(), item.value(data, report)?)))
             .collect()
+    }
+}
+
+impl MetadataItems {
+    /// The items of a call target: its own, then the global ones that it does not override. A target
+    /// that the rules do not know has the global ones.
+    pub(crate) fn of_target(&self, call_target: &str) -> impl Iterator<Item = &MetadataItem> {
+        let own = self.targets.get(call_target).map_or(&[][..], Vec::as_slice);
+        let overridden =
+            move |global: &&MetadataItem| !own.iter().any(|item| item.name == global.name);
+        own.iter().chain(self.global.iter().filter(overridden))
     }
 }
 

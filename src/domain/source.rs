@@ -62,6 +62,11 @@ impl Priority {
         Priority { order }
     }
 
+    /// The names, strongest first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.order.iter().map(String::as_str)
+    }
+
     /// The rank of a source; the smaller is the stronger. A name nobody ranks is the customer's.
     pub fn rank(&self, source: &Source<'_>) -> usize {
         let position = |name: &str| self.order.iter().position(|given| given == name);

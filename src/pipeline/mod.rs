@@ -11,6 +11,7 @@
 //! | [`ports`] | what the line needs of the world |
 //! | [`table`] | the interactions of a batch as they stand |
 //! | [`worker`] | the first half: decode to save |
+//! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
@@ -23,6 +24,7 @@ pub mod crash_point;
 pub mod lane;
 mod outlet;
 pub mod ports;
+pub mod rules_in_force;
 pub mod settlement;
 pub mod table;
 pub mod tally;

@@ -19,6 +19,7 @@ use super::crash_point::{self, CrashPoint};
 use super::ports::{
     Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
 };
+use super::rules_in_force::RulesInForce;
 use super::settlement::{Cause, Failure, Patience};
 use super::table::{Table, looks_for_parent};
 use crate::clock::Clock;
@@ -31,8 +32,8 @@ use crate::retry::Reconnect;
 pub struct Worker<S> {
     /// Where interactions are kept.
     pub store: Arc<S>,
-    /// The rules in force.
-    pub rules: Arc<Rules>,
+    /// The rules in force; a batch is worked out by one snapshot of them.
+    pub rules: Arc<RulesInForce>,
     /// What time it is.
     pub clock: Clock,
     /// How long messages may wait.
@@ -111,13 +112,14 @@ impl<S: Store> Worker<S> {
         batch: &[D],
         stop: &CancellationToken,
     ) -> Result<Vec<Planned>, WorkerError> {
-        match self.persist(batch, stop).await? {
+        let rules = &self.rules.snapshot().rules;
+        match self.persist(batch, rules, stop).await? {
             Some(plans) => Ok(plans),
             None if batch.len() == 1 => Ok(vec![refused_by_store(0)]),
             None => {
                 let mut plans = Vec::with_capacity(batch.len());
                 for (place, delivery) in batch.iter().enumerate() {
-                    let alone = self.persist(std::slice::from_ref(delivery), stop).await?;
+                    let alone = self.persist(std::slice::from_ref(delivery), rules, stop).await?;
                     let plan = alone.and_then(|mut plans| plans.pop());
                     plans.push(
                         plan.map_or_else(|| refused_by_store(place), |(_, plan)| (place, plan)),
@@ -132,13 +134,14 @@ impl<S: Store> Worker<S> {
     async fn persist<D: Delivery>(
         &self,
         batch: &[D],
+        rules: &Rules,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<Planned>>, WorkerError> {
         let began_ms = self.clock.now_ms();
         let mut retry = Reconnect::new();
         let mut conflicts = 0;
         loop {
-            let error = match self.attempt(batch).await {
+            let error = match self.attempt(batch, rules).await {
                 Ok(plans) => return Ok(Some(plans)),
                 Err(StoreError::Refused(why)) => {
                     tracing::warn!(messages = batch.len(), why, "the store refuses a batch's data");
@@ -168,7 +171,11 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    async fn attempt<D: Delivery>(&self, batch: &[D]) -> Result<Vec<Planned>, StoreError> {
+    async fn attempt<D: Delivery>(
+        &self,
+        batch: &[D],
+        rules: &Rules,
+    ) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
         let bodies: Vec<_> = batch
             .iter()
@@ -179,10 +186,10 @@ impl<S: Store> Worker<S> {
         let (own, parents) = identities(&decoded);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            return Ok(self.propagate(batch, &decoded, &[], now_ms).0);
+            return Ok(self.propagate(batch, &decoded, rules, &[], now_ms).0);
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
-        let (plans, table) = self.propagate(batch, &decoded, &rows, now_ms);
+        let (plans, table) = self.propagate(batch, &decoded, rules, &rows, now_ms);
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         crash_point::cross(CrashPoint::BeforeSave);
@@ -196,6 +203,7 @@ impl<S: Store> Worker<S> {
         &'a self,
         batch: &[D],
         decoded: &[Result<Decoded<'a>, Refusal>],
+        rules: &'a Rules,
         rows: &'a [Row],
         now_ms: i64,
     ) -> (Vec<Planned>, Table<'a>) {
@@ -209,7 +217,9 @@ impl<S: Store> Worker<S> {
                 let failure = Failure::Rejected(refusal.reason);
                 Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => self.plan_or_set_aside(&batch[place], decoded, &mut table, now_ms),
+            Ok(decoded) => {
+                self.plan_or_set_aside(&batch[place], decoded, rules, &mut table, now_ms)
+            }
         };
         let planned = match self.wakes_within_batch {
             false => (0..batch.len()).map(|place| (place, plan(place))).collect(),
@@ -224,10 +234,11 @@ impl<S: Store> Worker<S> {
         &'a self,
         delivery: &D,
         decoded: &Decoded<'a>,
+        rules: &'a Rules,
         table: &mut Table<'a>,
         now_ms: i64,
     ) -> Plan {
-        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, table, now_ms));
+        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, rules, table, now_ms));
         catch_unwind(plan).unwrap_or_else(|_| {
             // The panic's text is the panic hook's to tell; it may not hold values (cli).
             tracing::error!(
@@ -243,11 +254,12 @@ impl<S: Store> Worker<S> {
         &'a self,
         delivery: &D,
         decoded: &Decoded<'a>,
+        rules: &'a Rules,
         table: &mut Table<'a>,
         now_ms: i64,
     ) -> Plan {
         let attempt = self.patience.attempt(delivery.arrival());
-        let step = table.take(&self.rules, &decoded.message, attempt);
+        let step = table.take(rules, &decoded.message, attempt);
         let (kind, facts) = match &step.outcome {
             Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
             Outcome::Ended(ended) => (PublishedKind::Ended, &ended.facts),
@@ -265,13 +277,13 @@ impl<S: Store> Worker<S> {
                 return Plan::Failed { failure, stage: "propagate", awaited: None };
             }
         };
-        let stamp = Stamp { revision: self.rules.revision(), now_ms, origins: self.origins };
+        let stamp = Stamp { revision: rules.revision(), now_ms, origins: self.origins };
         Plan::Publish(Box::new(Published {
             message_id: enriched::message_id(decoded).to_string(),
             correlation_id: decoded.message.event_id.to_string(),
             kind,
             channel: facts.channel.to_string(),
-            revision: self.rules.revision().as_str().to_owned(),
+            revision: rules.revision().as_str().to_owned(),
             trace: delivery.arrival().trace.clone(),
             timestamp_ms: now_ms,
             identity: decoded.message.identity.to_owned(),

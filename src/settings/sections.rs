@@ -170,12 +170,21 @@ pub struct Rules {
     pub file: PathBuf,
     /// Whether somebody named it. Named and absent is an error; the default may be absent.
     pub is_named: bool,
+    /// Between two looks at it; zero: none.
+    pub watch: Duration,
+    /// Case files that rules must pass before a worker takes them.
+    pub cases: Vec<PathBuf>,
 }
 
 impl Rules {
     pub(super) fn read(raw: &mut Raw) -> Rules {
         let is_named = !raw.origin("rules.file").is_default();
-        Rules { file: raw.path("rules.file"), is_named }
+        Rules {
+            file: raw.path("rules.file"),
+            is_named,
+            watch: raw.seconds("rules.watch_secs", 0..=3600),
+            cases: raw.list("rules.cases").into_iter().map(PathBuf::from).collect(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod laws;
 mod logs;
 mod pipeline;
 mod published;
+mod reload;
 mod run;
 mod settings;
 mod simulation;

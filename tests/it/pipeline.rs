@@ -9,6 +9,7 @@ use throughline::clock::Clock;
 use throughline::domain::Rules;
 use throughline::pipeline::lane::{Lane, LaneError};
 use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
+use throughline::pipeline::rules_in_force::RulesInForce;
 use throughline::pipeline::settlement::Patience;
 use throughline::pipeline::tally::Tally;
 use throughline::pipeline::worker::Worker;
@@ -59,7 +60,7 @@ impl Bench {
     ) -> Result<(), LaneError> {
         let worker = Worker {
             store: Arc::new(self.store.clone()),
-            rules: Arc::new(Rules::empty()),
+            rules: Arc::new(RulesInForce::new(Rules::empty())),
             clock: Clock::manual(1_000),
             patience: Patience {
                 parent_ms: 8_000,

@@ -5,10 +5,12 @@
 //! | `document` | TOML or JSON text → one JSON document, and its canonical form |
 //! | `reader` | walks the document, knows each value's path, collects problems |
 //! | `sections` | what each section means |
+//! | `difference` | what changes for whom between two compiled ones |
 //!
 //! Nothing of a rules file is guessed: an unknown key is an error, and so is a value of the wrong
 //! type (docs/rules.md, *Loading rules*).
 
+mod difference;
 mod document;
 pub(crate) mod reader;
 mod sections;
@@ -18,6 +20,7 @@ use std::path::Path;
 
 use crate::domain::Rules;
 
+pub use difference::{Change, changes};
 pub use document::{Document, Syntax};
 
 /// Rules that were loaded, and what is odd about them.
@@ -76,11 +79,18 @@ fn listed(problems: &[Problem]) -> String {
 /// # Errors
 /// [`RulesError`] when the file cannot be read, parsed or accepted.
 pub fn load(path: &Path) -> Result<Loaded, RulesError> {
+    compile(&read(path)?).map_err(RulesError::Refused)
+}
+
+/// Reads the document of a rules file, without a look at what it says.
+///
+/// # Errors
+/// [`RulesError`] when the file cannot be read or parsed.
+pub fn read(path: &Path) -> Result<Document, RulesError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| RulesError::Unreadable { path: name, error })?;
-    let document = Document::parse(&text, Syntax::of(path, &text)).map_err(RulesError::Syntax)?;
-    compile(&document).map_err(RulesError::Refused)
+    Document::parse(&text, Syntax::of(path, &text)).map_err(RulesError::Syntax)
 }
 
 /// Deeper than this is refused before anything walks it: the limit that messages have, since
