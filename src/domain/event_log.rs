@@ -34,6 +34,11 @@ impl EventLog {
         self.0.chunks_exact(DIGEST_BYTES).any(|known| known == digest)
     }
 
+    /// Whether the event is the first one in it.
+    pub(crate) fn begins_with(&self, event_id: &str) -> bool {
+        self.0.starts_with(&EventLog::digest(event_id))
+    }
+
     /// The log with one more event.
     pub(crate) fn with(&self, event_id: &str) -> EventLog {
         let mut bytes = Vec::with_capacity(self.0.len() + DIGEST_BYTES);
@@ -52,6 +57,8 @@ mod tests {
         let log = EventLog::default().with("1").with("2");
         assert!(log.contains("1") && log.contains("2"));
         assert!(!log.contains("") && !log.contains("12"));
+        assert!(log.begins_with("1") && !log.begins_with("2"));
+        assert!(!EventLog::default().begins_with("1"));
         assert_eq!(EventLog::from_bytes(log.as_bytes().to_vec()), log);
     }
 }

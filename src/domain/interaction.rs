@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::event_log::EventLog;
 use super::progress::Progress;
 use super::report::Warning;
 use super::source::Source;
@@ -167,6 +168,18 @@ pub struct Message<'a> {
     pub warnings: Vec<Warning>,
     /// How it is to stand to the messages before it, where its vendor documents an order.
     pub progress: Option<Progress>,
+}
+
+impl Message<'_> {
+    /// Whether it is the one that began its interaction, of which these events are known; also where
+    /// it comes again.
+    pub(crate) fn begins(&self, known: Option<&EventLog>) -> bool {
+        match self.event {
+            Event::Created => true,
+            Event::Opened => known.is_none_or(|events| events.begins_with(&self.event_id)),
+            Event::Updated | Event::Ended(_) => false,
+        }
+    }
 }
 
 /// A parent that comes with its child's message (C8).

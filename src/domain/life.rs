@@ -114,6 +114,8 @@ pub struct Step<'a> {
     pub report: Report<'a>,
     /// The interaction as it stands now; `None` where the message changed nothing.
     pub next: Option<Standing<'a>>,
+    /// Whether the message is the one that began its interaction, also where it comes again.
+    pub begins: bool,
 }
 
 /// Takes one message through the rules. `parent` is the interaction that
@@ -132,7 +134,8 @@ pub fn step<'a>(
     let mut walk = Walk { rules, message, attempt, report, next: None };
     let outcome = walk.outcome(standing, parent);
     // Whatever is rejected in the end has changed nothing.
-    Step { outcome, report: walk.report, next: walk.next }
+    let begins = message.begins(standing.map(|standing| &standing.events));
+    Step { outcome, report: walk.report, next: walk.next, begins }
 }
 
 impl<'a> Message<'a> {

@@ -34,25 +34,47 @@ pub struct Stamp<'a> {
     pub origins: bool,
 }
 
+/// The `message_id` of what is published of the same message for another output: UUIDv5 in the
+/// namespace of the message's own id, so that it is as much derived, and unlike every other.
+pub fn further_id(message_id: &Uuid, output: &str) -> Uuid {
+    Uuid::new_v5(message_id, output.as_bytes())
+}
+
 /// Encodes what is published of a message; `None` if nothing is.
 pub fn encode(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Vec<u8>> {
+    let kind = kind(&step.outcome)?;
     let mut json = Json::open();
+    json.name("type").text(kind);
+    json.name("id").text(&message_id(decoded).to_string());
+    json.name("time").text(&rfc3339(stamp.now_ms));
+    content(&mut json, decoded, step, stamp);
+    Some(json.close())
+}
+
+/// The `type` of what is published of an outcome; `None` if nothing is.
+pub(super) fn kind(outcome: &Outcome<'_>) -> Option<&'static str> {
+    match outcome {
+        Outcome::Enriched(_) => Some("interaction.enriched"),
+        Outcome::Ended(_) => Some("interaction.ended"),
+        Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => None,
+    }
+}
+
+/// What follows `type`, `id` and `time`.
+pub(super) fn content(json: &mut Json, decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) {
+    cause(json, decoded);
+    json.name("rules").object(|json| {
+        json.name("revision").text(stamp.revision.as_str());
+    });
     match &step.outcome {
         Outcome::Enriched(enriched) => {
-            head(&mut json, "interaction.enriched", decoded, stamp);
             json.name("parent").text(enriched.parent.as_str());
-            write_enriched(&mut json, decoded, enriched, stamp);
+            write_enriched(json, decoded, enriched, stamp);
         }
-        Outcome::Ended(ended) => {
-            head(&mut json, "interaction.ended", decoded, stamp);
-            write_ended(&mut json, decoded, ended);
-        }
-        Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {
-            return None;
-        }
+        Outcome::Ended(ended) => write_ended(json, decoded, ended),
+        Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {}
     }
-    warnings(&mut json, &step.report);
-    Some(json.close())
+    warnings(json, &step.report);
 }
 
 /// The same object with `outcome` and `dropped`, for `explain`; of a message that is not published,
@@ -78,16 +100,6 @@ pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<
         }
     });
     json.close()
-}
-
-fn head(json: &mut Json, kind: &str, decoded: &Decoded<'_>, stamp: Stamp<'_>) {
-    json.name("type").text(kind);
-    json.name("id").text(&message_id(decoded).to_string());
-    json.name("time").text(&rfc3339(stamp.now_ms));
-    cause(json, decoded);
-    json.name("rules").object(|json| {
-        json.name("revision").text(stamp.revision.as_str());
-    });
 }
 
 fn cause(json: &mut Json, decoded: &Decoded<'_>) {

@@ -9,6 +9,8 @@
 //! | `genesys_*`, `sinch_*`, `mindful_*` | the vendors' own formats (docs/formats.md) |
 //! | `vendor`, `upstream` | what those share: their message as ours, and what is carried of it |
 //! | [`enriched`] | what we publish |
+//! | [`outbound`], `sap_c4c` | the same interaction in other shapes, for other outputs |
+//! | [`signature`] | did who knows the secret send this body |
 //! | `json` | how what is published is written |
 //!
 //! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
@@ -27,6 +29,9 @@ mod genesys_widgets;
 mod json;
 mod mindful_scheduler;
 mod mindful_webhook;
+pub mod outbound;
+mod sap_c4c;
+pub mod signature;
 mod sinch_contact_pro;
 mod sinch_conversation;
 mod sinch_rti;

@@ -1,0 +1,135 @@
+//! The shapes in which an interaction can leave besides our own (docs/messages.md, *Further outputs*).
+//!
+//! | format | body | content type |
+//! |---|---|---|
+//! | `enriched` | [`super::enriched`], byte for byte | `application/json` |
+//! | `cloud-event` | a CloudEvent 1.0 around it | `application/cloudevents+json` |
+//! | `cloud-event-binary` | the event's data; its attributes stand in headers | `application/json` |
+//! | `sap-c4c` | SAP Service Cloud's payload, as JSON or XML | `application/json`, `application/xml` |
+//!
+//! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
+//! Deliberately absent: where any of them goes, and under which `message_id`.
+
+use super::enriched::{Stamp, content, encode, kind, message_id, rfc3339};
+use super::json::Json;
+use super::{Decoded, sap_c4c};
+use crate::domain::Step;
+
+/// A shape in which an interaction is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutboundFormat {
+    /// As the enriched message.
+    Enriched,
+    /// A CloudEvent in structured mode.
+    CloudEvent,
+    /// A CloudEvent in binary mode.
+    CloudEventBinary,
+    /// SAP Service Cloud's payload, as JSON.
+    SapC4cJson,
+    /// SAP Service Cloud's payload, as XML.
+    SapC4cXml,
+}
+
+/// What is published in some shape.
+#[derive(Clone)]
+pub struct Encoded {
+    /// The body.
+    pub body: Vec<u8>,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Headers that belong to it.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// The header that warns of pairs whose keys are no XML names: how many are left out.
+const LEFT_OUT: &str = "x-throughline-left-out";
+
+/// What a CloudEvent says of where it comes from: a URI reference, which need not lead anywhere.
+const SOURCE: &str = "/throughline";
+
+impl OutboundFormat {
+    /// Every format.
+    pub const ALL: [OutboundFormat; 5] = [
+        OutboundFormat::Enriched,
+        OutboundFormat::CloudEvent,
+        OutboundFormat::CloudEventBinary,
+        OutboundFormat::SapC4cJson,
+        OutboundFormat::SapC4cXml,
+    ];
+
+    /// The words for it in the settings: its name, and its encoding where it has several.
+    pub fn words(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            OutboundFormat::Enriched => ("enriched", None),
+            OutboundFormat::CloudEvent => ("cloud-event", None),
+            OutboundFormat::CloudEventBinary => ("cloud-event-binary", None),
+            OutboundFormat::SapC4cJson => ("sap-c4c", Some("json")),
+            OutboundFormat::SapC4cXml => ("sap-c4c", Some("xml")),
+        }
+    }
+
+    /// Encodes what is published of a message; `None` if nothing is.
+    pub fn encode(
+        self,
+        decoded: &Decoded<'_>,
+        step: &Step<'_>,
+        stamp: Stamp<'_>,
+    ) -> Option<Encoded> {
+        let json = |body| Encoded { body, content_type: "application/json", headers: Vec::new() };
+        match self {
+            OutboundFormat::Enriched => encode(decoded, step, stamp).map(json),
+            OutboundFormat::CloudEvent => {
+                let mut event = Json::open();
+                for (name, value) in attributes(decoded, step, stamp)? {
+                    event.name(name).text(&value);
+                }
+                event.name("datacontenttype").text("application/json");
+                event.name("data").object(|data| content(data, decoded, step, stamp));
+                let content_type = "application/cloudevents+json";
+                Some(Encoded { content_type, ..json(event.close()) })
+            }
+            OutboundFormat::CloudEventBinary => {
+                let attributes = attributes(decoded, step, stamp)?;
+                let mut data = Json::open();
+                content(&mut data, decoded, step, stamp);
+                let headers = attributes.into_iter().map(|(name, value)| (header(name), value));
+                Some(Encoded { headers: headers.collect(), ..json(data.close()) })
+            }
+            OutboundFormat::SapC4cJson => sap_c4c::json(decoded, step).map(json),
+            OutboundFormat::SapC4cXml => {
+                let (body, left_out) = sap_c4c::xml(decoded, step)?;
+                let left_out = (left_out > 0).then(|| (LEFT_OUT, left_out.to_string()));
+                let headers = left_out.into_iter().collect();
+                Some(Encoded { body, content_type: "application/xml", headers })
+            }
+        }
+    }
+}
+
+/// The attributes of the event, but for what its data are; `None` if nothing is published.
+fn attributes(
+    decoded: &Decoded<'_>,
+    step: &Step<'_>,
+    stamp: Stamp<'_>,
+) -> Option<[(&'static str, String); 6]> {
+    Some([
+        ("specversion", "1.0".to_owned()),
+        ("type", kind(&step.outcome)?.to_owned()),
+        ("source", SOURCE.to_owned()),
+        ("id", message_id(decoded).to_string()),
+        ("time", rfc3339(stamp.now_ms)),
+        ("subject", decoded.message.identity.id.to_string()),
+    ])
+}
+
+/// The AMQP header of an attribute.
+fn header(attribute: &'static str) -> &'static str {
+    match attribute {
+        "specversion" => "cloudEvents:specversion",
+        "type" => "cloudEvents:type",
+        "source" => "cloudEvents:source",
+        "id" => "cloudEvents:id",
+        "time" => "cloudEvents:time",
+        _ => "cloudEvents:subject",
+    }
+}
