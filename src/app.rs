@@ -8,13 +8,14 @@
 //!
 //! The only module, beside `cli`, that knows [`Settings`]: each adapter is given its own.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{self, Link, Supervisor, Topology};
+use crate::broker::{self, Inbound, Link, Supervisor, Topology};
 use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
@@ -26,7 +27,7 @@ use crate::pipeline::worker::Worker;
 use crate::reload::{NotTaken, Reloader, RulesSource};
 use crate::retry::{Ladder, Reconnect};
 use crate::settings::rules_file::{Document, Loaded};
-use crate::settings::{self, LiveKey, Settings};
+use crate::settings::{self, LiveKey, Settings, Source};
 use crate::store::{self, Lifetimes, OpenError, Store};
 
 /// The rules that the settings name, and what is to be said about them. Whoever works by them takes
@@ -67,16 +68,20 @@ pub fn store_settings(settings: &Settings) -> store::Settings {
     }
     of_store.migrate = settings.store.migrate;
     // Each lane holds one connection at a time; two more are for questions beside the flow.
-    of_store.connections = u32::try_from(settings.lanes).unwrap_or(u32::MAX).saturating_add(2);
+    let lanes = settings.sources().iter().map(|source| source.lanes).sum::<usize>();
+    of_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
     of_store
 }
 
 /// What the broker has to be told.
 pub fn broker_settings(settings: &Settings) -> broker::Settings {
     let amqp = &settings.amqp;
+    let further = settings.output.further.iter();
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     broker::Settings {
         url: amqp.url.expose().to_owned(),
+        sources: settings.sources().into_iter().map(inbound).collect(),
+        further_exchanges: further.map(|output| output.exchange.clone()).collect(),
         queue: amqp.queue.clone(),
         inbound_exchange: amqp.inbound_exchange.clone(),
         outbound_exchange: amqp.outbound_exchange.clone(),
@@ -96,6 +101,20 @@ pub fn broker_settings(settings: &Settings) -> broker::Settings {
         tls_cert_file: amqp.client.as_ref().map(|client| client.cert_file.clone()),
         tls_key_file: amqp.client.as_ref().map(|client| client.key_file.clone()),
         ..broker::Settings::default()
+    }
+}
+
+/// What the broker has to be told of a source.
+fn inbound(source: Source) -> Inbound {
+    Inbound {
+        queue: source.queue,
+        exchange: source.exchange,
+        routing_keys: source.routing_keys,
+        waiting_prefix: source.waiting_prefix,
+        prefetch_messages: source.prefetch_messages,
+        format: source.format,
+        tenant: source.tenant.map(Arc::from),
+        signing_secret: source.signing_secret,
     }
 }
 
@@ -120,6 +139,7 @@ pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
         live_ttl_secs: settings.live.ttl.as_secs(),
         body_max_bytes: settings.limits.body_max_bytes,
         origins: settings.output.origins,
+        outputs: settings.output.further.clone(),
         // Waiting queues have delays, and the order of arrival is kept.
         wakes_within_batch: false,
     }
@@ -235,8 +255,9 @@ async fn run_lanes(
 ) -> Result<(), String> {
     let together = stop.child_token();
     let mut lanes = JoinSet::new();
-    for _ in 0..settings.lanes {
-        let lane = link.lane().await.map_err(|error| error.to_string())?;
+    let sources = link.sources().iter().zip(settings.sources());
+    for source in sources.flat_map(|(inbound, source)| repeat_n(inbound, source.lanes)) {
+        let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
         let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
         let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
         lanes.spawn(async move {

@@ -20,7 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::wire::Wire;
 use super::{
-    Consumer, DeadLetters, Error, Finding, Publisher, Settings, Settler, Topology, declare, within,
+    Consumer, DeadLetters, Error, Finding, Inbound, Publisher, Settings, Settler, Topology,
+    declare, within,
 };
 
 /// How the broker is to be reached at the moment, for readiness and metrics.
@@ -42,6 +43,7 @@ pub struct Link {
     consuming: Wire,
     publishing: Wire,
     settings: Arc<Settings>,
+    sources: Vec<Arc<Inbound>>,
     /// Ends with the link.
     _events: AbortOnDropHandle<()>,
 }
@@ -71,7 +73,8 @@ impl Link {
         let publishing = Wire::open(&settings, "publish").await?;
         let events = watch_events(&consuming.connection, &publishing.connection, Report(health));
         let events = AbortOnDropHandle::new(tokio::spawn(events));
-        Ok(Link { consuming, publishing, settings, _events: events })
+        let sources = settings.inbound().into_iter().map(Arc::new).collect();
+        Ok(Link { consuming, publishing, settings, sources, _events: events })
     }
 
     /// Declares the topology, or looks for it where `declare` is off.
@@ -96,16 +99,29 @@ impl Link {
         declare::compare(topology, &self.consuming, self.settings.answer_timeout()).await
     }
 
-    /// Opens the channels of one lane; deliveries begin to arrive.
+    /// The work queues there are to consume, in the order of the settings.
+    pub fn sources(&self) -> &[Arc<Inbound>] {
+        &self.sources
+    }
+
+    /// Opens the channels of a lane over the first work queue; deliveries begin to arrive.
+    ///
+    /// # Errors
+    /// As [`Link::lane_of`].
+    pub async fn lane(&self) -> Result<Lane, Error> {
+        self.lane_of(&self.sources[0]).await
+    }
+
+    /// Opens the channels of a lane over a work queue; deliveries begin to arrive.
     ///
     /// # Errors
     /// When a channel cannot be opened, or the work queue cannot be consumed.
-    pub async fn lane(&self) -> Result<Lane, Error> {
+    pub async fn lane_of(&self, source: &Arc<Inbound>) -> Result<Lane, Error> {
         let limit = self.settings.answer_timeout();
         let publisher = self.publishing.channel(limit).await?;
         let publisher = Publisher::open(publisher, &self.settings).await?;
         let consumer = self.consuming.channel(limit).await?;
-        let consumer = Consumer::open(consumer, &self.settings).await?;
+        let consumer = Consumer::open(consumer, Arc::clone(source), limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
     }
 

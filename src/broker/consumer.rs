@@ -1,13 +1,17 @@
-//! The way in: deliveries of the work queue, in batches.
+//! The way in: deliveries of one work queue, in batches.
 //!
 //! Invariants: the broker never has more than `prefetch_messages` unacknowledged deliveries here,
 //! which bounds lapin's own buffer (trap 8). A batch is never waited for: what has arrived is
 //! taken. A stream that ends uninvited is an error, since that is all one sees of a deleted queue
 //! or of a consumer that the broker has cancelled (trap 10).
 //!
-//! Deliberately absent: settling (`settler.rs`), and any look at the body.
+//! Where a source asks for signatures, each is checked here, before anybody looks into the body; what
+//! becomes of a message without the right one is the pipeline's to say.
+//!
+//! Deliberately absent: settling (`settler.rs`), and any look into the body.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -16,24 +20,27 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 
-use super::{Error, Settings, declare, headers, within};
+use super::{Error, Inbound, declare, headers, within};
+use crate::formats::signature::SigningSecret;
 use crate::pipeline::ports::{self, Arrival, Source, TransportError};
 
-/// Consumes the work queue over a channel of its own.
+/// Consumes one work queue over a channel of its own.
 #[derive(Debug)]
 pub struct Consumer {
     stream: lapin::Consumer,
     channel: Channel,
-    format: Option<String>,
+    source: Arc<Inbound>,
     answer_timeout: Duration,
     stopped: bool,
 }
 
-/// A delivery of the work queue, not yet settled, with what is needed to publish it again as it was
+/// A delivery of a work queue, not yet settled, with what is needed to publish it again as it was
 /// received.
 pub struct Received {
     body: Vec<u8>,
     arrival: Arrival,
+    /// Where it came from, and is to come back to.
+    pub(super) source: Arc<Inbound>,
     pub(super) properties: BasicProperties,
     /// The routing key it was first published with; one that comes back from waiting or from the dead
     /// letters says so in a header, as it comes under the work queue's name.
@@ -44,27 +51,25 @@ pub struct Received {
 }
 
 impl Consumer {
-    pub(super) async fn open(channel: Channel, settings: &Settings) -> Result<Consumer, Error> {
-        let (queue, limit) = (declare::short(&settings.queue)?, settings.answer_timeout());
+    pub(super) async fn open(
+        channel: Channel,
+        source: Arc<Inbound>,
+        limit: Duration,
+    ) -> Result<Consumer, Error> {
+        let queue = declare::short(&source.queue)?;
         let consume = async {
             // Before consuming, or the broker sends the whole queue at once (trap 8).
             let qos = BasicQosOptions::default();
-            within(limit, channel.basic_qos(settings.prefetch_messages, qos)).await?;
+            within(limit, channel.basic_qos(source.prefetch_messages, qos)).await?;
             // The broker makes up the consumer tag; connections are what operators look for.
             let options = BasicConsumeOptions::default();
             within(limit, channel.basic_consume(queue, "".into(), options, FieldTable::default()))
                 .await
         };
         let stream = consume.await.map_err(|error| {
-            Error::Unreachable(format!("consuming `{}`: {error}", settings.queue))
+            Error::Unreachable(format!("consuming `{}`: {error}", source.queue))
         })?;
-        Ok(Consumer {
-            stream,
-            channel,
-            format: settings.format.clone(),
-            answer_timeout: limit,
-            stopped: false,
-        })
+        Ok(Consumer { stream, channel, source, answer_timeout: limit, stopped: false })
     }
 
     /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
@@ -82,9 +87,17 @@ impl Consumer {
         let Delivery { delivery_tag, routing_key, redelivered, properties, data, acker, .. } =
             delivery;
         let routing_key = headers::first_routing_key(&properties).unwrap_or(routing_key);
+        let source = &self.source;
+        let is_signed = |secret: &SigningSecret| secret.signed(&data, &headers::claim(&properties));
+        let arrival = Arrival {
+            tenant: source.tenant.clone(),
+            is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
+            ..headers::arrival(&properties, redelivered, source.format.as_deref())
+        };
         Received {
             body: data,
-            arrival: headers::arrival(&properties, redelivered, self.format.as_deref()),
+            arrival,
+            source: Arc::clone(source),
             properties,
             routing_key,
             tag: delivery_tag,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | reason | `x-throughline-reason` | the reason in the newest entry of `x-death` |
 //! | stage, replayed | their headers | their headers, if any |
+//! | work queue | `x-throughline-queue` | the queue in that entry |
 //! | first seen | `x-throughline-first-seen` | the same, else the time in that entry |
 //!
 //! `x-death` goes first, because it is never on a dead letter of our own (`headers.rs`), while a
@@ -42,6 +43,8 @@ pub struct DeadLetter {
     /// How often it was replayed.
     pub replayed: u32,
     properties: BasicProperties,
+    /// The work queue it came from.
+    queue: Option<String>,
     /// The routing key it was first received with.
     key: ShortString,
     body: Vec<u8>,
@@ -120,6 +123,11 @@ impl DeadLetter {
         &self.properties
     }
 
+    /// The work queue it came from, by the broker's word, else by our own.
+    pub(super) fn queue(&self) -> Option<&str> {
+        self.queue.as_deref()
+    }
+
     pub(super) fn key(&self) -> &ShortString {
         &self.key
     }
@@ -145,6 +153,9 @@ impl From<Delivery> for DeadLetter {
             attempts: attempts.count,
             first_seen_ms: attempts.first_seen_ms.or(set_aside_ms),
             replayed,
+            queue: death
+                .and_then(|death| death.queue)
+                .or_else(|| header(headers::QUEUE).and_then(headers::text)),
             key: headers::first_routing_key(&properties).unwrap_or(routing_key),
             properties,
             body: data,
@@ -168,6 +179,7 @@ impl fmt::Debug for DeadLetter {
 struct Death {
     reason: Option<String>,
     time_ms: Option<i64>,
+    queue: Option<String>,
 }
 
 impl Death {
@@ -183,7 +195,8 @@ impl Death {
             }
             _ => None,
         };
-        Some(Death { reason: newest.inner().get("reason").and_then(headers::text), time_ms })
+        let said = |name: &str| newest.inner().get(name).and_then(headers::text);
+        Some(Death { reason: said("reason"), time_ms, queue: said("queue") })
     }
 }
 
@@ -270,6 +283,7 @@ mod tests {
             let mut table = FieldTable::default();
             table.insert("reason".into(), AMQPValue::LongString(reason.into()));
             table.insert("time".into(), AMQPValue::Timestamp(secs));
+            table.insert("queue".into(), AMQPValue::LongString(format!("q-{secs}").into()));
             AMQPValue::FieldTable(table)
         };
         let deaths = vec![death("delivery_limit", 1_700_000_000), death("expired", 1_600_000_000)];
@@ -278,12 +292,18 @@ mod tests {
         let at_once = set_aside(BasicProperties::default().with_headers(table.clone()));
         assert_eq!(at_once.reason.as_deref(), Some("delivery_limit"));
         assert_eq!(at_once.first_seen_ms, Some(1_700_000_000_000));
+        assert_eq!(at_once.queue(), Some("q-1700000000"), "the work queue, not the waiting one");
 
         table.insert(headers::REASON.into(), AMQPValue::LongString("parent_unknown".into()));
         table.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(5));
         let after_a_wait = set_aside(BasicProperties::default().with_headers(table));
         assert_eq!(after_a_wait.reason.as_deref(), Some("delivery_limit"));
         assert_eq!(after_a_wait.first_seen_ms, Some(5));
+
+        let mut ours = FieldTable::default();
+        ours.insert(headers::QUEUE.into(), AMQPValue::LongString("work".into()));
+        let by_us = set_aside(BasicProperties::default().with_headers(ours));
+        assert_eq!(by_us.queue(), Some("work"));
     }
 
     #[test]

@@ -12,9 +12,10 @@
 //! - A dead letter is acknowledged only when the work queue has it. A crash in between leaves it in
 //!   both: replayed again, its event is recognised by its id, and *finished* rather than applied
 //!   twice, since a replay says so in its headers.
-//! - A replay reaches our work queue and no other. It goes through the default exchange: by the
-//!   inbound one, whoever else is bound there would be told of the interaction a second time, and
-//!   what they bind would decide whether it reaches us. Its first routing key is in its header.
+//! - A replay reaches the work queue it came from and no other. It goes through the default
+//!   exchange: by the inbound one, whoever else is bound there would be told of the interaction a
+//!   second time, and what they bind would decide whether it reaches us. Its first routing key is in
+//!   its header.
 //! - However a pass ends, what it has not acknowledged is in the queue again. The queue counts looks,
 //!   but its limit to them is out of reach (`topology.rs`). What was given back once comes first,
 //!   in the order in which it was given back: a pass to the end changes nothing, one that stops
@@ -56,7 +57,8 @@ pub struct DeadLetters {
     /// Sends them to the work queue, with confirms.
     sending: Channel,
     queue: ShortString,
-    work_queue: ShortString,
+    /// Of every source.
+    work_queues: Vec<ShortString>,
     answer_timeout: Duration,
     confirm_timeout: Duration,
     /// How many messages the pass may still look at.
@@ -83,7 +85,11 @@ impl DeadLetters {
             reading,
             sending,
             queue: declare::short(&settings.dead_letters)?,
-            work_queue: declare::short(&settings.queue)?,
+            work_queues: settings
+                .inbound()
+                .iter()
+                .map(|source| declare::short(&source.queue))
+                .collect::<Result<_, _>>()?,
             answer_timeout,
             confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
             left: 0,
@@ -138,8 +144,9 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadLetters::replay`].
     pub async fn resend(&mut self, letter: &DeadLetter) -> Result<(), Error> {
+        let work_queue = self.work_queue_of(letter)?;
         let Message { address, properties, body } =
-            outgoing::replayed(&self.work_queue, letter.properties(), letter.key(), letter.body());
+            outgoing::replayed(work_queue, letter.properties(), letter.key(), letter.body());
         // Mandatory, so that a work queue that is gone does not swallow it.
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let publish = async {
@@ -154,15 +161,32 @@ impl DeadLetters {
         match answer {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                Err(Error::NotReplayed(format!("there is no queue `{}`", self.work_queue)))
+                Err(Error::NotReplayed(format!("there is no queue `{work_queue}`")))
             }
             Confirmation::Nack(None) => {
-                Err(Error::NotReplayed(format!("the queue `{}` takes no more", self.work_queue)))
+                Err(Error::NotReplayed(format!("the queue `{work_queue}` takes no more")))
             }
             Confirmation::NotRequested => {
                 Err(Error::Unreachable(String::from("replaying a dead letter: confirms are off")))
             }
         }
+    }
+
+    /// The work queue that a dead letter came from. With one source there is no question. With several
+    /// it is the one that the letter names, and never a queue that is none of ours: anybody who may
+    /// publish can write a header.
+    fn work_queue_of(&self, letter: &DeadLetter) -> Result<&ShortString, Error> {
+        if let [only] = &self.work_queues[..] {
+            return Ok(only);
+        }
+        let named = letter.queue();
+        let found = self.work_queues.iter().find(|queue| Some(queue.as_str()) == named);
+        found.ok_or_else(|| {
+            Error::NotReplayed(match named {
+                Some(queue) => format!("it came from `{queue}`, which is no source's queue"),
+                None => String::from("it does not say which source's queue it came from"),
+            })
+        })
     }
 
     /// Removes a dead letter from the queue, for good.

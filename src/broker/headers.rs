@@ -9,7 +9,9 @@
 //! | `x-throughline-revision` | outbound | the rules' revision |
 //! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
 //! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
-//! | `x-throughline-stage` | dead | where in the line |
+//! | `x-throughline-stage`, `-queue` | dead | where in the line, from which work queue |
+//! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
+//! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
 //! | `x-throughline-replayed` | dead, replayed | how often replayed |
 //! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
 //!
@@ -21,6 +23,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::formats::signature::Claim;
 use crate::pipeline::ports::{Arrival, Attempts, Trace};
 
 pub(super) const FORMAT: &str = "x-throughline-format";
@@ -30,6 +33,8 @@ pub(super) const ATTEMPTS: &str = "x-throughline-attempts";
 pub(super) const REASON: &str = "x-throughline-reason";
 pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
 pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
+/// The work queue that a dead letter came from.
+pub(super) const QUEUE: &str = "x-throughline-queue";
 pub(super) const STAGE: &str = "x-throughline-stage";
 pub(super) const REPLAYED: &str = "x-throughline-replayed";
 /// What the broker writes when it sets a message aside itself.
@@ -43,6 +48,11 @@ pub(super) const EXPIRATION: &str = "x-throughline-expiration";
 pub(super) const USER_ID: &str = "x-throughline-user-id";
 /// Where a received `CC` header is kept.
 pub(super) const CC: &str = "x-throughline-cc";
+
+const SIGNATURE: &str = "x-sinch-webhook-signature";
+const SIGNATURE_NONCE: [&str; 2] = ["x-sinch-webhook-signature-nonce", "x-sinch-webhook-nonce"];
+const SIGNATURE_TIMESTAMP: [&str; 2] =
+    ["x-sinch-webhook-signature-timestamp", "x-sinch-webhook-timestamp"];
 
 /// Both prefixes of the CloudEvents AMQP binding; `_` is for clients that cannot write a colon.
 const CLOUD_EVENT: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
@@ -76,6 +86,30 @@ pub(super) fn arrival(
         },
         replayed: header(REPLAYED).map_or(0, count),
         trace: Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) },
+        // What the source says, and no header.
+        tenant: None,
+        is_forged: false,
+    }
+}
+
+/// What a webhook's HTTP headers say of its signature. Whoever carried them to AMQP may have kept the
+/// case of their names, or not. The vendor's own names of the last two go before the short ones.
+pub(super) fn claim(properties: &BasicProperties) -> Claim {
+    let named = |name: &str| {
+        let headers = properties.headers().as_ref()?.inner().iter();
+        let mut same = headers.filter(|(given, _)| given.as_str().eq_ignore_ascii_case(name));
+        let (_, value) = same.next()?;
+        match value {
+            // A number that a client took for a time: its digits were signed.
+            AMQPValue::Timestamp(secs) => Some(secs.to_string()),
+            other => text(other),
+        }
+    };
+    let either = |[vendors, short]: [&str; 2]| named(vendors).or_else(|| named(short));
+    Claim {
+        signature: named(SIGNATURE),
+        nonce: either(SIGNATURE_NONCE),
+        timestamp: either(SIGNATURE_TIMESTAMP),
     }
 }
 

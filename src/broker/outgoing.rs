@@ -2,22 +2,22 @@
 //!
 //! | what | exchange | routing key | body and properties |
 //! |---|---|---|---|
-//! | enriched, ended | outbound | [`Published::routing_key`] | ours (contract: *Outbound message*) |
-//! | waiting | the default one | the waiting queue's name | as received |
+//! | enriched, ended | outbound | [`Published::routing_key`] | ours (docs/messages.md) |
+//! | the same for another output | that output's | that output's | ours, in that output's shape |
+//! | waiting | the default one | the name of its source's waiting queue | as received |
 //! | dead letter | dead letters | as received | as received |
-//! | replayed | the default one | the work queue's name | as received |
+//! | replayed | the default one | the name of the work queue it came from | as received |
 //!
 //! Pure. Deliberately absent: sending it (`publisher.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::consumer::Received;
 use super::{Error, Settings, declare, headers};
-use crate::pipeline::ports::{Attempts, Delivery, Outgoing, Published, Trace};
+use crate::pipeline::ports::{Attempts, Delivery, Further, Outgoing, Published, Trace};
 
 /// The longest short string of AMQP 0-9-1, in bytes.
 const SHORT_STRING_MAX_BYTES: usize = 255;
@@ -27,7 +27,6 @@ const SHORT_STRING_MAX_BYTES: usize = 255;
 pub(super) struct Addresses {
     outbound: ShortString,
     dead_letters: ShortString,
-    settings: Arc<Settings>,
 }
 
 /// One message for `basic.publish`.
@@ -46,11 +45,10 @@ pub(super) struct Address {
 }
 
 impl Addresses {
-    pub(super) fn of(settings: &Arc<Settings>) -> Result<Addresses, Error> {
+    pub(super) fn of(settings: &Settings) -> Result<Addresses, Error> {
         Ok(Addresses {
             outbound: declare::short(&settings.outbound_exchange)?,
             dead_letters: declare::short(&settings.dead_letters)?,
-            settings: Arc::clone(settings),
         })
     }
 
@@ -58,13 +56,14 @@ impl Addresses {
     pub(super) fn message<'o>(&self, outgoing: &'o Outgoing<'_, Received>) -> Message<'o> {
         match outgoing {
             Outgoing::Enriched(published) => self.enriched(published),
+            Outgoing::Further { of, further } => self::further(of, further),
             Outgoing::Waiting { delivery, awaited: _, delay, attempts } => {
                 let (properties, mut headers) = headers::as_received(&delivery.properties);
                 mark(&mut headers, attempts, delivery);
                 if let Some(cause) = &attempts.cause {
                     headers.insert(headers::REASON.into(), text(cause));
                 }
-                let queue = cut(self.settings.waiting_queue(*delay));
+                let queue = cut(delivery.source.waiting_queue(*delay));
                 Message::new(ShortString::default(), queue, properties, headers, delivery.body())
             }
             Outgoing::DeadLetter { delivery, reason, stage, attempts } => {
@@ -73,6 +72,7 @@ impl Addresses {
                 headers.insert(headers::REASON.into(), text(reason.as_str()));
                 headers.insert(headers::STAGE.into(), text(stage));
                 headers.insert(headers::REPLAYED.into(), number(delivery.arrival().replayed));
+                headers.insert(headers::QUEUE.into(), text(&delivery.source.queue));
                 let key = delivery.routing_key.clone();
                 Message::new(self.dead_letters.clone(), key, properties, headers, delivery.body())
             }
@@ -80,26 +80,48 @@ impl Addresses {
     }
 
     fn enriched<'o>(&self, published: &'o Published) -> Message<'o> {
-        let mut headers = FieldTable::default();
-        headers.insert(headers::REVISION.into(), text(&published.revision));
-        let Trace { parent, state } = &published.trace;
-        for (name, value) in [(headers::TRACE_PARENT, parent), (headers::TRACE_STATE, state)] {
-            if let Some(value) = value {
-                headers.insert(name.into(), text(value));
-            }
-        }
-        let timestamp_secs = u64::try_from(published.timestamp_ms / 1000).unwrap_or(0);
-        let properties = BasicProperties::default()
-            .with_delivery_mode(headers::PERSISTENT)
+        let properties = ours(published)
             .with_content_type("application/json".into())
-            .with_message_id(cut(published.message_id.clone()))
-            .with_correlation_id(cut(published.correlation_id.clone()))
-            .with_type(published.kind.as_str().into())
-            .with_app_id("throughline".into())
-            .with_timestamp(timestamp_secs);
-        let key = cut(published.routing_key());
+            .with_message_id(cut(published.message_id.clone()));
+        let (key, headers) = (cut(published.routing_key()), our_headers(published));
         Message::new(self.outbound.clone(), key, properties, headers, &published.body)
     }
+}
+
+fn further<'o>(of: &Published, further: &'o Further) -> Message<'o> {
+    let properties = ours(of)
+        .with_content_type(further.content_type.into())
+        .with_message_id(cut(further.message_id.clone()));
+    let mut headers = our_headers(of);
+    for (name, value) in &further.headers {
+        headers.insert((*name).into(), text(value));
+    }
+    let exchange = cut(further.exchange.clone());
+    let key = cut(further.routing_key.clone());
+    Message::new(exchange, key, properties, headers, &further.body)
+}
+
+/// The properties of everything that is published of an interaction.
+fn ours(published: &Published) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(headers::PERSISTENT)
+        .with_correlation_id(cut(published.correlation_id.clone()))
+        .with_type(published.kind.as_str().into())
+        .with_app_id("throughline".into())
+        .with_timestamp(u64::try_from(published.timestamp_ms / 1000).unwrap_or(0))
+}
+
+/// The headers of everything that is published of an interaction.
+fn our_headers(published: &Published) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert(headers::REVISION.into(), text(&published.revision));
+    let Trace { parent, state } = &published.trace;
+    for (name, value) in [(headers::TRACE_PARENT, parent), (headers::TRACE_STATE, state)] {
+        if let Some(value) = value {
+            headers.insert(name.into(), text(value));
+        }
+    }
+    headers
 }
 
 impl<'o> Message<'o> {
@@ -128,8 +150,8 @@ pub(super) fn replayed<'o>(
     body: &'o [u8],
 ) -> Message<'o> {
     /// A header of a failure.
-    const MARKS: [&str; 4] =
-        [headers::ATTEMPTS, headers::REASON, headers::STAGE, headers::FIRST_SEEN];
+    const MARKS: [&str; 5] =
+        [headers::ATTEMPTS, headers::REASON, headers::STAGE, headers::FIRST_SEEN, headers::QUEUE];
     let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
     let (properties, headers) = headers::as_received(received);
     let kept = headers.into_iter().filter(|(name, _)| !MARKS.contains(&name.as_str()));

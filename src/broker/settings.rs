@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Inbound;
+
 /// Settings of the connection to RabbitMQ and of the names used there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -14,12 +16,16 @@ pub struct Settings {
     pub url: String,
     /// Begins the connections' names in RabbitMQ's own listings.
     pub connection_name: String,
-    /// The work queue.
+    /// The work queues; none: the one that [`Settings::queue`] and its neighbours describe.
+    pub sources: Vec<Inbound>,
+    /// The one work queue, where there are no [`Settings::sources`].
     pub queue: String,
-    /// The topic exchange that interactions are published to; the work queue is bound to it.
+    /// The topic exchange that interactions are published to; the one work queue is bound to it.
     pub inbound_exchange: String,
     /// The topic exchange for what we publish.
     pub outbound_exchange: String,
+    /// The topic exchanges of further outputs.
+    pub further_exchanges: Vec<String>,
     /// The name of both the exchange and the queue of dead letters.
     pub dead_letters: String,
     /// Bytes of bodies that the dead-letter queue may hold; none: no bound.
@@ -28,11 +34,11 @@ pub struct Settings {
     pub dead_letters_max_age_secs: Option<u64>,
     /// What becomes of a dead letter that finds its queue full.
     pub dead_letters_overflow: Overflow,
-    /// Begins the names of the waiting queues; the delay follows, `250ms`.
+    /// Begins the names of the one work queue's waiting queues; the delay follows, `250ms`.
     pub waiting_prefix: String,
     /// Bytes of bodies that each waiting queue may hold; none: no bound. A full one refuses.
     pub waiting_max_bytes: Option<u64>,
-    /// How many deliveries may be unacknowledged on a lane: the bound of its input (trap 8).
+    /// How many deliveries of the one work queue may be unacknowledged on a lane (trap 8).
     pub prefetch_messages: u16,
     /// The heartbeat offered to the broker; a dead peer is noticed after twice this time.
     pub heartbeat_secs: u16,
@@ -44,7 +50,7 @@ pub struct Settings {
     pub confirm_timeout_ms: u64,
     /// Whether exchanges, queues and bindings are declared, or only looked for.
     pub declare: bool,
-    /// The format of what arrives in the queue, where its messages do not say.
+    /// The format of what arrives in the one work queue, where its messages do not say.
     pub format: Option<String>,
     /// PEM file with the certificates to trust besides the system's (`amqps`).
     pub tls_ca_file: Option<PathBuf>,
@@ -80,9 +86,22 @@ impl Overflow {
 }
 
 impl Settings {
-    /// The name of the waiting queue for a delay.
-    pub fn waiting_queue(&self, delay: Duration) -> String {
-        format!("{}{}ms", self.waiting_prefix, delay.as_millis())
+    /// The work queues that are consumed, one at least.
+    pub fn inbound(&self) -> Vec<Inbound> {
+        if !self.sources.is_empty() {
+            return self.sources.clone();
+        }
+        vec![Inbound {
+            queue: self.queue.clone(),
+            exchange: self.inbound_exchange.clone(),
+            // Vendors' routing keys vary; what is no interaction is set aside by the worker, seen.
+            routing_keys: vec![String::from("#")],
+            waiting_prefix: self.waiting_prefix.clone(),
+            prefetch_messages: self.prefetch_messages,
+            format: self.format.clone(),
+            tenant: None,
+            signing_secret: None,
+        }]
     }
 
     /// The URL with its password replaced by `***`.
@@ -112,9 +131,11 @@ impl Default for Settings {
         Settings {
             url: String::from("amqp://guest:guest@127.0.0.1:5672/%2f"),
             connection_name: String::from("throughline"),
+            sources: Vec::new(),
             queue: String::from("throughline.interactions"),
             inbound_exchange: String::from("interactions"),
             outbound_exchange: String::from("interactions.enriched"),
+            further_exchanges: Vec::new(),
             dead_letters: String::from("throughline.dead-letters"),
             dead_letters_max_bytes: None,
             dead_letters_max_age_secs: None,
@@ -143,6 +164,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("url", &self.masked_url())
+            .field("sources", &self.sources)
             .field("queue", &self.queue)
             .field("inbound_exchange", &self.inbound_exchange)
             .field("outbound_exchange", &self.outbound_exchange)

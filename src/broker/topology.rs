@@ -2,10 +2,10 @@
 //!
 //! | what | kind | options |
 //! |---|---|---|
-//! | inbound exchange | topic | |
-//! | work queue, bound `#` | quorum | at-least-once dead-lettering to the dead-letter exchange |
-//! | outbound exchange | topic | |
-//! | waiting queue, one per delay | quorum | that delay as TTL, at-least-once back to the work queue |
+//! | inbound exchange, of each source | topic | |
+//! | work queue, of each source | quorum | at-least-once dead-lettering to the dead-letter exchange |
+//! | outbound exchange, of each output | topic | |
+//! | waiting queue, one per work queue and delay | quorum | that delay as TTL, at-least-once back to that work queue |
 //! | dead-letter exchange | fanout | |
 //! | dead-letter queue, bound `#` | quorum | no end to how often it may be read; bounds where they are set |
 //!
@@ -92,52 +92,55 @@ impl Topology {
             // least once.
             arguments: [("x-queue-type", text("quorum"))].into_iter().chain(arguments).collect(),
         };
-        let bind_all = |exchange: &str, queue: &str| Binding {
+        let bind = |exchange: &str, queue: &str, routing_key: &str| Binding {
             exchange: exchange.into(),
             queue: queue.into(),
-            // Vendors' routing keys vary; what is no interaction is set aside by the worker, seen.
-            routing_key: "#".into(),
+            routing_key: routing_key.into(),
         };
 
-        let mut queues = vec![
-            queue(&settings.dead_letters, dead_letter_bounds(settings)),
-            queue(
-                &settings.queue,
-                dead_lettering(&settings.dead_letters)
-                    .chain([("x-delivery-limit", Argument::Number(DELIVERY_LIMIT))])
-                    .collect(),
-            ),
-        ];
-        queues.extend(delays.iter().map(|delay| {
-            let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-            queue(
-                &settings.waiting_queue(*delay),
-                // The default exchange leads straight to the work queue: through the inbound
-                // exchange, whoever else is bound there would see the message again.
-                dead_lettering("")
-                    .chain([
-                        ("x-dead-letter-routing-key", text(&settings.queue)),
-                        // One TTL for the whole queue: messages expire at its head only.
-                        ("x-message-ttl", Argument::Number(delay_ms)),
-                    ])
-                    .chain(max_length(settings.waiting_max_bytes))
-                    .collect(),
-            )
-        }));
-        Topology {
-            exchanges: vec![
-                exchange(&settings.inbound_exchange, "topic", false),
-                exchange(&settings.outbound_exchange, "topic", true),
-                // Fanout: whatever is set aside reaches every queue bound here, and its routing key
-                // stays the one it was received with.
-                exchange(&settings.dead_letters, "fanout", true),
-            ],
-            queues,
-            bindings: vec![
-                bind_all(&settings.dead_letters, &settings.dead_letters),
-                bind_all(&settings.inbound_exchange, &settings.queue),
-            ],
+        let sources = settings.inbound();
+        // Fanout: whatever is set aside reaches every queue bound here, and its routing key stays the
+        // one it was received with.
+        let dead_letters = exchange(&settings.dead_letters, "fanout", true);
+        let mut exchanges: Vec<Exchange> = Vec::new();
+        let bound = sources.iter().filter(|source| !source.routing_keys.is_empty());
+        let inbound = bound.map(|source| exchange(&source.exchange, "topic", false));
+        let outbound = std::iter::once(&settings.outbound_exchange)
+            .chain(&settings.further_exchanges)
+            .map(|name| exchange(name, "topic", true));
+        for one in inbound.chain(outbound).chain([dead_letters]) {
+            match exchanges.iter_mut().find(|known| known.name == one.name) {
+                Some(known) => known.needed |= one.needed,
+                None => exchanges.push(one),
+            }
         }
+
+        let mut queues = vec![queue(&settings.dead_letters, dead_letter_bounds(settings))];
+        let mut bindings = vec![bind(&settings.dead_letters, &settings.dead_letters, "#")];
+        for source in &sources {
+            let limit = ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
+            let arguments = dead_lettering(&settings.dead_letters).chain([limit]);
+            queues.push(queue(&source.queue, arguments.collect()));
+            queues.extend(delays.iter().map(|delay| {
+                let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+                queue(
+                    &source.waiting_queue(*delay),
+                    // The default exchange leads straight to the work queue: through the inbound
+                    // exchange, whoever else is bound there would see the message again.
+                    dead_lettering("")
+                        .chain([
+                            ("x-dead-letter-routing-key", text(&source.queue)),
+                            // One TTL for the whole queue: messages expire at its head only.
+                            ("x-message-ttl", Argument::Number(delay_ms)),
+                        ])
+                        .chain(max_length(settings.waiting_max_bytes))
+                        .collect(),
+                )
+            }));
+            let keys = source.routing_keys.iter();
+            bindings.extend(keys.map(|key| bind(&source.exchange, &source.queue, key)));
+        }
+        Topology { exchanges, queues, bindings }
     }
 }
 

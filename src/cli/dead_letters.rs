@@ -81,7 +81,7 @@ struct Show {
 
 /// Sends dead letters back to the work queue
 ///
-/// To our work queue only, with id, body and properties as they were received. Each is confirmed by
+/// To the work queue it came by only, with id, body and properties as received. Each is confirmed by
 /// the broker before it is removed here. One whose event was saved already is finished, not applied
 /// twice. One that fails again comes back here, counts one replay more, and is not replayed again by
 /// the same command.

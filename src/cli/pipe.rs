@@ -21,7 +21,8 @@ use crate::store;
 ///
 /// One message per line; blank lines are skipped. What must wait for a parent is tried again when
 /// the parent arrives, and decided at the end of input. Interactions are kept in a temporary SQLite
-/// store unless --store names one. A summary goes to stderr at the end.
+/// store unless --store names one. Prints the enriched messages only: further outputs are for a
+/// broker. A summary goes to stderr at the end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   throughline pipe config/samples/interactions.ndjson
@@ -66,6 +67,8 @@ pub(super) fn run(
         }
         let mut worker = app::worker(settings, rules, store::connect(&of_store).await?);
         worker.wakes_within_batch = true;
+        // There is one place to print to, and it is for the enriched messages.
+        worker.outputs = Vec::new();
         let tally = Tally::default();
         let room = Room::default();
         let out = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stdout());

@@ -80,6 +80,8 @@ where
                     self.out.write_all(b"\n").await.map_err(lost("the output"))?;
                     self.room.wake(&message.identity);
                 }
+                // There is one place to print to, and it is for the enriched messages.
+                Outgoing::Further { .. } => {}
                 Outgoing::Waiting { delivery, awaited, attempts, .. } => {
                     let line = with_attempts(delivery, attempts);
                     match awaited {

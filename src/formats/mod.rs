@@ -87,6 +87,8 @@ pub struct Hints<'a> {
     pub cloud_event: &'a [(String, String)],
     /// The widget that a header names, for formats whose body may leave it to the page.
     pub widget: Option<&'a str>,
+    /// The tenant of interactions whose message names none.
+    pub tenant: Option<&'a str>,
 }
 
 /// An object on its way to being decoded.
@@ -169,7 +171,7 @@ pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decod
         fallback_id,
         widget: hints.widget.filter(|widget| !widget.is_empty()),
     };
-    match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
+    let mut decoded = match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
         Some(name) => {
             let named = FORMATS.iter().find(|format| format.name == name);
             let unknown = || Refusal::shape("the format that was named is none that is known");
@@ -177,7 +179,12 @@ pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decod
         }
         None if envelope.event.kind.is_some() => cloud_event::decode(&envelope),
         None => recognise(&envelope, FORMATS),
+    }?;
+    let tenant = &mut decoded.message.identity.tenant;
+    if let Some(default) = hints.tenant.filter(|_| tenant.is_empty()) {
+        *tenant = Cow::Borrowed(default);
     }
+    Ok(decoded)
 }
 
 /// Decodes an object by its shape.

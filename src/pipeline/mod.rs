@@ -13,6 +13,7 @@
 //! | [`worker`] | the first half: decode to save |
 //! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
+//! | [`outputs`] | where else an interaction goes, and in which shape |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`tally`] | what has happened so far |
@@ -23,6 +24,7 @@
 pub mod crash_point;
 pub mod lane;
 mod outlet;
+pub mod outputs;
 pub mod ports;
 pub mod rules_in_force;
 pub mod settlement;

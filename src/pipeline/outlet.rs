@@ -42,10 +42,60 @@ pub(super) struct Outlet<'w, S, Pu, Se> {
 enum Fate {
     /// It is done with.
     Settled(Settlement),
-    /// It is published.
-    Publish(Box<Published>),
+    /// It is published, to each of its outputs.
+    Publish(Publication),
     /// It is to be set aside.
     Remedy { remedy: Remedy, stage: &'static str, awaited: Option<Awaited> },
+}
+
+/// A message and what of it has been taken: what was is not published again while its batch is held.
+struct Publication {
+    message: Box<Published>,
+    primary_taken: bool,
+    /// In the order of [`Published::further`].
+    further_taken: Vec<bool>,
+}
+
+impl Publication {
+    fn of(message: Box<Published>) -> Publication {
+        let further_taken = vec![false; message.further.len()];
+        Publication { message, primary_taken: false, further_taken }
+    }
+
+    /// What of it is still to be published: the message itself, then what goes to other outputs.
+    fn open<D: Delivery>(&self) -> impl Iterator<Item = Outgoing<'_, D>> {
+        let message = &*self.message;
+        let primary = (!self.primary_taken).then_some(Outgoing::Enriched(message));
+        let further = message.further.iter().zip(&self.further_taken);
+        let further = further.filter(|(_, taken)| !**taken);
+        primary
+            .into_iter()
+            .chain(further.map(move |(further, _)| Outgoing::Further { of: message, further }))
+    }
+
+    /// Notes the answers for what was open, in that order, and says what they come to: the worst of
+    /// them. That nobody listens to an output that is not mandatory is only counted.
+    fn note(&mut self, answers: &mut impl Iterator<Item = Answer>, tally: &Tally) -> Answer {
+        let mut worst = Answer::Confirmed;
+        if !self.primary_taken {
+            let answer = answers.next().unwrap_or(Answer::Refused);
+            self.primary_taken = answer == Answer::Confirmed;
+            worst = answer;
+        }
+        let further = self.message.further.iter().zip(&mut self.further_taken);
+        for (further, taken) in further.filter(|(_, taken)| !**taken) {
+            let answer = match answers.next().unwrap_or(Answer::Refused) {
+                Answer::Returned if !further.mandatory => {
+                    tally.answered(Answer::Returned);
+                    Answer::Confirmed
+                }
+                answer => answer,
+            };
+            *taken = answer == Answer::Confirmed;
+            worst = worst.max(answer);
+        }
+        worst
+    }
 }
 
 impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
@@ -79,7 +129,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             self.tally.took(&plan, delivery.arrival());
             fates.push(match plan {
                 Plan::Done(_) => Fate::Settled(Settlement::Acknowledge),
-                Plan::Publish(message) => Fate::Publish(message),
+                Plan::Publish(message) => Fate::Publish(Publication::of(message)),
                 Plan::Failed { failure, stage, awaited } => {
                     Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, awaited }
                 }
@@ -88,10 +138,10 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         }
         // First everything; then what came back, to where it is set aside; what then is still not
         // safely elsewhere goes back to its queue.
-        let answers = self.publish_all(&deliveries, &fates, stop).await?;
+        let answers = self.publish_all(&deliveries, &mut fates, stop).await?;
         self.apply(&deliveries, &mut fates, answers);
         let places: Vec<_> = (0..fates.len()).collect();
-        let answers = self.publish(&deliveries, &fates, &places).await?;
+        let answers = self.publish(&deliveries, &mut fates, &places).await?;
         self.apply(&deliveries, &mut fates, answers);
         let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| match fate {
             Fate::Settled(settlement) => (delivery, settlement),
@@ -107,7 +157,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     async fn publish_all<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &[Fate],
+        fates: &mut [Fate],
         stop: &CancellationToken,
     ) -> Result<Vec<(usize, Answer)>, TransportError>
     where
@@ -144,7 +194,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     async fn ask<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &[Fate],
+        fates: &mut [Fate],
         places: &[usize],
         stop: &CancellationToken,
     ) -> Result<Option<usize>, TransportError>
@@ -152,7 +202,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         Pu: Publisher<D>,
     {
         let enriched = |place: &&usize| match &fates[**place] {
-            Fate::Publish(message) => message.kind == PublishedKind::Enriched,
+            Fate::Publish(it) => it.message.kind == PublishedKind::Enriched,
             Fate::Settled(_) | Fate::Remedy { .. } => false,
         };
         let probes: Vec<_> = places.iter().filter(enriched).copied().collect();
@@ -193,18 +243,19 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             self.tally.answered(*answer);
             if is_untaken(&fates[*place], *answer) {
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-            } else if matches!(&fates[*place], Fate::Publish(m) if m.kind == PublishedKind::Enriched)
+            } else if matches!(&fates[*place], Fate::Publish(it) if it.message.kind == PublishedKind::Enriched)
             {
                 self.refused_in_a_row = 0;
             }
         }
     }
 
-    /// Publishes whatever at these places is not settled.
+    /// Publishes whatever at these places is not settled. The answer of a place is the worst of those
+    /// for what was published of it.
     async fn publish<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &[Fate],
+        fates: &mut [Fate],
         places: &[usize],
     ) -> Result<Vec<(usize, Answer)>, TransportError>
     where
@@ -213,20 +264,22 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let (mut published, mut outgoing) = (Vec::new(), Vec::new());
         for place in places {
             let delivery = &deliveries[*place];
-            outgoing.push(match &fates[*place] {
+            match &fates[*place] {
                 Fate::Settled(_) | Fate::Remedy { remedy: Remedy::Requeue, .. } => continue,
-                Fate::Publish(message) => Outgoing::Enriched(message),
+                Fate::Publish(it) => outgoing.extend(it.open()),
                 Fate::Remedy { remedy: Remedy::Wait { delay, attempts }, awaited, .. } => {
                     let (delay, attempts) = (*delay, attempts.clone());
-                    Outgoing::Waiting { delivery, awaited: awaited.as_ref(), delay, attempts }
+                    let awaited = awaited.as_ref();
+                    outgoing.push(Outgoing::Waiting { delivery, awaited, delay, attempts });
                 }
                 Fate::Remedy { remedy: Remedy::DeadLetter(reason), stage, .. } => {
                     let mut attempts = delivery.arrival().attempts.clone();
                     // Without a wait nobody has written it down yet.
                     attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
-                    Outgoing::DeadLetter { delivery, reason: *reason, stage, attempts }
+                    let reason = *reason;
+                    outgoing.push(Outgoing::DeadLetter { delivery, reason, stage, attempts });
                 }
-            });
+            }
             published.push(*place);
         }
         if outgoing.is_empty() {
@@ -235,10 +288,19 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         crash_point::cross(CrashPoint::BeforePublish);
         let answers = self.publisher.publish(&outgoing).await?;
         crash_point::cross(CrashPoint::AfterConfirm);
-        if answers.len() != published.len() {
+        if answers.len() != outgoing.len() {
             return Err(TransportError::new("publish: not every message was answered"));
         }
-        Ok(published.into_iter().zip(answers).collect())
+        drop(outgoing);
+        let mut answers = answers.into_iter();
+        let answer = |place: usize| {
+            let answer = match &mut fates[place] {
+                Fate::Publish(it) => it.note(&mut answers, self.tally),
+                Fate::Settled(_) | Fate::Remedy { .. } => answers.next().unwrap_or(Answer::Refused),
+            };
+            (place, answer)
+        };
+        Ok(published.into_iter().map(answer).collect())
     }
 
     /// Writes down what became of what was published.
@@ -255,9 +317,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
 
     fn after<D: Delivery>(&self, delivery: &D, fate: &Fate, answer: Answer) -> Fate {
         let failure = match (fate, answer) {
-            (Fate::Publish(message), Answer::Returned)
-                if message.kind == PublishedKind::Enriched =>
-            {
+            (Fate::Publish(it), Answer::Returned) if it.message.kind == PublishedKind::Enriched => {
                 Failure::MustWait(Cause::Unroutable)
             }
             // Nobody need listen to ends.
@@ -287,8 +347,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
 fn is_untaken(fate: &Fate, answer: Answer) -> bool {
     match (fate, answer) {
         (_, Answer::Confirmed) | (Fate::Settled(_) | Fate::Remedy { .. }, _) => false,
-        (Fate::Publish(message), Answer::Returned | Answer::Refused) => {
-            message.kind == PublishedKind::Enriched
+        (Fate::Publish(it), Answer::Returned | Answer::Refused) => {
+            it.message.kind == PublishedKind::Enriched
         }
     }
 }

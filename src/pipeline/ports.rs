@@ -12,8 +12,10 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::outputs::legal;
 use crate::domain::{Identity, Record, RejectReason, State};
 
 // ---------------------------------------------------------------------------------------- Source
@@ -72,6 +74,10 @@ pub struct Arrival {
     pub replayed: u32,
     /// The W3C trace context to be carried on: `traceparent`, `tracestate`.
     pub trace: Trace,
+    /// The tenant of interactions whose message names none.
+    pub tenant: Option<Arc<str>>,
+    /// Its source asks for a signature, and it has not the right one.
+    pub is_forged: bool,
 }
 
 impl Arrival {
@@ -122,6 +128,13 @@ pub trait Publisher<D: Delivery>: Send {
 pub enum Outgoing<'d, D> {
     /// An enriched or ended interaction.
     Enriched(&'d Published),
+    /// The same interaction, for another output.
+    Further {
+        /// The message it is published beside.
+        of: &'d Published,
+        /// What goes to the other output.
+        further: &'d Further,
+    },
     /// A delivery that must wait: sent to the waiting queue of that delay as it was received.
     Waiting {
         /// What must wait, with its body and properties as received.
@@ -177,6 +190,28 @@ pub struct Published {
     pub identity: Identity<'static>,
     /// The JSON body, on one line.
     pub body: Vec<u8>,
+    /// The same interaction for other outputs, in the order of the settings.
+    pub further: Vec<Further>,
+}
+
+/// An interaction in the shape that another output wants it (docs/messages.md, *Further outputs*).
+/// What is not said here is as in the message that it is published beside.
+#[derive(Clone)]
+pub struct Further {
+    /// Its own `message_id`, derived.
+    pub message_id: String,
+    /// The exchange it goes to.
+    pub exchange: String,
+    /// Its routing key.
+    pub routing_key: String,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Headers that belong to the body.
+    pub headers: Vec<(&'static str, String)>,
+    /// Whether it is a failure if no queue is bound for it.
+    pub mandatory: bool,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 impl fmt::Debug for Published {
@@ -194,10 +229,7 @@ impl Published {
     /// The routing key: type, dot, channel, where each character of the channel outside
     /// `[A-Za-z0-9_-]` becomes `_`.
     pub fn routing_key(&self) -> String {
-        let channel = self.channel.chars().map(|c| {
-            let legal = c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if legal { c } else { '_' }
-        });
+        let channel = self.channel.chars().map(legal);
         format!("{}.{}", self.kind.as_str(), channel.collect::<String>())
     }
 }
@@ -221,8 +253,8 @@ impl PublishedKind {
     }
 }
 
-/// The broker's answer for one published message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The broker's answer for one published message, the better one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     /// It took responsibility.
     Confirmed,

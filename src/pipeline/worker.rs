@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::crash_point::{self, CrashPoint};
+use super::outputs::Output;
 use super::ports::{
     Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
 };
@@ -44,6 +45,8 @@ pub struct Worker<S> {
     pub body_max_bytes: usize,
     /// `output.origins`.
     pub origins: bool,
+    /// Where interactions go beside the enriched message (`[[output]]`).
+    pub outputs: Vec<Output>,
     /// Whether what must wait is tried again as soon as what it waits for has come in its batch,
     /// instead of after a delay. For sources that know no delays.
     pub wakes_within_batch: bool,
@@ -179,7 +182,14 @@ impl<S: Store> Worker<S> {
         let now_ms = self.clock.now_ms();
         let bodies: Vec<_> = batch
             .iter()
-            .map(|delivery| formats::body::check(delivery.body(), self.body_max_bytes))
+            .map(|delivery| match delivery.arrival().is_forged {
+                false => formats::body::check(delivery.body(), self.body_max_bytes),
+                // Nobody looks at what may be from anybody.
+                true => Err(Refusal {
+                    reason: RejectReason::BadSignature,
+                    detail: Cow::Borrowed("its source asks for a signature"),
+                }),
+            })
             .collect();
         let decoded: Vec<_> =
             batch.iter().zip(&bodies).map(|(delivery, body)| decode(delivery, body)).collect();
@@ -278,8 +288,10 @@ impl<S: Store> Worker<S> {
             }
         };
         let stamp = Stamp { revision: rules.revision(), now_ms, origins: self.origins };
+        let message_id = enriched::message_id(decoded);
+        let outputs = self.outputs.iter();
         Plan::Publish(Box::new(Published {
-            message_id: enriched::message_id(decoded).to_string(),
+            message_id: message_id.to_string(),
             correlation_id: decoded.message.event_id.to_string(),
             kind,
             channel: facts.channel.to_string(),
@@ -288,6 +300,9 @@ impl<S: Store> Worker<S> {
             timestamp_ms: now_ms,
             identity: decoded.message.identity.to_owned(),
             body: enriched::encode(decoded, &step, stamp).unwrap_or_default(),
+            further: outputs
+                .filter_map(|output| output.further(decoded, &step, stamp, &message_id))
+                .collect(),
         }))
     }
 }
@@ -334,6 +349,7 @@ fn decode<'a, D: Delivery>(
         format: arrival.format.as_deref(),
         cloud_event: &arrival.cloud_event,
         widget: arrival.widget.as_deref(),
+        tenant: arrival.tenant.as_deref(),
     };
     match body {
         Ok(text) => formats::decode(text, delivery.body(), hints),

@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+mod flows;
 mod nearest;
 mod provenance;
 mod raw;
@@ -16,7 +17,9 @@ pub mod rules_file;
 mod secret;
 mod sections;
 mod sources;
+mod tables;
 
+pub use flows::Source;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
 pub use sections::{
@@ -26,6 +29,7 @@ pub use sections::{
 pub use sources::{Flag, Sources};
 
 use crate::telemetry::logs;
+use flows::WrittenSource;
 
 /// Everything that can be set, checked. `config/default.toml` describes each.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Settings {
     pub lanes: usize,
     /// RabbitMQ.
     pub amqp: Amqp,
+    /// The work queues that are written; none: the one that `amqp` describes.
+    pub source: Vec<Source>,
     /// Exchanges, queues and bindings.
     pub topology: Topology,
     /// Where interactions are kept.
@@ -96,10 +102,19 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         .build()?;
     let mut raw = raw::Raw::new(merged, layers.problems);
     // In the order of config/default.toml, which is the order of `config show`.
+    // Each lane holds two channels and a connection to the store: 64 are plenty.
+    let lanes = raw.integer("lanes", 1..=64);
+    let written = WrittenSource::read_all(&mut raw);
+    let amqp = Amqp::read(&mut raw);
+    let source = WrittenSource::fill(written, &mut raw, &amqp, lanes);
+    let sources = match source.is_empty() {
+        true => vec![Source::of_amqp(&amqp, lanes)],
+        false => source.clone(),
+    };
     let settings = Settings {
-        // Each lane holds two channels and a connection to the store: 64 are plenty.
-        lanes: raw.integer("lanes", 1..=64),
-        amqp: Amqp::read(&mut raw),
+        lanes,
+        amqp: amqp.clone(),
+        source,
         topology: Topology::read(&mut raw),
         store: Store::read(&mut raw),
         rules: Rules::read(&mut raw),
@@ -109,7 +124,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         waiting: Waiting::read(&mut raw),
         dead_letters: DeadLetters::read(&mut raw),
         limits: Limits::read(&mut raw),
-        output: Output::read(&mut raw),
+        output: Output::read(&mut raw, &amqp, &sources),
         shutdown: Shutdown::read(&mut raw),
         log: sections::read_log(&mut raw),
     };

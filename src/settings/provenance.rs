@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The source of a value: the embedded defaults, a file, a variable or a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,16 @@ impl fmt::Display for Origin {
 pub struct Shown {
     /// Its path, as in `amqp.queue`.
     pub setting: &'static str,
-    /// Its value: a string, a whole number or a boolean.
-    pub value: serde_json::Value,
+    /// Its value: a string, a whole number, a boolean, or a list of strings or tables.
+    pub value: Value,
     /// Where it came from.
     pub origin: Origin,
 }
 
 /// The settings as lines of TOML, each with its origin as a comment.
 pub(super) fn as_text(shown: &[Shown]) -> String {
-    let lines: Vec<_> = shown.iter().map(|s| format!("{} = {}", s.setting, s.value)).collect();
+    let lines: Vec<_> =
+        shown.iter().map(|s| format!("{} = {}", s.setting, toml(&s.value))).collect();
     // Origins stand below each other, but a long URL must not push them all off the screen.
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).min(60);
     let mut text = String::new();
@@ -49,8 +50,24 @@ pub(super) fn as_text(shown: &[Shown]) -> String {
     text
 }
 
+/// A value as TOML writes it: as JSON, but for tables.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(entries) => {
+            let entries: Vec<_> = entries.iter().map(toml).collect();
+            format!("[{}]", entries.join(", "))
+        }
+        Value::Object(members) => {
+            let members: Vec<_> =
+                members.iter().map(|(name, value)| format!("{name} = {}", toml(value))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The settings for programs: an array of objects with `setting`, `value` and `origin`.
-pub(super) fn as_json(shown: &[Shown]) -> serde_json::Value {
+pub(super) fn as_json(shown: &[Shown]) -> Value {
     let entry = |s: &Shown| json!({ "setting": s.setting, "value": s.value, "origin": s.origin.to_string() });
     shown.iter().map(entry).collect()
 }

@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Config, Value, ValueKind};
+use config::{Config, Map, Value, ValueKind};
 
 use super::sources::is_secret;
 use super::{Origin, Problem, Secret, Shown};
@@ -149,6 +149,30 @@ impl Raw {
         self.problems.push(Problem { setting: setting.to_owned(), origin, what: what.into() });
     }
 
+    /// Reports what is wrong at a path that is no setting of its own.
+    pub(super) fn problem_at(&mut self, setting: String, origin: Origin, what: String) {
+        self.problems.push(Problem { setting, origin, what });
+    }
+
+    /// The tables of a list, and where they were written.
+    pub(super) fn array(
+        &mut self,
+        setting: &'static str,
+        expected: &str,
+    ) -> (Vec<Map<String, Value>>, Origin) {
+        let tables = self.read(setting, expected, Vec::new(), |value| match value {
+            ValueKind::Array(entries) => entries
+                .iter()
+                .map(|entry| match &entry.kind {
+                    ValueKind::Table(table) => Some(table.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        });
+        (tables, self.origin(setting))
+    }
+
     fn read<T>(
         &mut self,
         setting: &'static str,
@@ -208,6 +232,10 @@ fn shown(setting: &str, value: &ValueKind) -> serde_json::Value {
         ValueKind::Array(entries) => {
             entries.iter().map(|entry| shown(setting, &entry.kind)).collect()
         }
+        ValueKind::Table(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), shown(setting, &member.kind)))
+            .collect(),
         other => other.to_string().into(),
     }
 }

@@ -8,16 +8,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use super::flows::{self, Source};
 use super::raw::Raw;
 use crate::broker::Overflow;
+use crate::formats;
+use crate::pipeline::outputs;
 use crate::store::Retention;
 use crate::telemetry::logs;
 
 /// A name on the wire of AMQP is a short string: 255 bytes at most.
-const AMQP_NAME_MAX_BYTES: usize = 255;
+pub(super) const AMQP_NAME_MAX_BYTES: usize = 255;
 
 /// Leaves room for the delay, up to 20 digits and `ms`, in an AMQP name.
-const WAITING_PREFIX_MAX_BYTES: usize = AMQP_NAME_MAX_BYTES - 22;
+pub(super) const WAITING_PREFIX_MAX_BYTES: usize = AMQP_NAME_MAX_BYTES - 22;
 
 /// RabbitMQ (`[amqp]`).
 #[derive(Clone, Debug)]
@@ -74,14 +77,24 @@ impl Amqp {
             heartbeat_secs: raw.integer("amqp.heartbeat_secs", 1..=600),
             connect_timeout: raw.milliseconds("amqp.connect_timeout_ms", 100..=600_000),
             confirm_timeout: raw.milliseconds("amqp.confirm_timeout_ms", 100..=600_000),
-            format: raw.text("amqp.format", "`auto` or a format's name", |text| match text {
-                "" => None,
-                "auto" => Some(None),
-                name => Some(Some(name.to_owned())),
-            }),
+            format: raw.text("amqp.format", &expected_format(), format),
             ca_file: raw.optional_path("amqp.ca_file"),
             client: ClientCertificate::read(raw),
         }
+    }
+}
+
+/// What a format may be.
+pub(super) fn expected_format() -> String {
+    let names: Vec<_> = formats::decodable().collect();
+    format!("`auto` or one of {}", names.join(", "))
+}
+
+/// A format by its name; `auto` is none.
+pub(super) fn format(name: &str) -> Option<Option<String>> {
+    match name {
+        "auto" => Some(None),
+        name => formats::decodable().any(|known| known == name).then(|| Some(name.to_owned())),
     }
 }
 
@@ -347,11 +360,16 @@ impl Limits {
 pub struct Output {
     /// Whether each pair's origin is told.
     pub origins: bool,
+    /// Where interactions go beside the enriched message.
+    pub further: Vec<outputs::Output>,
 }
 
 impl Output {
-    pub(super) fn read(raw: &mut Raw) -> Output {
-        Output { origins: raw.boolean("output.origins") }
+    pub(super) fn read(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) -> Output {
+        Output {
+            origins: raw.boolean("output.origins"),
+            further: flows::read_outputs(raw, amqp, sources),
+        }
     }
 }
 

@@ -193,6 +193,12 @@ impl Layers {
             Ok(table) => {
                 let mut leaves = Vec::new();
                 flatten("", table, &mut leaves);
+                for (path, value) in &mut leaves {
+                    // `[[output]]` is short for `[[output.further]]`.
+                    if path == "output" && matches!(value.kind, ValueKind::Array(_)) {
+                        path.push_str(".further");
+                    }
+                }
                 leaves.sort_by(|a, b| a.0.cmp(&b.0));
                 leaves
             }

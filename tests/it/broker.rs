@@ -261,6 +261,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
                 ("x-throughline-attempts", AMQPValue::LongLongInt(2)),
                 ("x-throughline-expiration", text("60000")),
                 ("x-throughline-first-seen", AMQPValue::LongLongInt(1_700_000_000_123)),
+                ("x-throughline-queue", text(&bench.settings.queue)),
                 ("x-throughline-reason", text("parent_unknown")),
                 ("x-throughline-replayed", AMQPValue::LongLongInt(0)),
                 ("x-throughline-routing-key", text("vendor.key")),

@@ -4,7 +4,7 @@
 mod convert;
 mod laws;
 mod lifecycle;
-mod payloads;
+pub(crate) mod payloads;
 mod refusals;
 mod sinch_metadata;
 

@@ -1,6 +1,7 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
 mod adapters;
+mod outputs;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use throughline::clock::Clock;
 use throughline::domain::Rules;
 use throughline::pipeline::lane::{Lane, LaneError};
+use throughline::pipeline::outputs::Output;
 use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
 use throughline::pipeline::rules_in_force::RulesInForce;
 use throughline::pipeline::settlement::Patience;
@@ -28,6 +30,7 @@ struct Bench {
     gate: Arc<Semaphore>,
     tally: Tally,
     publish_ms: u64,
+    outputs: Vec<Output>,
 }
 
 impl Bench {
@@ -42,6 +45,7 @@ impl Bench {
             gate,
             tally: Tally::default(),
             publish_ms: 250,
+            outputs: Vec::new(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Bench {
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,
             origins: true,
+            outputs: self.outputs.clone(),
             wakes_within_batch: false,
         };
         let lane = Lane {
@@ -150,8 +155,8 @@ async fn a_bad_message_does_not_touch_its_neighbours() {
 #[tokio::test]
 async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
     let mut bench = Bench::new();
-    // Asked once to be decoded, then to be worked out: there it panics.
-    let faulty = Parcel { fuse: Some(2.into()), ..created("b") };
+    // Asked whether it is signed, then to be decoded, then to be worked out: there it panics.
+    let faulty = Parcel { fuse: Some(3.into()), ..created("b") };
     bench.run(vec![vec![created("a"), faulty, created("c")]]).await.expect("the input ends");
     assert_eq!(
         bench.journal.lines(),

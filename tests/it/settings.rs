@@ -1,5 +1,7 @@
 //! Settings: layers and their order, what is refused, and that secrets stay secret.
 
+mod flows;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -80,7 +80,7 @@ async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_roo
             });
             let queue = match aside {
                 Aside::Dead => bench.settings.dead_letters.clone(),
-                Aside::Waiting => bench.settings.waiting_queue(LONG_WAIT),
+                Aside::Waiting => bench.settings.inbound()[0].waiting_queue(LONG_WAIT),
             };
             let (_link, mut lane) = bench.lane().await;
             let mut taken = Vec::new();

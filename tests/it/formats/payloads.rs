@@ -8,14 +8,14 @@ use throughline::formats::{self, Decoded, Hints, Refusal};
 
 /// One payload as a vendor sends it.
 #[derive(Clone, Debug)]
-pub(super) struct Payload {
+pub(crate) struct Payload {
     /// File and line: `sinch-conversation.ndjson:2`.
-    pub(super) name: String,
-    pub(super) body: String,
+    pub(crate) name: String,
+    pub(crate) body: String,
 }
 
 /// Every payload, by file and line.
-pub(super) fn payloads() -> Vec<Payload> {
+pub(crate) fn payloads() -> Vec<Payload> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let entries = std::fs::read_dir(&folder).expect("the folder of payloads");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -35,17 +35,17 @@ pub(super) fn payloads() -> Vec<Payload> {
 }
 
 /// Decodes a text that has passed the checks of a body.
-pub(super) fn decode_as<'a>(text: &'a str, hints: Hints<'a>) -> Result<Decoded<'a>, Refusal> {
+pub(crate) fn decode_as<'a>(text: &'a str, hints: Hints<'a>) -> Result<Decoded<'a>, Refusal> {
     formats::decode(text, text.as_bytes(), hints)
 }
 
 /// Decodes by shape what is known to be decodable.
-pub(super) fn decode(text: &str) -> Decoded<'_> {
+pub(crate) fn decode(text: &str) -> Decoded<'_> {
     decode_as(text, Hints::default()).unwrap_or_else(|refusal| panic!("{refusal} in {text}"))
 }
 
 /// Why a text is refused.
-pub(super) fn refusal(text: &str) -> RejectReason {
+pub(crate) fn refusal(text: &str) -> RejectReason {
     match decode_as(text, Hints::default()) {
         Err(refusal) => refusal.reason,
         Ok(decoded) => panic!("{text} is {decoded:?}"),
@@ -53,7 +53,7 @@ pub(super) fn refusal(text: &str) -> RejectReason {
 }
 
 /// The pairs that a message brings, `key=value` each.
-pub(super) fn pairs(decoded: &Decoded<'_>) -> Vec<String> {
+pub(crate) fn pairs(decoded: &Decoded<'_>) -> Vec<String> {
     let pairs = decoded.message.own.iter().flat_map(|(_, attached)| match attached {
         Attached::Pairs(pairs) => {
             pairs.iter().map(|(key, value)| format!("{key}={}", value.as_json())).collect()

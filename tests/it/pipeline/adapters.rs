@@ -75,6 +75,9 @@ impl Publisher<Parcel> for Broker {
                 Outgoing::Enriched(message) => {
                     format!("{} {}", message.kind.as_str(), message.correlation_id)
                 }
+                Outgoing::Further { of, further } => {
+                    format!("further {} {}", of.correlation_id, further.routing_key)
+                }
                 Outgoing::Waiting { delivery, delay, attempts, .. } => format!(
                     "wait {} {}ms for {}",
                     delivery.name,

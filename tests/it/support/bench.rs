@@ -214,6 +214,7 @@ pub(crate) fn published(message_id: &str, channel: &str) -> Outgoing<'static, Re
         timestamp_ms: 1_700_000_000_999,
         identity: Identity { tenant: "1".into(), id: "i-1".into() },
         body: format!(r#"{{"id":"{message_id}"}}"#).into_bytes(),
+        further: Vec::new(),
     })))
 }
 

@@ -74,11 +74,33 @@ impl Worker {
         rules: &str,
         more: &[(&str, &str)],
     ) -> Worker {
+        Worker::with(folder, broker, rules, more, &[])
+    }
+
+    /// The same with a file of settings.
+    pub(crate) fn configured(
+        folder: &Path,
+        broker: &Settings,
+        rules: &str,
+        settings: &str,
+    ) -> Worker {
+        let file = write(folder, "worker.toml", settings).display().to_string();
+        Worker::with(folder, broker, rules, &[], &["--config", &file])
+    }
+
+    fn with(
+        folder: &Path,
+        broker: &Settings,
+        rules: &str,
+        more: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Worker {
         let rules = write(folder, "rules.toml", rules);
         let log = folder.join("worker.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
         let child = program(folder)
             .arg("run")
+            .args(flags)
             .env("THROUGHLINE_RULES__FILE", rules)
             .env("THROUGHLINE_AMQP__URL", &broker.url)
             .env("THROUGHLINE_AMQP__QUEUE", &broker.queue)

@@ -1,0 +1,91 @@
+//! Further outputs and signatures, against adapters that answer as told.
+
+use std::time::Duration;
+
+use throughline::formats::outbound::OutboundFormat;
+use throughline::pipeline::outputs::{KeyTemplate, Output};
+use throughline::pipeline::ports::{Answer, Arrival};
+
+use super::{Bench, created, raw, untaken};
+
+/// An output to a key of its own.
+fn output(key: &str, mandatory: bool) -> Output {
+    Output {
+        exchange: "x".to_owned(),
+        routing_key: KeyTemplate::parse(key).expect("a template"),
+        channels: Vec::new(),
+        format: OutboundFormat::CloudEvent,
+        mandatory,
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_settled_when_all_that_was_made_of_it_is_confirmed() {
+    let mut bench = Bench::new();
+    let other = Output { channels: vec!["voice".to_owned()], ..output("voice", true) };
+    bench.outputs = vec![output("one", true), other, output("two.{id}", true)];
+    bench.run(vec![vec![created("a")]]).await.expect("the input ends");
+    assert_eq!(
+        bench.journal.lines(),
+        ["save a", "interaction.enriched a", "further a one", "further a two.a", "Acknowledge a"]
+    );
+}
+
+#[tokio::test]
+async fn each_output_says_whether_somebody_must_listen() {
+    let mut bench = Bench::new();
+    bench.outputs = vec![output("must", true), output("may", false)];
+    bench.answer("further a may", &[Answer::Returned]);
+    bench.answer("further b must", &[Answer::Returned]);
+    bench.answer("further c may", &[Answer::Refused]);
+    bench.run(vec![vec![created("a"), created("b"), created("c")]]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    assert_eq!(
+        lines[10..],
+        [
+            "wait b 250ms for unroutable",
+            "wait c 250ms for refused",
+            "Acknowledge a",
+            "Acknowledge b",
+            "Acknowledge c"
+        ]
+    );
+    assert_eq!((bench.tally.counts().returned, bench.tally.counts().refused), (2, 1));
+}
+
+#[tokio::test]
+async fn nobody_need_listen_to_an_end_wherever_it_goes() {
+    let mut bench = Bench::new();
+    bench.outputs = vec![output("must", true)];
+    let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
+    bench.answer("further e must", &[Answer::Returned]);
+    bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
+    assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge e"));
+}
+
+/// While a batch is held for one output, the others have what they took, once.
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_one_output_repeats_nothing_to_the_others() {
+    let mut bench = Bench::new();
+    bench.publish_ms = Duration::from_secs(60).as_millis().try_into().expect("a number");
+    bench.outputs = vec![output("must", true)];
+    let batch = untaken(&mut bench, 0);
+    for parcel in &batch {
+        bench.answer(&format!("further {} must", parcel.name), &[Answer::Returned; 2]);
+    }
+    bench.run(vec![batch]).await.expect("the input ends");
+    let lines = bench.journal.lines();
+    let count = |begin: &str| lines.iter().filter(|line| line.starts_with(begin)).count();
+    assert_eq!(count("interaction.enriched"), 25, "each once");
+    assert!(count("further") > 25, "asked about");
+    assert_eq!(count("Acknowledge"), 25);
+}
+
+#[tokio::test]
+async fn what_is_not_signed_is_set_aside_before_anybody_looks_at_it() {
+    let mut bench = Bench::new();
+    let mut forged = raw("x", "{ no JSON, and far too deep to be looked at: [[[[");
+    forged.arrival = Arrival { is_forged: true, ..Arrival::default() };
+    bench.run(vec![vec![forged, created("a")]]).await.expect("the input ends");
+    assert_eq!(bench.journal.lines()[1], "dead x bad_signature in decode");
+}
