@@ -1,13 +1,13 @@
-# The worker's image: built on Rust's image, run on Debian's, as a user without rights.
+# The worker's image: the program, the libraries it is linked to, the authorities to trust, and nothing
+# else: no shell, no package manager, a user without rights.
 #
 #   docker build --tag throughline .
 #   docker run --env THROUGHLINE_AMQP__URL=amqp://… throughline
 #
 # It needs no BuildKit. The image of the tests is another file (tests/Dockerfile), since a builder
-# without BuildKit builds every stage of a file. Names of images are arguments for places that have a
-# registry of their own.
+# without BuildKit builds every stage of a file. The name of the image to build on is an argument for
+# places that have a registry of their own.
 ARG RUST_IMAGE=rust:1.95-slim-trixie
-ARG RUNTIME_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
@@ -23,26 +23,32 @@ COPY src src
 # The files' times may be older than that build; cargo goes by them.
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin throughline
+# The root file system of the worker. Its libraries are those of the C library, as the linker finds
+# them; with them names are resolved as everywhere, by /etc/hosts and DNS.
+WORKDIR /rootfs
+RUN mkdir -p etc/ssl/certs tmp usr/local/bin var/lib/throughline \
+    && chmod 1777 tmp \
+    && cp /build/target/release/throughline usr/local/bin/ \
+    && ldd usr/local/bin/throughline | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory . \
+    && cp /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/ \
+    && echo 'hosts: files dns' >etc/nsswitch.conf \
+    && echo 'throughline:x:10001:10001::/var/lib/throughline:/usr/sbin/nologin' >etc/passwd \
+    && echo 'throughline:x:10001:' >etc/group
 
-FROM ${RUNTIME_IMAGE}
-# The authorities to trust, for amqps, postgres over TLS and https.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/*
+FROM scratch
+COPY --from=build /rootfs /
 # A number that no other user of a host is likely to have. Its home is the one place the worker writes
 # to, and only with SQLite: the image runs with a read-only root.
-RUN groupadd --gid 10001 throughline \
-    && useradd --uid 10001 --gid 10001 --no-log-init --shell /usr/sbin/nologin \
-        --home-dir /var/lib/throughline --create-home throughline
+COPY --from=build --chown=10001:10001 /rootfs/var/lib/throughline /var/lib/throughline
 COPY config/rules.toml config/production.toml /config/
-COPY --from=build /build/target/release/throughline /usr/local/bin/throughline
 
 LABEL org.opencontainers.image.title="Throughline" \
       org.opencontainers.image.description="Carries user data from one customer interaction to the next" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # Named, so that a deployment that mounts /config without rules is told so instead of running without.
-ENV THROUGHLINE_RULES__FILE=/config/rules.toml
+ENV PATH=/usr/local/bin \
+    THROUGHLINE_RULES__FILE=/config/rules.toml
 USER 10001:10001
 WORKDIR /var/lib/throughline
 VOLUME ["/var/lib/throughline"]
