@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::{block_on, input, load_rules};
 use crate::app;
 use crate::files::{Ledger, Lines, Output, Room};
+use crate::pipeline::labels::Outcome;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::tally::{Counts, Tally};
 use crate::settings::Settings;
@@ -95,9 +96,7 @@ pub(super) fn run(
         let counts = tally.counts();
         eprintln!("{}", summary(&counts, started.elapsed()));
         match ended {
-            Ok(true) if arguments.strict && !counts.dead_lettered.is_empty() => {
-                Ok(Exit::DoesNotHold)
-            }
+            Ok(true) if arguments.strict && rejected(&counts) > 0 => Ok(Exit::DoesNotHold),
             Ok(true) => Ok(Exit::Done),
             Ok(false) => {
                 Err(Failure::new(Exit::WorkLeft, "interrupted; the input is not finished"))
@@ -151,7 +150,7 @@ fn lines(counts: &Counts) -> u64 {
 }
 
 fn rejected(counts: &Counts) -> u64 {
-    counts.dead_lettered.iter().map(|(_, count)| count).sum()
+    counts.of(Outcome::DeadLettered)
 }
 
 fn rate(messages: u64, elapsed: Duration) -> u64 {
@@ -160,7 +159,7 @@ fn rate(messages: u64, elapsed: Duration) -> u64 {
 }
 
 fn summary(counts: &Counts, elapsed: Duration) -> String {
-    let reasons = counts.dead_lettered.iter();
+    let reasons = counts.dead_lettered();
     let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     let reasons = match reasons.is_empty() {
         true => String::new(),
@@ -172,11 +171,11 @@ fn summary(counts: &Counts, elapsed: Duration) -> String {
          rejected{reasons}; {} waited",
         elapsed.as_secs_f64(),
         rate(messages, elapsed),
-        counts.enriched,
-        counts.ended,
-        counts.duplicate,
-        counts.ignored,
+        counts.of(Outcome::Enriched),
+        counts.of(Outcome::Ended),
+        counts.of(Outcome::Duplicate),
+        counts.of(Outcome::Ignored),
         rejected(counts),
-        counts.waited,
+        counts.of(Outcome::Waiting),
     )
 }

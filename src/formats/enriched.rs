@@ -4,6 +4,7 @@
 //! id is derived from tenant, interaction and event, so that a repeat after a crash carries the same.
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use uuid::Uuid;
 
@@ -192,4 +193,10 @@ pub fn rfc3339(ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(&format).ok())
         .unwrap_or_default()
+}
+
+/// Milliseconds since the Unix epoch, read from RFC 3339 in any zone; none if it is something else.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }

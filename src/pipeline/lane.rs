@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::outlet::{Outlet, Saved};
-use super::ports::{Publisher, Settler, Source, Store, TransportError};
+use super::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
 use super::tally::Tally;
 use super::worker::{Worker, WorkerError};
 
@@ -39,7 +39,7 @@ pub struct Lane<'w, S, So, Pu, Se> {
     pub settler: Se,
     /// The most deliveries in a batch.
     pub batch_messages: usize,
-    /// What has happened so far.
+    /// What has happened so far; this lane's own.
     pub tally: &'w Tally,
 }
 
@@ -58,7 +58,9 @@ where
     pub async fn run(self, stop: &CancellationToken) -> Result<(), LaneError> {
         let (saved, to_publish) = mpsc::channel(BATCHES_BETWEEN);
         let Lane { worker, source, publisher, settler, batch_messages, tally } = self;
-        let intake = Intake { worker, source, batch_messages, saved };
+        // Dropped last: what is not settled by then is given back.
+        let _running = tally.progress.run();
+        let intake = Intake { worker, source, batch_messages, saved, tally };
         let mut outlet = Outlet { worker, publisher, settler, tally, refused_in_a_row: 0 };
         let outgoing = async { Ok(outlet.run(to_publish, stop).await?) };
         let (source, ()) = tokio::try_join!(intake.run(stop), outgoing)?;
@@ -75,6 +77,7 @@ struct Intake<'w, S, So: Source> {
     batch_messages: usize,
     /// Closes when this half ends, and the other half with it.
     saved: mpsc::Sender<Saved<So::Delivery>>,
+    tally: &'w Tally,
 }
 
 impl<S: Store, So: Source> Intake<'_, S, So> {
@@ -89,7 +92,9 @@ impl<S: Store, So: Source> Intake<'_, S, So> {
             if batch.is_empty() {
                 break;
             }
-            let plans = match self.worker.work(&batch, stop).await {
+            let has_waited = |delivery: &&So::Delivery| delivery.arrival().attempts.count > 0;
+            self.tally.took(batch.len(), batch.iter().filter(has_waited).count());
+            let plans = match self.worker.work(&batch, self.tally, stop).await {
                 Ok(plans) => plans,
                 Err(WorkerError::Stopped) => break,
                 Err(error) => return Err(LaneError::from(error)),

@@ -16,18 +16,24 @@
 //! | [`outputs`] | where else an interaction goes, and in which shape |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
-//! | [`tally`] | what has happened so far |
+//! | [`tally`] | what has happened so far, in numbers |
+//! | [`labels`] | the words it is counted by |
+//! | [`progress`] [`waits`] [`histogram`] | what a lane has in hand; what waits; how long things took |
 //! | [`crash_point`] | where tests make a worker die |
 //!
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
 pub mod crash_point;
+pub mod histogram;
+pub mod labels;
 pub mod lane;
 mod outlet;
 pub mod outputs;
 pub mod ports;
+pub mod progress;
 pub mod rules_in_force;
 pub mod settlement;
 pub mod table;
 pub mod tally;
+pub mod waits;
 pub mod worker;

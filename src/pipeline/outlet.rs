@@ -9,16 +9,19 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::crash_point::{self, CrashPoint};
+use super::labels::{Outcome, Stage};
 use super::ports::{
     Answer, Awaited, Delivery, Outgoing, Published, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
 };
 use super::settlement::{Cause, Failure, Remedy, remedy};
-use super::tally::Tally;
-use super::worker::{HOLD_SECS, Plan, Worker};
+use super::tally::{Finish, Tally};
+use super::waits::Wait;
+use super::worker::{HOLD_SECS, Plan, Unpublished, Worker};
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
@@ -40,8 +43,8 @@ pub(super) struct Outlet<'w, S, Pu, Se> {
 
 /// What is to become of one delivery of the batch in hand.
 enum Fate {
-    /// It is done with.
-    Settled(Settlement),
+    /// It is done with, or safely elsewhere: it is acknowledged.
+    Settled(Finish),
     /// It is published, to each of its outputs.
     Publish(Publication),
     /// It is to be set aside.
@@ -75,7 +78,7 @@ impl Publication {
 
     /// Notes the answers for what was open, in that order, and says what they come to: the worst of
     /// them. That nobody listens to an output that is not mandatory is only counted.
-    fn note(&mut self, answers: &mut impl Iterator<Item = Answer>, tally: &Tally) -> Answer {
+    fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
         let mut worst = Answer::Confirmed;
         if !self.primary_taken {
             let answer = answers.next().unwrap_or(Answer::Refused);
@@ -85,10 +88,7 @@ impl Publication {
         let further = self.message.further.iter().zip(&mut self.further_taken);
         for (further, taken) in further.filter(|(_, taken)| !**taken) {
             let answer = match answers.next().unwrap_or(Answer::Refused) {
-                Answer::Returned if !further.mandatory => {
-                    tally.answered(Answer::Returned);
-                    Answer::Confirmed
-                }
+                Answer::Returned if !further.mandatory => Answer::Confirmed,
                 answer => answer,
             };
             *taken = answer == Answer::Confirmed;
@@ -126,9 +126,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut fates = Vec::with_capacity(batch.len());
         for (delivery, plan) in batch {
-            self.tally.took(&plan, delivery.arrival());
             fates.push(match plan {
-                Plan::Done(_) => Fate::Settled(Settlement::Acknowledge),
+                Plan::Done(Unpublished::Duplicate) => Fate::Settled(Finish::As(Outcome::Duplicate)),
+                Plan::Done(Unpublished::Ignored) => Fate::Settled(Finish::As(Outcome::Ignored)),
                 Plan::Publish(message) => Fate::Publish(Publication::of(message)),
                 Plan::Failed { failure, stage, awaited } => {
                     Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, awaited }
@@ -143,12 +143,23 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let places: Vec<_> = (0..fates.len()).collect();
         let answers = self.publish(&deliveries, &mut fates, &places).await?;
         self.apply(&deliveries, &mut fates, answers);
-        let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| match fate {
-            Fate::Settled(settlement) => (delivery, settlement),
-            Fate::Publish(_) | Fate::Remedy { .. } => (delivery, Settlement::Requeue),
+        let mut finished = Vec::with_capacity(fates.len());
+        let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| {
+            let (finish, settlement) = match fate {
+                Fate::Settled(finish) => (finish, Settlement::Acknowledge),
+                Fate::Publish(_) | Fate::Remedy { .. } => {
+                    (Finish::As(Outcome::Requeued), Settlement::Requeue)
+                }
+            };
+            finished.push(finish);
+            (delivery, settlement)
         });
+        let settled = settled.collect();
         crash_point::cross(CrashPoint::BeforeAcknowledge);
-        self.settler.settle(settled.collect()).await?;
+        let began = Instant::now();
+        self.settler.settle(settled).await?;
+        self.tally.stage(Stage::Settle, began);
+        self.tally.finished(&finished);
         crash_point::cross(CrashPoint::AfterAcknowledge);
         Ok(())
     }
@@ -210,6 +221,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             return Ok(None);
         }
         tracing::warn!("nobody takes what is published; asking with one message at a time");
+        self.tally.progress.ask(true);
         // Whatever the patience, the broker's own with what is not acknowledged ends before.
         let patience = Duration::from_millis(self.worker.patience.publish_ms)
             .min(Duration::from_secs(HOLD_SECS));
@@ -231,6 +243,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             self.count(fates, &answers);
             if self.refused_in_a_row == 0 {
                 tracing::info!("what is published is taken again");
+                self.tally.progress.ask(false);
                 return Ok(Some(*probe));
             }
         }
@@ -240,7 +253,6 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     /// Counts enriched messages in a row that nobody took.
     fn count(&mut self, fates: &[Fate], answers: &[(usize, Answer)]) {
         for (place, answer) in answers {
-            self.tally.answered(*answer);
             if is_untaken(&fates[*place], *answer) {
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
             } else if matches!(&fates[*place], Fate::Publish(it) if it.message.kind == PublishedKind::Enriched)
@@ -267,7 +279,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             match &fates[*place] {
                 Fate::Settled(_) | Fate::Remedy { remedy: Remedy::Requeue, .. } => continue,
                 Fate::Publish(it) => outgoing.extend(it.open()),
-                Fate::Remedy { remedy: Remedy::Wait { delay, attempts }, awaited, .. } => {
+                Fate::Remedy { remedy: Remedy::Wait { delay, attempts, .. }, awaited, .. } => {
                     let (delay, attempts) = (*delay, attempts.clone());
                     let awaited = awaited.as_ref();
                     outgoing.push(Outgoing::Waiting { delivery, awaited, delay, attempts });
@@ -286,7 +298,11 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             return Ok(Vec::new());
         }
         crash_point::cross(CrashPoint::BeforePublish);
-        let answers = self.publisher.publish(&outgoing).await?;
+        let began = Instant::now();
+        let answers = self.publisher.publish(&outgoing).await;
+        self.tally.published(&outgoing, answers.as_deref().ok());
+        let answers = answers?;
+        self.tally.stage(Stage::Publish, began);
         crash_point::cross(CrashPoint::AfterConfirm);
         if answers.len() != outgoing.len() {
             return Err(TransportError::new("publish: not every message was answered"));
@@ -295,7 +311,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let mut answers = answers.into_iter();
         let answer = |place: usize| {
             let answer = match &mut fates[place] {
-                Fate::Publish(it) => it.note(&mut answers, self.tally),
+                Fate::Publish(it) => it.note(&mut answers),
                 Fate::Settled(_) | Fate::Remedy { .. } => answers.next().unwrap_or(Answer::Refused),
             };
             (place, answer)
@@ -310,20 +326,46 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         fates: &mut [Fate],
         answers: Vec<(usize, Answer)>,
     ) {
+        let now_ms = self.worker.clock.now_ms();
         for (place, answer) in answers {
-            fates[place] = self.after(&deliveries[place], &fates[place], answer);
+            fates[place] = self.after(&deliveries[place], &fates[place], answer, now_ms);
         }
     }
 
-    fn after<D: Delivery>(&self, delivery: &D, fate: &Fate, answer: Answer) -> Fate {
+    fn after<D: Delivery>(&self, delivery: &D, fate: &Fate, answer: Answer, now_ms: i64) -> Fate {
         let failure = match (fate, answer) {
             (Fate::Publish(it), Answer::Returned) if it.message.kind == PublishedKind::Enriched => {
                 Failure::MustWait(Cause::Unroutable)
             }
             // Nobody need listen to ends.
-            (_, Answer::Confirmed) | (Fate::Publish(_), Answer::Returned) => {
-                return Fate::Settled(Settlement::Acknowledge);
+            (Fate::Publish(it), Answer::Confirmed | Answer::Returned) => {
+                if let Some(sent_ms) = it.message.sent_ms {
+                    self.tally.confirmed_after(now_ms.saturating_sub(sent_ms));
+                }
+                return Fate::Settled(Finish::As(match it.message.kind {
+                    PublishedKind::Enriched => Outcome::Enriched,
+                    PublishedKind::Ended => Outcome::Ended,
+                }));
             }
+            (Fate::Remedy { remedy, awaited, .. }, Answer::Confirmed) => match remedy {
+                Remedy::Wait { delay, attempts, cause } => {
+                    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+                    self.tally.waits.note(Wait {
+                        message_id: delivery.arrival().message_id.clone(),
+                        who_on: awaited.as_ref().map(|it| (it.who.clone(), it.on.clone())),
+                        cause: *cause,
+                        since_ms: attempts.first_seen_ms.unwrap_or(now_ms),
+                        due_ms: now_ms.saturating_add(delay_ms),
+                    });
+                    return Fate::Settled(Finish::Waiting(*cause));
+                }
+                Remedy::DeadLetter(reason) => {
+                    return Fate::Settled(Finish::DeadLettered(*reason));
+                }
+                // Never published; whatever was answered, it is nowhere else.
+                Remedy::Requeue => Failure::NotSetAside,
+            },
+            (Fate::Settled(finish), Answer::Confirmed) => return Fate::Settled(*finish),
             (Fate::Publish(_), Answer::Refused) => Failure::MustWait(Cause::Refused),
             (Fate::Remedy { .. } | Fate::Settled(_), Answer::Returned | Answer::Refused) => {
                 Failure::NotSetAside
@@ -335,7 +377,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {
         let worker = self.worker;
         let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
-        let told = self.tally.set_aside(&remedy);
+        let told = self.tally.rejected(&remedy);
         if let (Remedy::DeadLetter(reason), true) = (&remedy, told) {
             tracing::warn!(delivery = delivery.name(), %reason, "a message is set aside");
         }

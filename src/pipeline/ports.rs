@@ -186,6 +186,9 @@ pub struct Published {
     pub trace: Trace,
     /// Milliseconds since the Unix epoch at which it was enriched.
     pub timestamp_ms: i64,
+    /// Milliseconds since the Unix epoch at which the inbound message was sent, as its sender says;
+    /// none where it does not say, or not in RFC 3339. For the latency alone.
+    pub sent_ms: Option<i64>,
     /// Whose message it is; what waits for this interaction can be tried again.
     pub identity: Identity<'static>,
     /// The JSON body, on one line.

@@ -65,7 +65,11 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The word in the header.
+    /// Each of them, in the order of their counters.
+    pub const ALL: &'static [Cause] =
+        &[Cause::ParentUnknown, Cause::InteractionUnknown, Cause::Unroutable, Cause::Refused];
+
+    /// The word in the header, and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::ParentUnknown => "parent_unknown",
@@ -104,6 +108,8 @@ pub enum Remedy {
         delay: Duration,
         /// The attempts to be written down, this wait included.
         attempts: Attempts,
+        /// What for.
+        cause: Cause,
     },
     /// It goes to the dead letters with this reason, then is acknowledged.
     DeadLetter(RejectReason),
@@ -117,7 +123,10 @@ pub fn remedy(failure: Failure, arrival: &Arrival, patience: &Patience, now_ms: 
         Failure::Rejected(reason) => Remedy::DeadLetter(reason),
         Failure::NotSetAside => Remedy::Requeue,
         Failure::MustWait(cause) => match patience.next_wait(arrival, cause) {
-            Some(delay) => Remedy::Wait { delay, attempts: one_more(arrival, cause, now_ms) },
+            Some(delay) => {
+                let attempts = one_more(arrival, cause, now_ms);
+                Remedy::Wait { delay, attempts, cause }
+            }
             None => Remedy::DeadLetter(match cause {
                 Cause::ParentUnknown => RejectReason::ParentUnknown,
                 Cause::InteractionUnknown => RejectReason::InteractionUnknown,
@@ -167,7 +176,8 @@ mod tests {
         let remedy = remedy(failure, &Arrival::default(), &patience(), 7);
         let attempts =
             Attempts { count: 1, cause: Some("parent_unknown".to_owned()), first_seen_ms: Some(7) };
-        assert_eq!(remedy, Remedy::Wait { delay: Duration::from_millis(250), attempts });
+        let (delay, cause) = (Duration::from_millis(250), Cause::ParentUnknown);
+        assert_eq!(remedy, Remedy::Wait { delay, attempts, cause });
     }
 
     #[test]

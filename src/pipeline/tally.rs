@@ -1,139 +1,280 @@
 //! What has happened so far, in numbers: for the summary of `pipe`, and for whoever asks a worker.
 //!
-//! Counted where it is decided. Numbers only; what they are about is in no label but the reason.
+//! Every message that is taken is finished in one of these ways, and counted once it is:
+//!
+//! | outcome | what became of the delivery |
+//! |---|---|
+//! | `enriched`, `ended` | saved, published and confirmed |
+//! | `ignored`, `duplicate` | too late or about nothing; the same event again |
+//! | `waiting` | in a waiting queue; it is taken again |
+//! | `dead_lettered` | set aside, with its reason |
+//! | `requeued` | could not be set aside, so back to its queue |
+//! | `given_back` | taken, and left unsettled when its lane ended |
+//!
+//! So `received` is the sum of all of them and of what the lanes have in hand. Each lane has a tally of
+//! its own, which nobody else writes. Numbers only, in plain atomics: whoever renders them knows the
+//! metrics library. What they are about is in no label but fixed words.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ports::{Answer, Arrival, PublishedKind};
-use super::settlement::Remedy;
-use super::worker::{Plan, Unpublished};
+use tokio::time::Instant;
+
+use super::histogram::{Histogram, Observed};
+use super::labels::{Answered, Kind, Outcome, Stage};
+use super::ports::{Answer, Outgoing, PublishedKind};
+use super::progress::Progress;
+use super::settlement::{Cause, Remedy};
+use super::waits::Waits;
 use crate::domain::RejectReason;
 
-/// How many messages of one reason are logged one by one.
+/// How many messages of one reason are logged one by one, by each lane.
 const LOGGED_ONE_BY_ONE: u64 = 10;
 
-/// Counters of a process, shared by its lanes.
-#[derive(Debug, Default)]
+/// Counters of a lane; they outlive it.
+#[derive(Debug)]
 pub struct Tally {
-    received: AtomicU64,
-    enriched: AtomicU64,
-    ended: AtomicU64,
-    ignored: AtomicU64,
-    duplicate: AtomicU64,
-    waited: AtomicU64,
+    /// What the lane has in hand, and when it last got on with it.
+    pub progress: Progress,
+    /// What waits at the moment.
+    pub waits: Waits,
     retried: AtomicU64,
+    finished: [AtomicU64; Outcome::ALL.len()],
+    waited: [AtomicU64; Cause::ALL.len()],
+    rejected: [AtomicU64; RejectReason::ALL.len()],
     dead_lettered: [AtomicU64; RejectReason::ALL.len()],
-    returned: AtomicU64,
-    refused: AtomicU64,
+    published: [[AtomicU64; Answered::ALL.len()]; Kind::ALL.len()],
+    batch_messages: Histogram,
+    stages: [Histogram; Stage::ALL.len()],
+    latency: Histogram,
 }
 
-/// The counters at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages taken, each try counted.
-    pub received: u64,
-    /// Worked out as `interaction.enriched`.
-    pub enriched: u64,
-    /// Worked out as `interaction.ended`.
-    pub ended: u64,
-    /// Too late, or about nothing.
-    pub ignored: u64,
-    /// The same event again.
-    pub duplicate: u64,
-    /// Sent to wait.
-    pub waited: u64,
-    /// Taken again after they had waited.
-    pub retried: u64,
-    /// Sent to the dead letters, by reason; reasons that did not occur are left out.
-    pub dead_lettered: Vec<(RejectReason, u64)>,
-    /// Published without a queue that was bound.
-    pub returned: u64,
-    /// Refused by the broker.
-    pub refused: u64,
+/// How a message was finished, with what is counted beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// As the outcome says.
+    As(Outcome),
+    /// It waits.
+    Waiting(Cause),
+    /// It is set aside.
+    DeadLettered(RejectReason),
+}
+
+/// Upper bounds of a stage's duration in microseconds: from a tenth of a millisecond, which decoding
+/// one message takes, to the longest wait for a confirm.
+const STAGE_US: &[u64] = &[
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000, 30_000_000,
+];
+/// Upper bounds of the latency in milliseconds: from a message that is handled at once to one that
+/// lay in the queue over an outage.
+const LATENCY_MS: &[u64] = &[
+    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 3_600_000,
+];
+/// The longest latency that is counted as it is, in milliseconds: a day. A sender whose clock is years
+/// off must not drown the sum of all others.
+const LATENCY_MAX_MS: i64 = 86_400_000;
+/// Upper bounds of a batch, in messages, up to the largest that can be set.
+const BATCH_MESSAGES: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000];
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            progress: Progress::default(),
+            waits: Waits::default(),
+            retried: AtomicU64::default(),
+            finished: Default::default(),
+            waited: Default::default(),
+            rejected: Default::default(),
+            dead_lettered: Default::default(),
+            published: Default::default(),
+            batch_messages: Histogram::new(BATCH_MESSAGES),
+            stages: std::array::from_fn(|_| Histogram::new(STAGE_US)),
+            latency: Histogram::new(LATENCY_MS),
+        }
+    }
 }
 
 impl Tally {
-    /// Counts a message that was taken through the rules, by what it came to.
-    pub fn took(&self, plan: &Plan, arrival: &Arrival) {
-        add(&self.received);
-        if arrival.attempts.count > 0 {
-            add(&self.retried);
-        }
-        match plan {
-            Plan::Publish(message) => match message.kind {
-                PublishedKind::Enriched => {
-                    add(&self.enriched);
-                }
-                PublishedKind::Ended => {
-                    add(&self.ended);
-                }
-            },
-            Plan::Done(Unpublished::Duplicate) => {
-                add(&self.duplicate);
-            }
-            Plan::Done(Unpublished::Ignored) => {
-                add(&self.ignored);
-            }
-            // Counted by what is done about it.
-            Plan::Failed { .. } => {}
-        }
+    /// Counts a batch that was taken, and how many of it had waited before.
+    pub(super) fn took(&self, messages: usize, retried: usize) {
+        self.progress.take(messages);
+        self.batch_messages.observe(messages as u64);
+        add(&self.retried, retried);
     }
 
-    /// Counts a message that is set aside, by how. Says whether it is worth a line in the log: the
-    /// first few of each reason are, then fewer and fewer, so that a flood of bad messages is no
-    /// flood of logs.
-    pub fn set_aside(&self, remedy: &Remedy) -> bool {
+    /// Counts messages that are settled, each by how it was finished.
+    pub(super) fn finished(&self, finished: &[Finish]) {
+        for finish in finished {
+            let outcome = match finish {
+                Finish::As(outcome) => *outcome,
+                Finish::Waiting(cause) => {
+                    add(&self.waited[*cause as usize], 1);
+                    Outcome::Waiting
+                }
+                Finish::DeadLettered(reason) => {
+                    add(&self.dead_lettered[*reason as usize], 1);
+                    Outcome::DeadLettered
+                }
+            };
+            add(&self.finished[outcome as usize], 1);
+        }
+        self.progress.settle(finished.len());
+    }
+
+    /// Counts a message that is to be set aside. Says whether it is worth a line in the log: the first
+    /// few of each reason are, then fewer and fewer, so that a flood of bad messages is no flood of
+    /// logs.
+    pub(super) fn rejected(&self, remedy: &Remedy) -> bool {
         match remedy {
-            Remedy::Wait { .. } => {
-                add(&self.waited);
-                false
-            }
             Remedy::DeadLetter(reason) => {
-                let place = RejectReason::ALL.iter().position(|known| known == reason);
-                let count = place.map_or(0, |place| add(&self.dead_lettered[place]));
+                let count = add(&self.rejected[*reason as usize], 1);
                 count <= LOGGED_ONE_BY_ONE || count.is_power_of_two()
             }
-            Remedy::Requeue => false,
+            Remedy::Wait { .. } | Remedy::Requeue => false,
         }
     }
 
-    /// Counts a broker's answer.
-    pub fn answered(&self, answer: Answer) {
-        match answer {
-            Answer::Confirmed => {}
-            Answer::Returned => {
-                add(&self.returned);
-            }
-            Answer::Refused => {
-                add(&self.refused);
-            }
+    /// Counts a batch that was published, by the broker's answers; none when it was lost.
+    pub(super) fn published<D>(&self, batch: &[Outgoing<'_, D>], answers: Option<&[Answer]>) {
+        for (place, outgoing) in batch.iter().enumerate() {
+            let kind = match outgoing {
+                Outgoing::Enriched(message) => match message.kind {
+                    PublishedKind::Enriched => Kind::Enriched,
+                    PublishedKind::Ended => Kind::Ended,
+                },
+                Outgoing::Further { .. } => Kind::Further,
+                Outgoing::Waiting { .. } => Kind::Waiting,
+                Outgoing::DeadLetter { .. } => Kind::DeadLetter,
+            };
+            let answered = match answers.and_then(|answers| answers.get(place)) {
+                Some(Answer::Confirmed) => Answered::Confirmed,
+                Some(Answer::Returned) => Answered::Returned,
+                Some(Answer::Refused) => Answered::Refused,
+                None => Answered::Lost,
+            };
+            add(&self.published[kind as usize][answered as usize], 1);
         }
+        self.progress.beat();
+    }
+
+    /// Counts how long a stage of a batch took, from `began` until now, and gives the time.
+    pub(super) fn stage(&self, stage: Stage, began: Instant) -> Instant {
+        let now = Instant::now();
+        let took_us = u64::try_from(now.duration_since(began).as_micros()).unwrap_or(u64::MAX);
+        self.stages[stage as usize].observe(took_us);
+        now
+    }
+
+    /// Counts the time from the sender's own time to the confirm, in milliseconds. A sender whose clock
+    /// is ahead counts as one that was handled at once.
+    pub(super) fn confirmed_after(&self, ms: i64) {
+        let ms = ms.clamp(0, LATENCY_MAX_MS);
+        self.latency.observe(ms.unsigned_abs());
     }
 
     /// The counters now.
     pub fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            received: read(&self.received),
-            enriched: read(&self.enriched),
-            ended: read(&self.ended),
-            ignored: read(&self.ignored),
-            duplicate: read(&self.duplicate),
-            waited: read(&self.waited),
+        // What is finished first, what is received last: then what is finished was received.
+        let mut counts = Counts {
+            finished: self.finished.each_ref().map(read),
+            given_back: self.progress.given_back(),
+            waited: self.waited.each_ref().map(read),
+            rejected: self.rejected.each_ref().map(read),
+            dead_lettered: self.dead_lettered.each_ref().map(read),
+            published: self.published.each_ref().map(|kind| kind.each_ref().map(read)),
+            batch_messages: self.batch_messages.observed(),
+            stages: self.stages.each_ref().map(Histogram::observed),
+            latency: self.latency.observed(),
             retried: read(&self.retried),
-            dead_lettered: RejectReason::ALL
-                .iter()
-                .zip(&self.dead_lettered)
-                .map(|(reason, counter)| (*reason, read(counter)))
-                .filter(|(_, count)| *count > 0)
-                .collect(),
-            returned: read(&self.returned),
-            refused: read(&self.refused),
-        }
+            received: 0,
+        };
+        counts.received = self.progress.received();
+        counts
     }
 }
 
-/// Counts one more, and says how many there are now.
-fn add(counter: &AtomicU64) -> u64 {
-    counter.fetch_add(1, Ordering::Relaxed) + 1
+/// Counts some more, and says how many there are now.
+fn add(counter: &AtomicU64, more: usize) -> u64 {
+    counter.fetch_add(more as u64, Ordering::Relaxed) + more as u64
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// The counters at one moment, of one lane or of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages taken, each try counted.
+    pub received: u64,
+    /// Taken again after they had waited.
+    pub retried: u64,
+    /// Left unsettled when their lane ended.
+    pub given_back: u64,
+    /// By [`Outcome`].
+    pub finished: [u64; Outcome::ALL.len()],
+    /// Sent to wait, by [`Cause`].
+    pub waited: [u64; Cause::ALL.len()],
+    /// Found to be set aside, by [`RejectReason`].
+    pub rejected: [u64; RejectReason::ALL.len()],
+    /// Sent to the dead letters, by [`RejectReason`].
+    pub dead_lettered: [u64; RejectReason::ALL.len()],
+    /// Published, by [`Kind`] and [`Answered`].
+    pub published: [[u64; Answered::ALL.len()]; Kind::ALL.len()],
+    /// Messages in a batch.
+    pub batch_messages: Observed,
+    /// Durations by [`Stage`], a batch each, in microseconds.
+    pub stages: [Observed; Stage::ALL.len()],
+    /// From the sender's own time to the confirm, in milliseconds.
+    pub latency: Observed,
+}
+
+impl Counts {
+    /// How many were finished in this way.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.finished[outcome as usize]
+    }
+
+    /// How many publications of a kind were answered so.
+    pub fn published(&self, kind: Kind, answered: Answered) -> u64 {
+        self.published[kind as usize][answered as usize]
+    }
+
+    /// Sent to the dead letters, by reason; reasons that did not occur are left out.
+    pub fn dead_lettered(&self) -> impl Iterator<Item = (RejectReason, u64)> {
+        let by_reason = RejectReason::ALL.iter().copied().zip(self.dead_lettered);
+        by_reason.filter(|(_, count)| *count > 0)
+    }
+
+    /// Messages taken and not finished.
+    pub fn in_hand(&self) -> u64 {
+        self.received.saturating_sub(self.finished.iter().sum::<u64>() + self.given_back)
+    }
+
+    /// The counters of several lanes together.
+    pub fn sum(lanes: impl IntoIterator<Item = Counts>) -> Counts {
+        let mut total = Counts::default();
+        for lane in lanes {
+            total.received += lane.received;
+            total.retried += lane.retried;
+            total.given_back += lane.given_back;
+            add_all(&mut total.finished, &lane.finished);
+            add_all(&mut total.waited, &lane.waited);
+            add_all(&mut total.rejected, &lane.rejected);
+            add_all(&mut total.dead_lettered, &lane.dead_lettered);
+            add_all(total.published.as_flattened_mut(), lane.published.as_flattened());
+            total.batch_messages.add(&lane.batch_messages);
+            for (stage, more) in total.stages.iter_mut().zip(&lane.stages) {
+                stage.add(more);
+            }
+            total.latency.add(&lane.latency);
+        }
+        total
+    }
+}
+
+fn add_all(counts: &mut [u64], more: &[u64]) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count += more;
+    }
 }

@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::crash_point::{self, CrashPoint};
+use super::labels::Stage;
 use super::outputs::Output;
 use super::ports::{
     Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
@@ -23,6 +25,7 @@ use super::ports::{
 use super::rules_in_force::RulesInForce;
 use super::settlement::{Cause, Failure, Patience};
 use super::table::{Table, looks_for_parent};
+use super::tally::Tally;
 use crate::clock::Clock;
 use crate::domain::{Identity, Outcome, RejectReason, Rules, WaitFor};
 use crate::formats::enriched::{self, Stamp};
@@ -113,16 +116,18 @@ impl<S: Store> Worker<S> {
     pub async fn work<D: Delivery>(
         &self,
         batch: &[D],
+        tally: &Tally,
         stop: &CancellationToken,
     ) -> Result<Vec<Planned>, WorkerError> {
         let rules = &self.rules.snapshot().rules;
-        match self.persist(batch, rules, stop).await? {
+        match self.persist(batch, rules, tally, stop).await? {
             Some(plans) => Ok(plans),
             None if batch.len() == 1 => Ok(vec![refused_by_store(0)]),
             None => {
                 let mut plans = Vec::with_capacity(batch.len());
                 for (place, delivery) in batch.iter().enumerate() {
-                    let alone = self.persist(std::slice::from_ref(delivery), rules, stop).await?;
+                    let alone = std::slice::from_ref(delivery);
+                    let alone = self.persist(alone, rules, tally, stop).await?;
                     let plan = alone.and_then(|mut plans| plans.pop());
                     plans.push(
                         plan.map_or_else(|| refused_by_store(place), |(_, plan)| (place, plan)),
@@ -138,13 +143,16 @@ impl<S: Store> Worker<S> {
         &self,
         batch: &[D],
         rules: &Rules,
+        tally: &Tally,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<Planned>>, WorkerError> {
         let began_ms = self.clock.now_ms();
         let mut retry = Reconnect::new();
         let mut conflicts = 0;
         loop {
-            let error = match self.attempt(batch, rules).await {
+            let attempted = self.attempt(batch, rules, tally).await;
+            tally.progress.hold(matches!(attempted, Err(StoreError::Unavailable(_))));
+            let error = match attempted {
                 Ok(plans) => return Ok(Some(plans)),
                 Err(StoreError::Refused(why)) => {
                     tracing::warn!(messages = batch.len(), why, "the store refuses a batch's data");
@@ -178,8 +186,10 @@ impl<S: Store> Worker<S> {
         &self,
         batch: &[D],
         rules: &Rules,
+        tally: &Tally,
     ) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
+        let began = Instant::now();
         let bodies: Vec<_> = batch
             .iter()
             .map(|delivery| match delivery.arrival().is_forged {
@@ -194,16 +204,20 @@ impl<S: Store> Worker<S> {
         let decoded: Vec<_> =
             batch.iter().zip(&bodies).map(|(delivery, body)| decode(delivery, body)).collect();
         let (own, parents) = identities(&decoded);
+        let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
             return Ok(self.propagate(batch, &decoded, rules, &[], now_ms).0);
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
+        let began = tally.stage(Stage::Read, began);
         let (plans, table) = self.propagate(batch, &decoded, rules, &rows, now_ms);
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
+        let began = tally.stage(Stage::Apply, began);
         crash_point::cross(CrashPoint::BeforeSave);
         transaction.save(&rows).await?;
+        tally.stage(Stage::Save, began);
         crash_point::cross(CrashPoint::AfterSave);
         Ok(plans)
     }
@@ -298,6 +312,7 @@ impl<S: Store> Worker<S> {
             revision: rules.revision().as_str().to_owned(),
             trace: delivery.arrival().trace.clone(),
             timestamp_ms: now_ms,
+            sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
             identity: decoded.message.identity.to_owned(),
             body: enriched::encode(decoded, &step, stamp).unwrap_or_default(),
             further: outputs

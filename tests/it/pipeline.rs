@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
 use throughline::domain::Rules;
+use throughline::pipeline::labels::{Answered, Kind, Outcome};
 use throughline::pipeline::lane::{Lane, LaneError};
 use throughline::pipeline::outputs::Output;
 use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
@@ -149,14 +150,17 @@ async fn a_bad_message_does_not_touch_its_neighbours() {
         ]
     );
     let counts = bench.tally.counts();
-    assert_eq!((counts.received, counts.enriched, counts.duplicate, counts.waited), (4, 1, 1, 1));
+    assert_eq!(counts.received, 4);
+    let outcomes = [Outcome::Enriched, Outcome::Duplicate, Outcome::Waiting, Outcome::DeadLettered];
+    assert_eq!(outcomes.map(|outcome| counts.of(outcome)), [1, 1, 1, 1]);
+    assert_eq!(counts.in_hand(), 0);
 }
 
 #[tokio::test]
 async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
     let mut bench = Bench::new();
-    // Asked whether it is signed, then to be decoded, then to be worked out: there it panics.
-    let faulty = Parcel { fuse: Some(3.into()), ..created("b") };
+    // Asked to be counted, whether it is signed, to be decoded, to be worked out: there it panics.
+    let faulty = Parcel { fuse: Some(4.into()), ..created("b") };
     bench.run(vec![vec![created("a"), faulty, created("c")]]).await.expect("the input ends");
     assert_eq!(
         bench.journal.lines(),
@@ -269,7 +273,8 @@ async fn an_end_that_nobody_listens_for_is_no_failure() {
     bench.answer("interaction.ended e", &[Answer::Returned]);
     bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge e"));
-    assert_eq!(bench.tally.counts().returned, 1, "but it is counted");
+    let returned = bench.tally.counts().published(Kind::Ended, Answered::Returned);
+    assert_eq!(returned, 1, "but it is counted");
 }
 
 #[tokio::test]
@@ -278,6 +283,10 @@ async fn what_cannot_even_be_set_aside_goes_back_to_its_queue() {
     bench.answer("dead x not_json in decode", &[Answer::Refused]);
     bench.run(vec![vec![raw("x", "{"), created("a")]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines()[3..], ["Requeue x", "Acknowledge a"]);
+    let counts = bench.tally.counts();
+    assert_eq!((counts.of(Outcome::Requeued), counts.of(Outcome::Enriched)), (1, 1));
+    assert_eq!(counts.of(Outcome::DeadLettered), 0, "it is not there");
+    assert_eq!((counts.received, counts.in_hand()), (2, 0));
 }
 
 #[tokio::test]

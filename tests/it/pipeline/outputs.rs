@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use throughline::formats::outbound::OutboundFormat;
+use throughline::pipeline::labels::{Answered, Kind};
 use throughline::pipeline::outputs::{KeyTemplate, Output};
 use throughline::pipeline::ports::{Answer, Arrival};
 
@@ -50,7 +51,8 @@ async fn each_output_says_whether_somebody_must_listen() {
             "Acknowledge c"
         ]
     );
-    assert_eq!((bench.tally.counts().returned, bench.tally.counts().refused), (2, 1));
+    let answered = |answer| bench.tally.counts().published(Kind::Further, answer);
+    assert_eq!((answered(Answered::Returned), answered(Answered::Refused)), (2, 1));
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ pub(crate) fn published(message_id: &str, channel: &str) -> Outgoing<'static, Re
         revision: "a1b2c3d4e5f6".into(),
         trace: Trace { parent: Some("00-abc-def-01".into()), state: None },
         timestamp_ms: 1_700_000_000_999,
+        sent_ms: None,
         identity: Identity { tenant: "1".into(), id: "i-1".into() },
         body: format!(r#"{{"id":"{message_id}"}}"#).into_bytes(),
         further: Vec::new(),

@@ -1,0 +1,73 @@
+//! What waits at the moment, and for whom: the latest that a lane sent to wait.
+//!
+//! An entry counts until its delay is over. By then the message is back in the work queue; if it must
+//! wait again it is noted again. So nothing has to be taken out, and what another worker of the same
+//! queue takes up needs no notice. Names and ids only, never a value (K8).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use super::settlement::Cause;
+use crate::domain::Identity;
+
+/// A message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The AMQP `message_id`, if it has one.
+    pub message_id: Option<String>,
+    /// Its interaction, and the one it waits for: its parent, or itself. None where it waits for
+    /// whoever takes what is published.
+    pub who_on: Option<(Identity<'static>, Identity<'static>)>,
+    /// What it waits for.
+    pub cause: Cause,
+    /// When a worker first saw it, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// When it is tried again, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
+}
+
+/// How many are remembered for each lane. They are for a person's eyes, and these fill some screens.
+const REMEMBERED: usize = 100;
+
+/// The latest waits of a lane.
+#[derive(Debug, Default)]
+pub struct Waits(Mutex<VecDeque<Wait>>);
+
+impl Waits {
+    /// What waits at `now_ms`, in the order in which it was sent to wait; the latest hundred at most.
+    pub fn at(&self, now_ms: i64) -> Vec<Wait> {
+        let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.iter().filter(|wait| wait.due_ms > now_ms).cloned().collect()
+    }
+
+    /// Notes one more.
+    pub(super) fn note(&self, wait: Wait) {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waits.len() == REMEMBERED {
+            waits.pop_front();
+        }
+        waits.push_back(wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_waits_no_more_and_the_oldest_give_way() {
+        let waits = Waits::default();
+        let wait = |due_ms| Wait {
+            message_id: None,
+            who_on: None,
+            cause: Cause::Refused,
+            since_ms: 0,
+            due_ms,
+        };
+        for due_ms in 1..=150 {
+            waits.note(wait(due_ms));
+        }
+        assert_eq!(waits.at(0).len(), 100);
+        assert_eq!(waits.at(148), [wait(149), wait(150)]);
+    }
+}
