@@ -12,7 +12,7 @@
 
 use super::lifetimes::{Aged, Due};
 use super::{Backend, Lifetimes, Store};
-use crate::domain::Identity;
+use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
 
 /// What one step of a sweep came to.
@@ -20,6 +20,8 @@ use crate::pipeline::ports::StoreError;
 pub struct Swept {
     /// Rows that were looked at.
     pub rows: u64,
+    /// Active interactions among them, but for those that were due.
+    pub live: u64,
     /// Active interactions whose live data was erased, and which count as ended now.
     pub expired: u64,
     /// Interactions whose event log was dropped.
@@ -54,7 +56,9 @@ impl Store {
         };
         let is_due = |row: &&Aged| lifetimes.due(row, now_ms).is_some();
         let due: Vec<_> = page.iter().filter(is_due).map(|row| row.identity.clone()).collect();
-        let mut swept = Swept { rows: page.len() as u64, ..Swept::default() };
+        let is_live = |row: &&Aged| State::from_code(row.state) == Some(State::Active);
+        let live = page.iter().filter(is_live).filter(|row| !is_due(row)).count();
+        let mut swept = Swept { rows: page.len() as u64, live: live as u64, ..Swept::default() };
         if !due.is_empty() {
             let judge = |rows: &[Aged]| Sentence::of(rows, lifetimes, now_ms);
             swept = match &self.backend {

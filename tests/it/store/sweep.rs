@@ -45,6 +45,7 @@ async fn sweep(store: &Store, now_ms: i64, lifetimes: &Lifetimes, rows: u32) -> 
         let swept = store.sweep(after.as_ref(), now_ms, lifetimes, rows).await.expect("swept");
         assert!(swept.rows <= u64::from(rows));
         total.rows += swept.rows;
+        total.live += swept.live;
         total.expired += swept.expired;
         total.forgotten += swept.forgotten;
         total.deleted += swept.deleted;
@@ -61,7 +62,7 @@ async fn live_data_expires(place: &Place) {
     let busy = Sample { updated_ms: 1_001, ..Sample::new("t", "busy") };
     create(&store, &[busy.clone(), quiet.clone()]).await;
     let swept = sweep(&store, 101_001, &lifetimes(), 100).await;
-    assert_eq!(swept, Swept { rows: 2, expired: 1, ..Swept::default() });
+    assert_eq!(swept, Swept { rows: 2, live: 1, expired: 1, ..Swept::default() });
     let rows = read(&store, &[busy.clone(), quiet.clone()]).await;
     assert_same(&rows[0], &busy);
     let row = &rows[1];
@@ -71,7 +72,7 @@ async fn live_data_expires(place: &Place) {
     assert_eq!((row.created_ms, row.updated_ms), (quiet.created_ms, quiet.updated_ms));
     assert_eq!((pairs(&row.record), &row.events), (pairs(&quiet.record), &quiet.events));
     let again = sweep(&store, 101_001, &lifetimes(), 100).await;
-    assert_eq!(again, Swept { rows: 2, ..Swept::default() });
+    assert_eq!(again, Swept { rows: 2, live: 1, ..Swept::default() });
 }
 
 async fn event_logs_are_dropped(place: &Place) {
@@ -124,9 +125,9 @@ async fn interactions_without_history_are_deleted(place: &Place) {
     let samples = [blank(active), blank(ended("t", "ended", 1_000)), ended("t", "kept", 1_000)];
     create(&store, &samples).await;
     let swept = sweep(&store, 51_000, &lifetimes(), 100).await;
-    assert_eq!(swept, Swept { rows: 3, ..Swept::default() }, "repeats may still come");
+    assert_eq!(swept, Swept { rows: 3, live: 1, ..Swept::default() }, "repeats may still come");
     let swept = sweep(&store, 51_001, &lifetimes(), 100).await;
-    assert_eq!(swept, Swept { rows: 3, forgotten: 1, deleted: 1, ..Swept::default() });
+    assert_eq!(swept, Swept { rows: 3, live: 1, forgotten: 1, deleted: 1, ..Swept::default() });
     let rows = read(&store, &samples).await;
     let ids: Vec<_> = rows.iter().map(|row| row.identity.id.as_ref()).collect();
     assert_eq!(ids, ["active", "kept"]);
