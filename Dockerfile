@@ -49,6 +49,12 @@ LABEL org.opencontainers.image.title="Throughline" \
 # Named, so that a deployment that mounts /config without rules is told so instead of running without.
 ENV PATH=/usr/local/bin \
     THROUGHLINE_RULES__FILE=/config/rules.toml
+# Inside the container only, for the health check and `throughline status`. To have metrics read from
+# outside: 0.0.0.0:9464 and THROUGHLINE_HTTP__ALLOW_REMOTE=true, in a network without strangers.
+ENV THROUGHLINE_HTTP__LISTEN=127.0.0.1:9464
+# For the worker; whoever runs another command of this image is done before it counts.
+HEALTHCHECK --interval=30s --timeout=6s --start-period=30s --retries=3 \
+    CMD ["throughline", "healthcheck"]
 USER 10001:10001
 WORKDIR /var/lib/throughline
 VOLUME ["/var/lib/throughline"]

@@ -7,10 +7,17 @@
 //! ```
 //!
 //! The only module, beside `cli`, that knows [`Settings`]: each adapter is given its own.
+//!
+//! Told to stop, a worker has `shutdown.drain_secs` for what is under way; told again, or when that
+//! time is over, it ends where it stands, and says how many messages it leaves to be delivered anew.
+
+mod observed;
+mod store_watch;
 
 use std::iter::repeat_n;
 use std::sync::Arc;
 
+use observed::Observed;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +26,7 @@ use crate::broker::{self, Inbound, Link, Supervisor, Topology};
 use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
+use crate::http::{Server, ServerError};
 use crate::pipeline::lane::{Lane, LaneError};
 use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::settlement::Patience;
@@ -124,11 +132,11 @@ pub fn topology(settings: &Settings) -> Topology {
 }
 
 /// What is done to every batch.
-pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
+pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Worker<S> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Worker {
         store: Arc::new(store),
-        rules: Arc::new(RulesInForce::new(rules)),
+        rules,
         clock: Clock::System,
         patience: Patience {
             parent_ms: millis(settings.waiting.parent),
@@ -163,6 +171,18 @@ pub enum RunError {
     /// The broker cannot be used, and trying again will not help.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// The HTTP server cannot be had.
+    #[error(transparent)]
+    Http(#[from] ServerError),
+}
+
+/// How a worker is told to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Take nothing more, and finish what is under way.
+    pub gently: CancellationToken,
+    /// End at once.
+    pub at_once: CancellationToken,
 }
 
 /// How a worker came to its end.
@@ -178,12 +198,62 @@ pub enum Ended {
 /// is notified, the rules file is read again.
 ///
 /// # Errors
-/// [`RunError`] when either can never be had with these settings.
+/// [`RunError`] when either can never be had with these settings, or the address of the HTTP server
+/// is taken.
 pub async fn run(
     settings: &Settings,
     rules: Rules,
-    stop: &CancellationToken,
+    stop: &Stop,
     reread: &Notify,
+) -> Result<Ended, RunError> {
+    // Before anything is consumed.
+    let server = settings.http.listen.map(Server::bind).transpose()?;
+    let mut supervisor = Supervisor::new(broker_settings(settings), topology(settings));
+    let rules = Arc::new(RulesInForce::new(rules));
+    let reloader = Reloader::new(rules_source(settings), Arc::clone(&rules));
+    let observed = Observed::new(settings, reloader.standing(), supervisor.health(), &stop.gently);
+    let observed = Arc::new(observed);
+    let _serving = match server {
+        Some(server) => {
+            tracing::info!(address = %server.address(), "answering over HTTP");
+            Some(server.serve(Arc::<Observed>::clone(&observed))?)
+        }
+        None => None,
+    };
+    tokio::select! {
+        ended = work(settings, rules, &mut supervisor, &observed, &stop.gently) => ended,
+        never = reloader.run(reread) => match never {},
+        left = time_is_over(settings, stop, &observed) => Ok(match left {
+            0 => Ended::Drained,
+            messages => {
+                tracing::warn!(messages, "the time for draining is over; what is left is given back");
+                Ended::WorkLeft
+            }
+        }),
+    }
+}
+
+/// Ends when a worker that was told to stop has had its time, or is told again; gives the number of
+/// messages that it has in hand then.
+async fn time_is_over(settings: &Settings, stop: &Stop, observed: &Observed) -> u64 {
+    let time = async {
+        stop.gently.cancelled().await;
+        tokio::time::sleep(settings.shutdown.drain).await;
+    };
+    tokio::select! {
+        () = time => {}
+        () = stop.at_once.cancelled() => {}
+    }
+    observed.in_hand()
+}
+
+/// Everything that a worker does, until it is told to stop and has drained.
+async fn work(
+    settings: &Settings,
+    rules: Arc<RulesInForce>,
+    supervisor: &mut Supervisor,
+    observed: &Observed,
+    stop: &CancellationToken,
 ) -> Result<Ended, RunError> {
     let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
     for warning in store.warnings() {
@@ -194,39 +264,30 @@ pub async fn run(
         store: Arc::clone(&worker.store),
         lifetimes: lifetimes(settings),
         clock: worker.clock.clone(),
+        sweeps: Arc::clone(&observed.sweeps),
     };
-    let reloader = Reloader::new(rules_source(settings), Arc::clone(&worker.rules));
-    // Both go on while the broker is away, and are dropped when the flow has ended.
-    let ended = tokio::select! {
-        ended = flow(settings, &worker, stop) => ended?,
+    // These go on while the broker is away, and are dropped when the flow has ended.
+    tokio::select! {
+        ended = flow(settings, &worker, supervisor, &observed.lanes, stop) => ended?,
         never = cleaner.run() => match never {},
-        never = reloader.run(reread) => match never {},
-    };
-    // Closing waits for whoever holds a connection, for which there is no time if work is left.
-    if ended == Ended::Drained {
-        worker.store.close().await;
+        never = observed.store.watch(&worker.store), if settings.http.listen.is_some() => {
+            match never {}
+        }
     }
-    Ok(ended)
+    worker.store.close().await;
+    Ok(Ended::Drained)
 }
 
 /// Connects and runs lanes, again and again, until `stop`.
 async fn flow(
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
+    supervisor: &mut Supervisor,
+    tallies: &[Arc<Tally>],
     stop: &CancellationToken,
-) -> Result<Ended, RunError> {
-    let tally = Arc::new(Tally::default());
-    let mut supervisor = Supervisor::new(broker_settings(settings), topology(settings));
+) -> Result<(), RunError> {
     while let Some(link) = supervisor.connect(stop).await? {
-        let running = run_lanes(&link, settings, worker, &tally, stop);
-        let drained = tokio::select! {
-            result = running => result,
-            () = drain_time(settings, stop) => {
-                tracing::warn!("the time for draining is over; what is left is given back");
-                return Ok(Ended::WorkLeft);
-            }
-        };
-        match drained {
+        match run_lanes(&link, settings, worker, tallies, stop).await {
             Ok(()) => {
                 link.close().await;
                 break;
@@ -235,13 +296,7 @@ async fn flow(
             Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
         }
     }
-    Ok(Ended::Drained)
-}
-
-/// Ends when a worker that was told to stop has had its time.
-async fn drain_time(settings: &Settings, stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(settings.shutdown.drain).await;
+    Ok(())
 }
 
 /// Runs the lanes over a link until they are told to stop, or one of them cannot go on: then the
@@ -250,13 +305,14 @@ async fn run_lanes(
     link: &Link,
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
-    tally: &Arc<Tally>,
+    tallies: &[Arc<Tally>],
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let together = stop.child_token();
     let mut lanes = JoinSet::new();
     let sources = link.sources().iter().zip(settings.sources());
-    for source in sources.flat_map(|(inbound, source)| repeat_n(inbound, source.lanes)) {
+    let sources = sources.flat_map(|(inbound, source)| repeat_n(inbound, source.lanes));
+    for (source, tally) in sources.zip(tallies) {
         let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
         let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
         let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);

@@ -9,7 +9,7 @@
 //! rolled back.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,6 +27,40 @@ pub struct Cleaner {
     pub lifetimes: Lifetimes,
     /// What time it is.
     pub clock: Clock,
+    /// What it has come to, for whoever asks.
+    pub sweeps: Arc<Sweeps>,
+}
+
+/// What sweeping has come to so far, in numbers.
+#[derive(Debug, Default)]
+pub struct Sweeps(Mutex<Total>);
+
+/// What sweeping has come to, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Total {
+    /// Rounds that are over.
+    pub rounds: u64,
+    /// What the latest of them came to; none before the first is over.
+    pub latest: Option<Swept>,
+    /// Rows that expired, in all steps.
+    pub expired: u64,
+    /// Rows whose events were forgotten, in all steps.
+    pub forgotten: u64,
+    /// Rows that were deleted, in all steps.
+    pub deleted: u64,
+    /// When the step that is under way began; none while it rests.
+    pub step_began: Option<Instant>,
+}
+
+impl Sweeps {
+    /// The numbers now.
+    pub fn total(&self) -> Total {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, update: impl FnOnce(&mut Total)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Rows of one step: some milliseconds' work, which is as long as a batch may ever wait for it.
@@ -48,6 +82,10 @@ impl Cleaner {
             let cleared = swept.expired + swept.forgotten + swept.deleted;
             let Swept { rows, expired, forgotten, deleted, .. } = swept;
             let duration_ms = started.elapsed().as_millis();
+            self.sweeps.update(|total| {
+                total.rounds += 1;
+                total.latest = Some(swept);
+            });
             if cleared > 0 {
                 tracing::info!(rows, expired, forgotten, deleted, duration_ms, "swept the store");
             } else {
@@ -68,6 +106,7 @@ impl Cleaner {
                 Ok(swept) => {
                     retry.reset();
                     total.rows += swept.rows;
+                    total.live += swept.live;
                     total.expired += swept.expired;
                     total.forgotten += swept.forgotten;
                     total.deleted += swept.deleted;
@@ -91,6 +130,18 @@ impl Cleaner {
     /// The step that follows what was swept so far.
     async fn step(&self, so_far: &Swept) -> Result<Swept, StoreError> {
         let after = so_far.next.as_ref();
-        self.store.sweep(after, self.clock.now_ms(), &self.lifetimes, STEP_ROWS).await
+        let now_ms = self.clock.now_ms();
+        let began = Instant::now();
+        self.sweeps.update(|total| total.step_began = Some(began));
+        let swept = self.store.sweep(after, now_ms, &self.lifetimes, STEP_ROWS).await;
+        self.sweeps.update(|total| {
+            total.step_began = None;
+            if let Ok(swept) = &swept {
+                total.expired += swept.expired;
+                total.forgotten += swept.forgotten;
+                total.deleted += swept.deleted;
+            }
+        });
+        swept
     }
 }

@@ -99,6 +99,15 @@ impl Link {
         declare::compare(topology, &self.consuming, self.settings.answer_timeout()).await
     }
 
+    /// How many messages are ready in each of these queues; none for one that is not there, or that
+    /// this user may not look at. Changes nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn depths(&self, queues: Vec<String>) -> Result<Vec<(String, Option<u32>)>, Error> {
+        declare::depths(queues, &self.consuming, self.settings.answer_timeout()).await
+    }
+
     /// The work queues there are to consume, in the order of the settings.
     pub fn sources(&self) -> &[Arc<Inbound>] {
         &self.sources

@@ -84,6 +84,28 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
 }
 
+/// How many messages are ready in each of these queues; none for one that is not there, or that this
+/// user may not look at.
+pub(super) async fn depths(
+    queues: Vec<String>,
+    wire: &Wire,
+    limit: Duration,
+) -> Result<Vec<(String, Option<u32>)>, Error> {
+    let mut depths = Vec::with_capacity(queues.len());
+    for name in queues {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let channel = wire.channel(limit).await?;
+        let found = channel.queue_declare(short(&name)?, options, FieldTable::default());
+        let ready = match within(limit, found).await {
+            Ok(queue) => Some(queue.message_count()),
+            Err(error) if error.is_not_found() || error.is_refused() => None,
+            Err(error) => return Err(Error::Unreachable(error.to_string())),
+        };
+        depths.push((name, ready));
+    }
+    Ok(depths)
+}
+
 fn not_declared(what: String, error: &NoAnswer) -> Error {
     match error.is_refused() {
         true => Error::Forbidden(what),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::broker;
+use crate::http::ServerError;
 use crate::pipeline::ports::StoreError;
 use crate::reload::NotTaken;
 use crate::settings::SettingsError;
@@ -88,6 +89,16 @@ impl From<OpenError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         Failure::new(Exit::Unavailable, format_args!("failed to {error}"))
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Failure {
+        let exit = match error {
+            ServerError::Bind { .. } => Exit::BadSettings,
+            ServerError::Start(_) => Exit::Internal,
+        };
+        Failure::new(exit, format_args!("failed to {error}"))
     }
 }
 

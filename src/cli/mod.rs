@@ -3,10 +3,10 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | something asked about does not hold: a failed case, a rejected line of `convert` or with `--strict`, nothing found |
+//! | 1 | something asked about does not hold: a failed case, a rejected line of `convert` or with `--strict`, nothing found, a worker that is not ready |
 //! | 2 | the command line is wrong, or a file it names cannot be read |
 //! | 64 | bad settings or rules |
-//! | 69 | broker or store not to be had (`run` waits for both) |
+//! | 69 | broker or store not to be had (`run` waits for both); no worker that answers `status` |
 //! | 70 | internal error |
 //! | 75 | stopped with work left |
 //!
@@ -20,6 +20,7 @@ mod dead_letters;
 mod erase;
 mod explain;
 mod failure;
+mod healthcheck;
 mod history;
 mod input;
 mod migrate;
@@ -27,6 +28,7 @@ mod output;
 mod pipe;
 mod rules;
 mod run;
+mod status;
 mod test;
 mod topology;
 
@@ -96,6 +98,8 @@ enum LogForm {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Status(status::Arguments),
+    Healthcheck(healthcheck::Arguments),
     Pipe(pipe::Arguments),
     Explain(explain::Arguments),
     Test(test::Arguments),
@@ -137,6 +141,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Test(arguments) => test::run(&arguments, common.rules.as_deref().map(Path::new)),
         Command::Config(arguments) => config::run(&arguments, &common.load()?),
         Command::Run(arguments) => run::run(&arguments, &common.start()?),
+        Command::Status(arguments) => status::run(&arguments, &common.start()?),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, &common.start()?),
         Command::Pipe(arguments) => {
             let store = common.store.is_some();
             pipe::run(&arguments, &common.start()?, store)

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +15,7 @@ use crate::app;
 use crate::files::{Ledger, Lines, Output, Room};
 use crate::pipeline::labels::Outcome;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::tally::{Counts, Tally};
 use crate::settings::Settings;
 use crate::store;
@@ -66,6 +68,7 @@ pub(super) fn run(
             of_store.live_key = None;
             of_store.migrate = true;
         }
+        let rules = Arc::new(RulesInForce::new(rules));
         let mut worker = app::worker(settings, rules, store::connect(&of_store).await?);
         worker.wakes_within_batch = true;
         // There is one place to print to, and it is for the enriched messages.

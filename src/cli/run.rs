@@ -3,11 +3,10 @@
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use super::{block_on, load_rules};
-use crate::app::{self, Ended, RunError};
+use crate::app::{self, Ended, RunError, Stop};
 use crate::settings::Settings;
 
 /// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM
@@ -30,7 +29,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         "starting"
     );
     block_on(async {
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
@@ -50,14 +49,16 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         let signals = async {
             signalled().await;
             tracing::info!("told to stop: finishing what is under way");
-            stop.cancel();
+            stop.gently.cancel();
             signalled().await;
             tracing::warn!("told to stop again: ending at once");
+            stop.at_once.cancel();
+            std::future::pending().await
         };
         let ended = tokio::select! {
             ended = app::run(settings, rules, &stop, &reread) => ended,
             never = hangups => never,
-            () = signals => Ok(Ended::WorkLeft),
+            never = signals => never,
         };
         match ended {
             Ok(Ended::Drained) => {
@@ -67,6 +68,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
             Ok(Ended::WorkLeft) => Ok(Exit::WorkLeft),
             Err(RunError::Store(error)) => Err(error.into()),
             Err(RunError::Broker(error)) => Err(error.into()),
+            Err(RunError::Http(error)) => Err(error.into()),
         }
     })
 }

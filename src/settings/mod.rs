@@ -10,6 +10,7 @@
 use std::fmt;
 
 mod flows;
+mod http;
 mod nearest;
 mod provenance;
 mod raw;
@@ -20,6 +21,7 @@ mod sources;
 mod tables;
 
 pub use flows::Source;
+pub use http::Http;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
 pub use sections::{
@@ -62,6 +64,8 @@ pub struct Settings {
     pub output: Output,
     /// The end.
     pub shutdown: Shutdown,
+    /// The HTTP server.
+    pub http: Http,
     /// Logs.
     pub log: logs::Settings,
 }
@@ -126,6 +130,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         limits: Limits::read(&mut raw),
         output: Output::read(&mut raw, &amqp, &sources),
         shutdown: Shutdown::read(&mut raw),
+        http: Http::read(&mut raw),
         log: sections::read_log(&mut raw),
     };
     if settings.store.repeat < settings.waiting.unroutable {

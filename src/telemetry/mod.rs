@@ -4,4 +4,5 @@
 //! whoever logs, since nothing here could tell the two apart.
 
 pub mod logs;
+pub mod metrics;
 pub mod panics;

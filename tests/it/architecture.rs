@@ -90,6 +90,8 @@ const RESERVED: &[(&str, &str, &str)] = &[
     ("sqlx", "store", "only the store names the database client"),
     ("backoff::", "retry.rs", "backoff is unmaintained and stays in one file"),
     ("axum", "http", "only http names the web framework"),
+    ("hyper", "http", "only http speaks HTTP"),
+    ("prometheus_client", "telemetry", "only telemetry renders metrics"),
     ("SystemTime", "clock.rs", "time is a parameter"),
 ];
 

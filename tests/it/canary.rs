@@ -1,16 +1,21 @@
 //! Canaries: values that must be nowhere. They are planted in everything that history does not list,
 //! sent through the program itself, and looked for wherever something might stay: in the files of the
-//! store while interactions are active and after their end, in the logs at their most talkative, and
-//! in what is said of messages that are refused (K8).
+//! store while interactions are active and after their end, in the logs at their most talkative, in
+//! what is said of messages that are refused, and in what a worker tells over HTTP (K8).
 //!
 //! A listed value is the control: the same search must find it, or it proves nothing.
 
 use std::path::Path;
 use std::process::Command;
 
+use lapin::types::FieldTable;
+
+use crate::support::bench::{self, prepared};
 use crate::support::conversation::{Conversation, run, throughline};
 use crate::support::files::any_holds;
 use crate::support::postgres::{Database, shared_files};
+use crate::support::rabbitmq;
+use crate::support::watched::{Watched, look};
 
 const RULES: &str = r#"
 [copy_user_data]
@@ -249,4 +254,36 @@ fn what_is_explained_holds_no_value_unless_it_is_asked_for() {
     let hidden = explained(&[]);
     assert!(!canary.is_in(&hidden), "{hidden}");
     assert!(canary.is_in(&explained(&["--show-values"])));
+}
+
+#[tokio::test]
+async fn no_answer_of_the_http_server_holds_a_value() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        prepared(bench).await;
+        let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
+        let folder = folder();
+        let canary = Canary::hatch();
+        let watched = Watched::start(folder.path(), &bench.settings, RULES, &[]).await;
+        let (known, refused) = (active(&canary.0, "x"), refused(&canary.0));
+        bench.send_all(known.lines().chain(refused.lines())).await;
+        let published = bench.take(&downstream, known.lines().count()).await;
+        let published = published.iter().map(|message| String::from_utf8_lossy(&message.data));
+        assert!(canary.is_in(&published.collect::<String>()), "it was in the messages");
+        // One of the refused is an update of an interaction that nobody knows: it waits.
+        let all = known.lines().count() + refused.lines().count();
+        look(async || {
+            let status = watched.json("/status").await;
+            let finished = status["finished"].as_object().expect("outcomes").values();
+            let finished: u64 = finished.filter_map(serde_json::Value::as_u64).sum();
+            (finished >= all as u64).then_some(())
+        })
+        .await;
+        for path in ["/livez", "/readyz", "/metrics", "/status", "/version"] {
+            let answer = String::from_utf8(watched.get(path).await.body).expect("UTF-8");
+            assert!(!canary.is_in(&answer), "{path}: {answer}");
+        }
+        assert!(!canary.is_in(&watched.worker.log()), "it is in the log");
+        assert_eq!(watched.worker.stop().code(), Some(0));
+    })
+    .await;
 }

@@ -37,7 +37,8 @@ async fn a_round_walks_over_all_rows() {
     let clock = Clock::manual(50_000);
     let lifetimes =
         Lifetimes { live_ttl_secs: 100, repeat_secs: 50, retention: Retention::default() };
-    let cleaner = Cleaner { store: Arc::new(store), lifetimes, clock: clock.clone() };
+    let sweeps = Arc::default();
+    let cleaner = Cleaner { store: Arc::new(store), lifetimes, clock: clock.clone(), sweeps };
     assert_eq!(cleaner.round().await, Swept { rows: 1_200, ..Swept::default() });
     clock.advance_ms(1);
     let swept = Swept { rows: 1_200, deleted: 1_200, ..Swept::default() };

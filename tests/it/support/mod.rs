@@ -6,3 +6,4 @@ pub(crate) mod files;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod rabbitmq;
+pub(crate) mod watched;
