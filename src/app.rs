@@ -19,6 +19,8 @@ use crate::broker::{self, Inbound, Link, Supervisor, Topology};
 use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
+use crate::gate::{self, StatusGate};
+use crate::pipeline::aside::{Gating, HELD_MAX, WhenFull};
 use crate::pipeline::lane::{Lane, LaneError};
 use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::settlement::Patience;
@@ -77,10 +79,12 @@ pub fn store_settings(settings: &Settings) -> store::Settings {
 pub fn broker_settings(settings: &Settings) -> broker::Settings {
     let amqp = &settings.amqp;
     let further = settings.output.further.iter();
+    // What waits for the status gate is not acknowledged; others are to keep their share.
+    let held = if settings.gate.endpoint.is_some() { HELD_MAX } else { 0 };
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     broker::Settings {
         url: amqp.url.expose().to_owned(),
-        sources: settings.sources().into_iter().map(inbound).collect(),
+        sources: settings.sources().into_iter().map(|source| inbound(source, held)).collect(),
         further_exchanges: further.map(|output| output.exchange.clone()).collect(),
         queue: amqp.queue.clone(),
         inbound_exchange: amqp.inbound_exchange.clone(),
@@ -104,14 +108,14 @@ pub fn broker_settings(settings: &Settings) -> broker::Settings {
     }
 }
 
-/// What the broker has to be told of a source.
-fn inbound(source: Source) -> Inbound {
+/// What the broker has to be told of a source of which so many deliveries may be held.
+fn inbound(source: Source, held: u16) -> Inbound {
     Inbound {
         queue: source.queue,
         exchange: source.exchange,
         routing_keys: source.routing_keys,
         waiting_prefix: source.waiting_prefix,
-        prefetch_messages: source.prefetch_messages,
+        prefetch_messages: source.prefetch_messages.saturating_add(held),
         format: source.format,
         tenant: source.tenant.map(Arc::from),
         signing_secret: source.signing_secret,
@@ -142,7 +146,19 @@ pub fn worker<S>(settings: &Settings, rules: Rules, store: S) -> Worker<S> {
         outputs: settings.output.further.clone(),
         // Waiting queues have delays, and the order of arrival is kept.
         wakes_within_batch: false,
+        gating: None,
     }
+}
+
+/// How the status gate is asked; `None` where none is configured.
+///
+/// # Errors
+/// When a file that it needs cannot be read, or does not hold what it should.
+pub fn gating(settings: &Settings, when_full: WhenFull) -> Result<Option<Gating>, gate::Error> {
+    let Some(of_gate) = &settings.gate.endpoint else { return Ok(None) };
+    let channels = settings.gate.channels.iter().cloned().collect();
+    let gate = Arc::new(StatusGate::open(of_gate)?);
+    Ok(Some(Gating { gate, channels, when_full }))
 }
 
 /// How long what is stored may stay.
@@ -163,6 +179,9 @@ pub enum RunError {
     /// The broker cannot be used, and trying again will not help.
     #[error(transparent)]
     Broker(#[from] broker::Error),
+    /// The status gate cannot be set up.
+    #[error(transparent)]
+    Gate(#[from] gate::Error),
 }
 
 /// How a worker came to its end.
@@ -185,11 +204,13 @@ pub async fn run(
     stop: &CancellationToken,
     reread: &Notify,
 ) -> Result<Ended, RunError> {
+    // What is wrong with the settings is told before anybody is waited for.
+    let gating = gating(settings, WhenFull::Decide)?;
     let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
-    let worker = Arc::new(worker(settings, rules, store));
+    let worker = Arc::new(Worker { gating, ..worker(settings, rules, store) });
     let cleaner = Cleaner {
         store: Arc::clone(&worker.store),
         lifetimes: lifetimes(settings),

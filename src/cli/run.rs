@@ -67,6 +67,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
             Ok(Ended::WorkLeft) => Ok(Exit::WorkLeft),
             Err(RunError::Store(error)) => Err(error.into()),
             Err(RunError::Broker(error)) => Err(error.into()),
+            Err(RunError::Gate(error)) => Err(error.into()),
         }
     })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::aside::Aside;
 use super::crash_point::{self, CrashPoint};
 use super::ports::{
     Answer, Awaited, Delivery, Outgoing, Published, PublishedKind, Publisher, Settlement, Settler,
@@ -108,8 +109,25 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         Pu: Publisher<D>,
         Se: Settler<D>,
     {
-        while let Some(batch) = batches.recv().await {
-            self.deliver(batch, stop).await?;
+        let mut aside = Aside::new(self.worker.gating.as_ref(), self.tally);
+        let mut open = true;
+        while open || !aside.is_empty() {
+            let batch = tokio::select! {
+                // Those who have waited go first.
+                biased;
+                released = aside.released(), if aside.asks() => released,
+                batch = batches.recv(), if open && aside.has_room() => match batch {
+                    Some(batch) => aside.take(batch),
+                    // Nothing more comes; whoever steps aside still is to be published.
+                    None => {
+                        open = false;
+                        continue;
+                    }
+                },
+            };
+            if !batch.is_empty() {
+                self.deliver(batch, stop).await?;
+            }
         }
         Ok(())
     }

@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ports::{Answer, Arrival, PublishedKind};
+use super::ports::{Answer, Arrival, PublishedKind, Verdict, Why};
 use super::settlement::Remedy;
 use super::worker::{Plan, Unpublished};
-use crate::domain::RejectReason;
+use crate::domain::{RejectReason, Target};
 
 /// How many messages of one reason are logged one by one.
 const LOGGED_ONE_BY_ONE: u64 = 10;
@@ -25,6 +25,8 @@ pub struct Tally {
     dead_lettered: [AtomicU64; RejectReason::ALL.len()],
     returned: AtomicU64,
     refused: AtomicU64,
+    /// By [`Why::ALL`], those who are offered a callback, and all others.
+    gated: [[AtomicU64; 2]; Why::ALL.len()],
 }
 
 /// The counters at one moment.
@@ -50,6 +52,9 @@ pub struct Counts {
     pub returned: u64,
     /// Refused by the broker.
     pub refused: u64,
+    /// Enriched interactions for which the status gate decided, by what it decided and on what
+    /// grounds; what did not occur is left out.
+    pub gated: Vec<(Target, Why, u64)>,
 }
 
 impl Tally {
@@ -110,6 +115,14 @@ impl Tally {
         }
     }
 
+    /// Counts a decision of the status gate over one interaction.
+    pub fn gated(&self, verdict: &Verdict) {
+        let place = Why::ALL.iter().position(|known| *known == verdict.why);
+        if let Some(by_target) = place.map(|place| &self.gated[place]) {
+            add(&by_target[usize::from(verdict.routing.target == Target::AgentQueue)]);
+        }
+    }
+
     /// The counters now.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -129,6 +142,17 @@ impl Tally {
                 .collect(),
             returned: read(&self.returned),
             refused: read(&self.refused),
+            gated: Why::ALL
+                .iter()
+                .zip(&self.gated)
+                .flat_map(|(why, [callback, agent_queue])| {
+                    [
+                        (Target::Callback, *why, read(callback)),
+                        (Target::AgentQueue, *why, read(agent_queue)),
+                    ]
+                })
+                .filter(|(_, _, count)| *count > 0)
+                .collect(),
         }
     }
 }

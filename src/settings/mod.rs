@@ -10,6 +10,7 @@
 use std::fmt;
 
 mod flows;
+mod gate;
 mod nearest;
 mod provenance;
 mod raw;
@@ -20,6 +21,7 @@ mod sources;
 mod tables;
 
 pub use flows::Source;
+pub use gate::Gate;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
 pub use sections::{
@@ -56,6 +58,8 @@ pub struct Settings {
     pub waiting: Waiting,
     /// What becomes of messages that are set aside.
     pub dead_letters: DeadLetters,
+    /// The status gate.
+    pub gate: Gate,
     /// Bounds on messages.
     pub limits: Limits,
     /// What is published.
@@ -123,6 +127,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         history: History::read(&mut raw),
         waiting: Waiting::read(&mut raw),
         dead_letters: DeadLetters::read(&mut raw),
+        gate: Gate::read(&mut raw),
         limits: Limits::read(&mut raw),
         output: Output::read(&mut raw, &amqp, &sources),
         shutdown: Shutdown::read(&mut raw),

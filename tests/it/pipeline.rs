@@ -1,6 +1,7 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
 mod adapters;
+mod aside;
 mod outputs;
 
 use std::collections::{HashMap, VecDeque};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
 use throughline::domain::Rules;
+use throughline::pipeline::aside::Gating;
 use throughline::pipeline::lane::{Lane, LaneError};
 use throughline::pipeline::outputs::Output;
 use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
@@ -31,6 +33,7 @@ struct Bench {
     tally: Tally,
     publish_ms: u64,
     outputs: Vec<Output>,
+    gating: Option<Gating>,
 }
 
 impl Bench {
@@ -46,6 +49,7 @@ impl Bench {
             tally: Tally::default(),
             publish_ms: 250,
             outputs: Vec::new(),
+            gating: None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Bench {
             origins: true,
             outputs: self.outputs.clone(),
             wakes_within_batch: false,
+            gating: self.gating.clone(),
         };
         let lane = Lane {
             worker: &worker,
