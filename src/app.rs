@@ -12,6 +12,7 @@
 //! time is over, it ends where it stands, and says how many messages it leaves to be delivered anew.
 
 mod observed;
+mod parts;
 mod store_watch;
 
 use std::iter::repeat_n;
@@ -22,145 +23,24 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{self, Inbound, Link, Supervisor, Topology};
+pub use parts::{
+    broker_settings, gating, lifetimes, load_rules, rules_source, store_settings, topology, worker,
+};
+
+use crate::broker::{self, Link, Supervisor};
 use crate::cleaner::Cleaner;
-use crate::clock::Clock;
 use crate::domain::Rules;
+use crate::gate;
 use crate::http::{Server, ServerError};
+use crate::pipeline::aside::WhenFull;
 use crate::pipeline::lane::{Lane, LaneError};
 use crate::pipeline::rules_in_force::RulesInForce;
-use crate::pipeline::settlement::Patience;
 use crate::pipeline::tally::Tally;
 use crate::pipeline::worker::Worker;
-use crate::reload::{NotTaken, Reloader, RulesSource};
-use crate::retry::{Ladder, Reconnect};
-use crate::settings::rules_file::{Document, Loaded};
-use crate::settings::{self, LiveKey, Settings, Source};
-use crate::store::{self, Lifetimes, OpenError, Store};
-
-/// The rules that the settings name, and what is to be said about them. Whoever works by them takes
-/// the source that [`rules_source`] gives; whoever only looks at them may leave its cases out.
-///
-/// # Errors
-/// When the file is named and absent, cannot be read, parsed or accepted, or fails a case.
-pub fn load_rules(
-    settings: &Settings,
-    source: &RulesSource,
-) -> Result<(Rules, Vec<String>), NotTaken> {
-    let file = &source.file;
-    if !settings.rules.is_named && !file.exists() {
-        source.try_on_cases(&Document::empty())?;
-        let warning = format!(
-            "there are no rules: {} is absent; nothing is copied and nothing is saved",
-            file.display()
-        );
-        return Ok((Rules::empty(), vec![warning]));
-    }
-    let Loaded { rules, warnings } = source.load()?;
-    Ok((rules, warnings.iter().map(|warning| format!("rules: {warning}")).collect()))
-}
-
-/// Where rules come from, and what they must pass.
-pub fn rules_source(settings: &Settings) -> RulesSource {
-    let settings::Rules { file, cases, watch, .. } = settings.rules.clone();
-    RulesSource { file, cases, watch }
-}
-
-/// What the store has to be told.
-pub fn store_settings(settings: &Settings) -> store::Settings {
-    let mut of_store = store::Settings::new(settings.store.url.expose());
-    match &settings.store.live_key {
-        Some(LiveKey::File(path)) => of_store.live_key_file = Some(path.clone()),
-        Some(LiveKey::Inline(key)) => of_store.live_key = Some(key.expose().to_owned()),
-        None => {}
-    }
-    of_store.migrate = settings.store.migrate;
-    // Each lane holds one connection at a time; two more are for questions beside the flow.
-    let lanes = settings.sources().iter().map(|source| source.lanes).sum::<usize>();
-    of_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
-    of_store
-}
-
-/// What the broker has to be told.
-pub fn broker_settings(settings: &Settings) -> broker::Settings {
-    let amqp = &settings.amqp;
-    let further = settings.output.further.iter();
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    broker::Settings {
-        url: amqp.url.expose().to_owned(),
-        sources: settings.sources().into_iter().map(inbound).collect(),
-        further_exchanges: further.map(|output| output.exchange.clone()).collect(),
-        queue: amqp.queue.clone(),
-        inbound_exchange: amqp.inbound_exchange.clone(),
-        outbound_exchange: amqp.outbound_exchange.clone(),
-        dead_letters: amqp.dead_letters.clone(),
-        dead_letters_max_bytes: settings.dead_letters.max_bytes,
-        dead_letters_max_age_secs: settings.dead_letters.max_age.map(|age| age.as_secs()),
-        dead_letters_overflow: settings.dead_letters.overflow,
-        waiting_prefix: amqp.waiting_prefix.clone(),
-        waiting_max_bytes: settings.waiting.max_bytes,
-        prefetch_messages: amqp.prefetch_messages,
-        heartbeat_secs: amqp.heartbeat_secs,
-        connect_timeout_ms: millis(amqp.connect_timeout),
-        confirm_timeout_ms: millis(amqp.confirm_timeout),
-        declare: settings.topology.declare,
-        format: amqp.format.clone(),
-        tls_ca_file: amqp.ca_file.clone(),
-        tls_cert_file: amqp.client.as_ref().map(|client| client.cert_file.clone()),
-        tls_key_file: amqp.client.as_ref().map(|client| client.key_file.clone()),
-        ..broker::Settings::default()
-    }
-}
-
-/// What the broker has to be told of a source.
-fn inbound(source: Source) -> Inbound {
-    Inbound {
-        queue: source.queue,
-        exchange: source.exchange,
-        routing_keys: source.routing_keys,
-        waiting_prefix: source.waiting_prefix,
-        prefetch_messages: source.prefetch_messages,
-        format: source.format,
-        tenant: source.tenant.map(Arc::from),
-        signing_secret: source.signing_secret,
-    }
-}
-
-/// All that must be in the broker.
-pub fn topology(settings: &Settings) -> Topology {
-    Topology::of(&broker_settings(settings), &Ladder::default().delays())
-}
-
-/// What is done to every batch.
-pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Worker<S> {
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Worker {
-        store: Arc::new(store),
-        rules,
-        clock: Clock::System,
-        patience: Patience {
-            parent_ms: millis(settings.waiting.parent),
-            interaction_ms: millis(settings.waiting.unknown),
-            publish_ms: millis(settings.waiting.unroutable),
-            ladder: Ladder::default(),
-        },
-        live_ttl_secs: settings.live.ttl.as_secs(),
-        body_max_bytes: settings.limits.body_max_bytes,
-        origins: settings.output.origins,
-        outputs: settings.output.further.clone(),
-        // Waiting queues have delays, and the order of arrival is kept.
-        wakes_within_batch: false,
-    }
-}
-
-/// How long what is stored may stay.
-pub fn lifetimes(settings: &Settings) -> Lifetimes {
-    Lifetimes {
-        live_ttl_secs: settings.live.ttl.as_secs(),
-        repeat_secs: settings.store.repeat.as_secs(),
-        retention: settings.history.retention.clone(),
-    }
-}
+use crate::reload::Reloader;
+use crate::retry::Reconnect;
+use crate::settings::Settings;
+use crate::store::{self, OpenError, Store};
 
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +54,9 @@ pub enum RunError {
     /// The HTTP server cannot be had.
     #[error(transparent)]
     Http(#[from] ServerError),
+    /// The status gate cannot be set up.
+    #[error(transparent)]
+    Gate(#[from] gate::Error),
 }
 
 /// How a worker is told to stop.
@@ -255,11 +138,13 @@ async fn work(
     observed: &Observed,
     stop: &CancellationToken,
 ) -> Result<Ended, RunError> {
+    // What is wrong with the settings is told before anybody is waited for.
+    let gating = gating(settings, WhenFull::Decide)?;
     let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
-    let worker = Arc::new(worker(settings, rules, store));
+    let worker = Arc::new(Worker { gating, ..worker(settings, rules, store) });
     let cleaner = Cleaner {
         store: Arc::clone(&worker.store),
         lifetimes: lifetimes(settings),

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cases::{self, CaseFile, CaseFileError, Verdict};
-use crate::domain::Revision;
+use crate::domain::{Revision, Rules};
 use crate::pipeline::rules_in_force::RulesInForce;
 use crate::settings::rules_file::{self, Document, Loaded, RulesError};
 
@@ -28,6 +28,8 @@ use crate::settings::rules_file::{self, Document, Loaded, RulesError};
 pub struct RulesSource {
     /// `rules.file`.
     pub file: PathBuf,
+    /// Whether somebody named it. The default may be absent: then there are no rules.
+    pub is_named: bool,
     /// `rules.cases`: case files, all of whose cases must pass.
     pub cases: Vec<PathBuf>,
     /// `rules.watch_secs`: between two looks at the file; zero: it is only read when asked to.
@@ -141,11 +143,18 @@ impl Reloader {
             let now = Some(self.stamp().await);
             let settled = seen == now;
             seen = now;
-            if at_once || (settled && read != now) {
+            if (at_once || (settled && read != now)) && !self.is_absent_as_ever(now) {
                 read = now;
                 self.take().await;
             }
         }
+    }
+
+    /// Whether there is no file, there need not be one, and there was none before. One that was there
+    /// and is gone is another matter: its rules stay in force.
+    fn is_absent_as_ever(&self, now: Option<Option<Stamp>>) -> bool {
+        let no_rules = || self.in_force.snapshot().rules.revision() == Rules::empty().revision();
+        now == Some(None) && !self.source.is_named && no_rules()
     }
 
     async fn rest(&self) {

@@ -11,6 +11,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 
@@ -48,20 +50,6 @@ impl Settler {
         Settler { frontier: Frontier::default(), answer_timeout }
     }
 
-    async fn one(&self, acker: &Acker, settlement: Settlement) -> Result<(), TransportError> {
-        match settlement {
-            Settlement::Acknowledge => self.sent(acker.ack(BasicAckOptions::default())).await,
-            // Reject, not nack: from RabbitMQ 4.3 on, only a reject counts towards the delivery
-            // limit, and a failure that never counts would go round for ever.
-            Settlement::Requeue => {
-                self.sent(acker.reject(BasicRejectOptions { requeue: true })).await
-            }
-            Settlement::GiveBack => {
-                self.sent(acker.nack(BasicNackOptions { requeue: true, multiple: false })).await
-            }
-        }
-    }
-
     async fn sent(
         &self,
         call: impl Future<Output = lapin::Result<bool>>,
@@ -84,19 +72,39 @@ impl ports::Settler<Received> for Settler {
     ) -> Result<(), TransportError> {
         batch.sort_by_key(|(delivery, _)| delivery.tag);
         let tags: Vec<_> = batch.iter().map(|(delivery, how)| (delivery.tag, *how)).collect();
+        let mut sent = Vec::new();
         for step in self.frontier.steps(&tags) {
-            match step {
-                Step::AcknowledgeThrough(last) => {
-                    let options = BasicAckOptions { multiple: true };
-                    self.sent(batch[last].0.acker.ack(options)).await?;
-                }
-                Step::One(index) => {
-                    let (delivery, how) = &batch[index];
-                    self.one(&delivery.acker, *how).await?;
-                }
-            }
+            let (index, multiple) = match step {
+                Step::AcknowledgeThrough(last) => (last, true),
+                Step::One(index) => (index, false),
+            };
+            let (delivery, how) = &batch[index];
+            let mut call = Box::pin(tell(&delivery.acker, *how, multiple));
+            // The first poll hands the frame over, in this order. Awaiting that it is written before
+            // handing over the next costs a turn of the I/O thread for each delivery, and they are
+            // many while one that came before them is held.
+            sent.push(match (&mut call).now_or_never() {
+                Some(result) => Either::Left(ready(result)),
+                None => Either::Right(call),
+            });
+        }
+        for call in sent {
+            self.sent(call).await?;
         }
         Ok(())
+    }
+}
+
+/// Tells the broker what becomes of a delivery, or of all deliveries up to it.
+async fn tell(acker: &Acker, settlement: Settlement, multiple: bool) -> lapin::Result<bool> {
+    match settlement {
+        Settlement::Acknowledge => acker.ack(BasicAckOptions { multiple }).await,
+        // Reject, not nack: from RabbitMQ 4.3 on, only a reject counts towards the delivery
+        // limit, and a failure that never counts would go round for ever.
+        Settlement::Requeue => acker.reject(BasicRejectOptions { requeue: true }).await,
+        Settlement::GiveBack => {
+            acker.nack(BasicNackOptions { requeue: true, multiple: false }).await
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::failure::{Exit, Failure};
 use super::output::Out;
 use crate::app;
 use crate::broker::{Finding, Found, Health, Link};
+use crate::pipeline::aside::WhenFull;
 use crate::settings::Settings;
 use crate::store;
 
@@ -35,6 +36,9 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     }
     out.line(format_args!("ok       settings"))?;
     out.line(format_args!("ok       rules, revision {}", rules.revision().as_str()))?;
+    if app::gating(settings, WhenFull::Decide)?.is_some() {
+        out.line(format_args!("ok       status gate, its files; it is not asked"))?;
+    }
     if !arguments.connect {
         out.finish()?;
         return Ok(Exit::Done);

@@ -23,7 +23,7 @@ use crate::store;
 /// What would happen to these messages, in order, and why
 ///
 /// Plays them against an empty store, or against the one that --store names; nothing is stored or
-/// sent. A message that would wait is shown as waiting.
+/// sent, and the status gate is not asked. A message that would wait is shown as waiting.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   throughline explain config/samples/interactions.ndjson
@@ -69,6 +69,9 @@ pub(super) fn run(
     let mut out = Out::lock();
     explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
     out.finish()?;
+    if settings.gate.endpoint.is_some() {
+        eprintln!("throughline: the status gate is not asked: `routing` is left out");
+    }
     Ok(Exit::Done)
 }
 

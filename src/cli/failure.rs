@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::broker;
+use crate::gate;
 use crate::http::ServerError;
 use crate::pipeline::ports::StoreError;
 use crate::reload::NotTaken;
@@ -110,5 +111,11 @@ impl From<broker::Error> for Failure {
             _ => Exit::Unavailable,
         };
         Failure::new(exit, format_args!("failed to {error}"))
+    }
+}
+
+impl From<gate::Error> for Failure {
+    fn from(error: gate::Error) -> Failure {
+        Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
     }
 }

@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::{block_on, input, load_rules};
 use crate::app;
 use crate::files::{Ledger, Lines, Output, Room};
+use crate::pipeline::aside::WhenFull;
 use crate::pipeline::labels::Outcome;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::rules_in_force::RulesInForce;
@@ -24,8 +25,9 @@ use crate::store;
 ///
 /// One message per line; blank lines are skipped. What must wait for a parent is tried again when
 /// the parent arrives, and decided at the end of input. Interactions are kept in a temporary SQLite
-/// store unless --store names one. Prints the enriched messages only: further outputs are for a
-/// broker. A summary goes to stderr at the end.
+/// store unless --store names one. Where [gate] is configured, it is asked as by `run`, and what waits
+/// for an answer comes out behind what does not. Prints the enriched messages only: further outputs
+/// are for a broker. A summary goes to stderr at the end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   throughline pipe config/samples/interactions.ndjson
@@ -52,6 +54,7 @@ pub(super) fn run(
     store_is_named: bool,
 ) -> Result<Exit, Failure> {
     let rules = load_rules(settings)?;
+    let gating = app::gating(settings, WhenFull::Wait)?;
     block_on(async {
         let reader =
             BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);
@@ -73,6 +76,7 @@ pub(super) fn run(
         worker.wakes_within_batch = true;
         // There is one place to print to, and it is for the enriched messages.
         worker.outputs = Vec::new();
+        worker.gating = gating;
         let tally = Tally::default();
         let room = Room::default();
         let out = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stdout());

@@ -69,6 +69,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
             Err(RunError::Store(error)) => Err(error.into()),
             Err(RunError::Broker(error)) => Err(error.into()),
             Err(RunError::Http(error)) => Err(error.into()),
+            Err(RunError::Gate(error)) => Err(error.into()),
         }
     })
 }

@@ -1,13 +1,13 @@
 //! What happens to user data: the rules, and nothing else.
 //!
 //! Everything here is pure: no I/O, no clock, no async, no logging. Loading rules may fail; applying
-//! them cannot: [`step`] is total. Rules are cited by their numbers (K, P, A, U, C, M, H), which
+//! them cannot: [`step`] is total. Rules are cited by their numbers (K, P, A, U, C, M, H, G), which
 //! docs/rules.md lists.
 //!
 //! In reading order: what a message is ([`interaction`]), what its data is ([`value`],
 //! [`user_data`], [`source`]), the rules one by one ([`assign`], [`user_data_set`],
-//! [`copy_user_data`], [`metadata`], [`history`]), and how a message goes through them
-//! ([`propagate`], [`life`]).
+//! [`copy_user_data`], [`metadata`], [`history`]), how a message goes through them
+//! ([`propagate`], [`life`]), and where a caller is sent ([`routing`]).
 
 pub mod assign;
 pub mod copy_user_data;
@@ -20,6 +20,7 @@ pub mod metadata;
 pub mod progress;
 pub mod propagate;
 pub mod report;
+pub mod routing;
 pub mod rules;
 pub mod source;
 pub mod user_data;
@@ -36,6 +37,7 @@ pub use live_data::LiveData;
 pub use progress::Progress;
 pub use propagate::Enriched;
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
+pub use routing::{Routing, Target};
 pub use rules::{Revision, Rules};
 pub use source::{Priority, Source};
 pub use user_data::{Attached, KeyNames, Received, UserData};

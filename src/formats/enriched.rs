@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Decoded;
 use super::json::Json;
-use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Step};
+use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Routing, Step};
 
 /// The namespace of outgoing ids, made for this purpose and never to be changed: consumers
 /// recognise a repeat by the id.
@@ -41,15 +41,31 @@ pub fn further_id(message_id: &Uuid, output: &str) -> Uuid {
     Uuid::new_v5(message_id, output.as_bytes())
 }
 
+/// An encoded message whose `routing` is not written yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unrouted {
+    /// The JSON body, on one line.
+    pub body: Vec<u8>,
+    /// Where in the body [`write_routing`] may add the answer of the status gate; `None` where it has
+    /// no place.
+    pub routing_at: Option<usize>,
+}
+
 /// Encodes what is published of a message; `None` if nothing is.
 pub fn encode(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Vec<u8>> {
+    encode_open(decoded, step, stamp).map(|encoded| encoded.body)
+}
+
+/// Encodes what is published of a message, and says where `routing` may be added to it: the status
+/// gate's answer comes later than all else.
+pub fn encode_open(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Unrouted> {
     let kind = kind(&step.outcome)?;
     let mut json = Json::open();
     json.name("type").text(kind);
     json.name("id").text(&message_id(decoded).to_string());
     json.name("time").text(&rfc3339(stamp.now_ms));
-    content(&mut json, decoded, step, stamp);
-    Some(json.close())
+    let routing_at = content(&mut json, decoded, step, stamp);
+    Some(Unrouted { body: json.close(), routing_at })
 }
 
 /// The `type` of what is published of an outcome; `None` if nothing is.
@@ -61,8 +77,15 @@ pub(super) fn kind(outcome: &Outcome<'_>) -> Option<&'static str> {
     }
 }
 
-/// What follows `type`, `id` and `time`.
-pub(super) fn content(json: &mut Json, decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) {
+/// What follows `type`, `id` and `time`. Gives the place of `routing`, counted from the beginning of
+/// all that is written.
+pub(super) fn content(
+    json: &mut Json,
+    decoded: &Decoded<'_>,
+    step: &Step<'_>,
+    stamp: Stamp<'_>,
+) -> Option<usize> {
+    let mut routing_at = None;
     cause(json, decoded);
     json.name("rules").object(|json| {
         json.name("revision").text(stamp.revision.as_str());
@@ -70,12 +93,29 @@ pub(super) fn content(json: &mut Json, decoded: &Decoded<'_>, step: &Step<'_>, s
     match &step.outcome {
         Outcome::Enriched(enriched) => {
             json.name("parent").text(enriched.parent.as_str());
-            write_enriched(json, decoded, enriched, stamp);
+            routing_at = Some(write_enriched(json, decoded, enriched, stamp));
         }
         Outcome::Ended(ended) => write_ended(json, decoded, ended),
         Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) | Outcome::Rejected(_) => {}
     }
     warnings(json, &step.report);
+    routing_at
+}
+
+/// Adds `routing` to an encoded interaction, at the place that [`encode_open`] gave.
+pub fn write_routing(body: &mut Vec<u8>, at: usize, routing: &Routing) {
+    let mut json = Json::open();
+    json.name("routing").object(|json| {
+        json.name("target").text(routing.target.as_str());
+        if let Some(state) = &routing.widget_state {
+            json.name("widgetState").text(state);
+        }
+    });
+    // The interaction has members already: the opening brace makes room for the comma.
+    let mut member = json.close();
+    member.pop();
+    member[0] = b',';
+    body.splice(at..at, member);
 }
 
 /// The same object with `outcome` and `dropped`, for `explain`; of a message that is not published,
@@ -115,7 +155,8 @@ fn write_enriched(
     decoded: &Decoded<'_>,
     enriched: &Enriched<'_>,
     stamp: Stamp<'_>,
-) {
+) -> usize {
+    let mut routing_at = 0;
     json.name("interaction").object(|json| {
         write_facts(json, decoded, &enriched.facts);
         json.name("userData").object(|json| {
@@ -129,6 +170,7 @@ fn write_enriched(
             }
         });
         json.name("extraData").raw(&enriched.record.to_json());
+        routing_at = json.written_bytes();
     });
     if stamp.origins {
         json.name("origins").object(|json| {
@@ -137,6 +179,7 @@ fn write_enriched(
             }
         });
     }
+    routing_at
 }
 
 fn write_ended(json: &mut Json, decoded: &Decoded<'_>, ended: &EndedInteraction<'_>) {

@@ -26,6 +26,11 @@ impl Json {
         self.out
     }
 
+    /// How much is written so far, in bytes.
+    pub(super) fn written_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     /// Begins a member; its value is to follow.
     pub(super) fn name(&mut self, name: &str) -> &mut Json {
         self.key(|out| write_json_string(name.as_bytes(), out))

@@ -10,7 +10,7 @@
 //! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
 //! Deliberately absent: where any of them goes, and under which `message_id`.
 
-use super::enriched::{Stamp, content, encode, kind, message_id, rfc3339};
+use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id, rfc3339};
 use super::json::Json;
 use super::{Decoded, sap_c4c};
 use crate::domain::Step;
@@ -39,6 +39,8 @@ pub struct Encoded {
     pub content_type: &'static str,
     /// Headers that belong to it.
     pub headers: Vec<(&'static str, String)>,
+    /// Where in the body the status gate's answer may be added; `None` where it has no place.
+    pub routing_at: Option<usize>,
 }
 
 /// The header that warns of pairs whose keys are no XML names: how many are left out.
@@ -75,32 +77,43 @@ impl OutboundFormat {
         step: &Step<'_>,
         stamp: Stamp<'_>,
     ) -> Option<Encoded> {
-        let json = |body| Encoded { body, content_type: "application/json", headers: Vec::new() };
+        let json = |body| Encoded {
+            body,
+            content_type: "application/json",
+            headers: Vec::new(),
+            routing_at: None,
+        };
         match self {
-            OutboundFormat::Enriched => encode(decoded, step, stamp).map(json),
+            OutboundFormat::Enriched => {
+                let Unrouted { body, routing_at } = encode_open(decoded, step, stamp)?;
+                Some(Encoded { routing_at, ..json(body) })
+            }
             OutboundFormat::CloudEvent => {
                 let mut event = Json::open();
                 for (name, value) in attributes(decoded, step, stamp)? {
                     event.name(name).text(&value);
                 }
                 event.name("datacontenttype").text("application/json");
-                event.name("data").object(|data| content(data, decoded, step, stamp));
+                let mut routing_at = None;
+                event.name("data").object(|data| {
+                    routing_at = content(data, decoded, step, stamp);
+                });
                 let content_type = "application/cloudevents+json";
-                Some(Encoded { content_type, ..json(event.close()) })
+                Some(Encoded { content_type, routing_at, ..json(event.close()) })
             }
             OutboundFormat::CloudEventBinary => {
                 let attributes = attributes(decoded, step, stamp)?;
                 let mut data = Json::open();
-                content(&mut data, decoded, step, stamp);
+                let routing_at = content(&mut data, decoded, step, stamp);
                 let headers = attributes.into_iter().map(|(name, value)| (header(name), value));
-                Some(Encoded { headers: headers.collect(), ..json(data.close()) })
+                Some(Encoded { headers: headers.collect(), routing_at, ..json(data.close()) })
             }
             OutboundFormat::SapC4cJson => sap_c4c::json(decoded, step).map(json),
             OutboundFormat::SapC4cXml => {
                 let (body, left_out) = sap_c4c::xml(decoded, step)?;
                 let left_out = (left_out > 0).then(|| (LEFT_OUT, left_out.to_string()));
                 let headers = left_out.into_iter().collect();
-                Some(Encoded { body, content_type: "application/xml", headers })
+                Some(Encoded { content_type: "application/xml", headers, ..json(body) })
             }
         }
     }

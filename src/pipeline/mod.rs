@@ -14,6 +14,7 @@
 //! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
 //! | [`outputs`] | where else an interaction goes, and in which shape |
+//! | [`aside`] | the status gate: what waits for its answer steps aside (G3) |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`tally`] | what has happened so far, in numbers |
@@ -23,6 +24,7 @@
 //!
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
+pub mod aside;
 pub mod crash_point;
 pub mod histogram;
 pub mod labels;
@@ -31,6 +33,7 @@ mod outlet;
 pub mod outputs;
 pub mod ports;
 pub mod progress;
+mod publication;
 pub mod rules_in_force;
 pub mod settlement;
 pub mod table;

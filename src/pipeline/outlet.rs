@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::aside::Aside;
 use super::crash_point::{self, CrashPoint};
 use super::labels::{Outcome, Stage};
 use super::ports::{
-    Answer, Awaited, Delivery, Outgoing, Published, PublishedKind, Publisher, Settlement, Settler,
+    Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
 };
+use super::publication::Publication;
 use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::{Finish, Tally};
 use super::waits::Wait;
@@ -51,53 +53,6 @@ enum Fate {
     Remedy { remedy: Remedy, stage: &'static str, awaited: Option<Awaited> },
 }
 
-/// A message and what of it has been taken: what was is not published again while its batch is held.
-struct Publication {
-    message: Box<Published>,
-    primary_taken: bool,
-    /// In the order of [`Published::further`].
-    further_taken: Vec<bool>,
-}
-
-impl Publication {
-    fn of(message: Box<Published>) -> Publication {
-        let further_taken = vec![false; message.further.len()];
-        Publication { message, primary_taken: false, further_taken }
-    }
-
-    /// What of it is still to be published: the message itself, then what goes to other outputs.
-    fn open<D: Delivery>(&self) -> impl Iterator<Item = Outgoing<'_, D>> {
-        let message = &*self.message;
-        let primary = (!self.primary_taken).then_some(Outgoing::Enriched(message));
-        let further = message.further.iter().zip(&self.further_taken);
-        let further = further.filter(|(_, taken)| !**taken);
-        primary
-            .into_iter()
-            .chain(further.map(move |(further, _)| Outgoing::Further { of: message, further }))
-    }
-
-    /// Notes the answers for what was open, in that order, and says what they come to: the worst of
-    /// them. That nobody listens to an output that is not mandatory is only counted.
-    fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
-        let mut worst = Answer::Confirmed;
-        if !self.primary_taken {
-            let answer = answers.next().unwrap_or(Answer::Refused);
-            self.primary_taken = answer == Answer::Confirmed;
-            worst = answer;
-        }
-        let further = self.message.further.iter().zip(&mut self.further_taken);
-        for (further, taken) in further.filter(|(_, taken)| !**taken) {
-            let answer = match answers.next().unwrap_or(Answer::Refused) {
-                Answer::Returned if !further.mandatory => Answer::Confirmed,
-                answer => answer,
-            };
-            *taken = answer == Answer::Confirmed;
-            worst = worst.max(answer);
-        }
-        worst
-    }
-}
-
 impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     pub(super) async fn run<D: Delivery>(
         &mut self,
@@ -108,8 +63,25 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         Pu: Publisher<D>,
         Se: Settler<D>,
     {
-        while let Some(batch) = batches.recv().await {
-            self.deliver(batch, stop).await?;
+        let mut aside = Aside::new(self.worker.gating.as_ref(), self.tally);
+        let mut open = true;
+        while open || !aside.is_empty() {
+            let batch = tokio::select! {
+                // Those who have waited go first.
+                biased;
+                released = aside.released(), if aside.asks() => released,
+                batch = batches.recv(), if open && aside.has_room() => match batch {
+                    Some(batch) => aside.take(batch),
+                    // Nothing more comes; whoever steps aside still is to be published.
+                    None => {
+                        open = false;
+                        continue;
+                    }
+                },
+            };
+            if !batch.is_empty() {
+                self.deliver(batch, stop).await?;
+            }
         }
         Ok(())
     }

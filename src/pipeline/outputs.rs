@@ -63,6 +63,7 @@ impl Output {
             headers: encoded.headers,
             mandatory: self.mandatory,
             body: encoded.body,
+            routing_at: encoded.routing_at,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The ports of the pipeline: what it needs of the world, in its own words.
 //!
 //! Adapters implement them: `broker` and `files` are [`Source`], [`Publisher`] and the settling of
-//! deliveries; `store` is [`Store`]. Nobody in `pipeline` can spell the name of a client library.
+//! deliveries; `store` is [`Store`]; `gate` is [`Gate`]. Nobody in `pipeline` can spell the name of a client library.
 //!
 //! The order of calls is the promise that nothing is lost (invariants 2 and 3 of
 //! docs/architecture.md): [`Transaction::save`] commits, [`Publisher::publish`] returns once every
@@ -12,11 +12,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outputs::legal;
-use crate::domain::{Identity, Record, RejectReason, State};
+use crate::domain::{Identity, Record, RejectReason, Routing, State};
+use crate::formats::enriched;
 
 // ---------------------------------------------------------------------------------------- Source
 
@@ -195,6 +197,8 @@ pub struct Published {
     pub body: Vec<u8>,
     /// The same interaction for other outputs, in the order of the settings.
     pub further: Vec<Further>,
+    /// Set while the status gate has a say that it has not said yet.
+    pub gated: Option<Gated>,
 }
 
 /// An interaction in the shape that another output wants it (docs/messages.md, *Further outputs*).
@@ -215,6 +219,17 @@ pub struct Further {
     pub mandatory: bool,
     /// The body.
     pub body: Vec<u8>,
+    /// Where in the body the status gate's answer is written; `None`: it has no place there.
+    pub routing_at: Option<usize>,
+}
+
+/// What the status gate is to be asked for a message, and where its answer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gated {
+    /// The widget to ask about; `None`: the interaction names none, and nobody is asked.
+    pub widget: Option<String>,
+    /// Where in the body the answer is written.
+    pub routing_at: usize,
 }
 
 impl fmt::Debug for Published {
@@ -229,6 +244,18 @@ impl fmt::Debug for Published {
 }
 
 impl Published {
+    /// Writes the status gate's answer into the body, if it is still missing.
+    pub fn route(&mut self, routing: &Routing) {
+        if let Some(gated) = self.gated.take() {
+            enriched::write_routing(&mut self.body, gated.routing_at, routing);
+            for further in &mut self.further {
+                if let Some(at) = further.routing_at.take() {
+                    enriched::write_routing(&mut further.body, at, routing);
+                }
+            }
+        }
+    }
+
     /// The routing key: type, dot, channel, where each character of the channel outside
     /// `[A-Za-z0-9_-]` becomes `_`.
     pub fn routing_key(&self) -> String {
@@ -306,6 +333,96 @@ pub enum Settlement {
     Requeue,
     /// Not tried; comes again, to another worker (`basic.nack`, requeue). For shutdown.
     GiveBack,
+}
+
+// ------------------------------------------------------------------------------------------ Gate
+
+/// Says what a caller is to be offered, by the widget's state (G1, G2). Never an error: whatever goes
+/// wrong is an answer, too.
+pub trait Gate: Send + Sync + 'static {
+    /// Asks about a widget. Called within an asynchronous runtime; does not block.
+    fn ask(&self, widget: &str) -> Asked;
+
+    /// Whether nobody is asked at the moment because the endpoint keeps failing; for metrics.
+    fn is_skipping(&self) -> bool;
+}
+
+/// An answer, now or later.
+pub enum Asked {
+    /// It is known, or nobody needs to be asked.
+    Now(Verdict),
+    /// Somebody is being asked. It comes within the gate's own limit of time, whether or not it is
+    /// polled meanwhile.
+    Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+/// What was decided, and on what grounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is published.
+    pub routing: Routing,
+    /// The grounds.
+    pub why: Why,
+}
+
+impl Verdict {
+    /// The verdict where there is no answer (G2).
+    pub fn without_answer(why: Why) -> Verdict {
+        Verdict { routing: Routing::without_answer(), why }
+    }
+}
+
+/// The grounds of a verdict. All but the first two mean `agent_queue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The endpoint answered with a state.
+    Answered,
+    /// It had answered a moment ago.
+    Cached,
+    /// The interaction names no widget.
+    NoWidget,
+    /// The answer did not come in time.
+    Timeout,
+    /// No connection, no such host, no trust in its certificate, or a connection that was cut off.
+    Unreachable,
+    /// The endpoint answered with another code than 200.
+    Status,
+    /// What it answered is not a widget's state.
+    Unreadable,
+    /// It has failed too often and is skipped for a while.
+    Skipped,
+    /// Too many wait for an answer already.
+    Crowded,
+}
+
+impl Why {
+    /// All of them.
+    pub const ALL: [Why; 9] = [
+        Why::Answered,
+        Why::Cached,
+        Why::NoWidget,
+        Why::Timeout,
+        Why::Unreachable,
+        Why::Status,
+        Why::Unreadable,
+        Why::Skipped,
+        Why::Crowded,
+    ];
+
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Answered => "answered",
+            Why::Cached => "cached",
+            Why::NoWidget => "no_widget",
+            Why::Timeout => "timeout",
+            Why::Unreachable => "unreachable",
+            Why::Status => "status",
+            Why::Unreadable => "unreadable",
+            Why::Skipped => "skipped",
+            Why::Crowded => "crowded",
+        }
+    }
 }
 
 // ----------------------------------------------------------------------------------------- Store

@@ -21,11 +21,11 @@ use tokio::time::Instant;
 
 use super::histogram::{Histogram, Observed};
 use super::labels::{Answered, Kind, Outcome, Stage};
-use super::ports::{Answer, Outgoing, PublishedKind};
+use super::ports::{Answer, Outgoing, PublishedKind, Verdict, Why};
 use super::progress::Progress;
 use super::settlement::{Cause, Remedy};
 use super::waits::Waits;
-use crate::domain::RejectReason;
+use crate::domain::{RejectReason, Target};
 
 /// How many messages of one reason are logged one by one, by each lane.
 const LOGGED_ONE_BY_ONE: u64 = 10;
@@ -46,6 +46,7 @@ pub struct Tally {
     batch_messages: Histogram,
     stages: [Histogram; Stage::ALL.len()],
     latency: Histogram,
+    gated: [[AtomicU64; Target::ALL.len()]; Why::ALL.len()],
 }
 
 /// How a message was finished, with what is counted beside.
@@ -90,6 +91,7 @@ impl Default for Tally {
             batch_messages: Histogram::new(BATCH_MESSAGES),
             stages: std::array::from_fn(|_| Histogram::new(STAGE_US)),
             latency: Histogram::new(LATENCY_MS),
+            gated: Default::default(),
         }
     }
 }
@@ -172,6 +174,11 @@ impl Tally {
         self.latency.observe(ms.unsigned_abs());
     }
 
+    /// Counts a decision of the status gate over one interaction.
+    pub fn gated(&self, verdict: &Verdict) {
+        add(&self.gated[verdict.why as usize][verdict.routing.target as usize], 1);
+    }
+
     /// The counters now.
     pub fn counts(&self) -> Counts {
         // What is finished first, what is received last: then what is finished was received.
@@ -186,6 +193,7 @@ impl Tally {
             stages: self.stages.each_ref().map(Histogram::observed),
             latency: self.latency.observed(),
             retried: read(&self.retried),
+            gated: self.gated.each_ref().map(|by_target| by_target.each_ref().map(read)),
             received: 0,
         };
         counts.received = self.progress.received();
@@ -227,6 +235,8 @@ pub struct Counts {
     pub stages: [Observed; Stage::ALL.len()],
     /// From the sender's own time to the confirm, in milliseconds.
     pub latency: Observed,
+    /// Enriched interactions for which the status gate decided, by [`Why`] and [`Target`].
+    pub gated: [[u64; Target::ALL.len()]; Why::ALL.len()],
 }
 
 impl Counts {
@@ -244,6 +254,14 @@ impl Counts {
     pub fn dead_lettered(&self) -> impl Iterator<Item = (RejectReason, u64)> {
         let by_reason = RejectReason::ALL.iter().copied().zip(self.dead_lettered);
         by_reason.filter(|(_, count)| *count > 0)
+    }
+
+    /// How often the status gate decided what, on which grounds.
+    pub fn gated(&self) -> impl Iterator<Item = (Target, Why, u64)> {
+        let each = Why::ALL.iter().zip(self.gated);
+        each.flat_map(|(why, by_target)| {
+            Target::ALL.iter().zip(by_target).map(|(target, count)| (*target, *why, count))
+        })
     }
 
     /// Messages taken and not finished.
@@ -268,6 +286,7 @@ impl Counts {
                 stage.add(more);
             }
             total.latency.add(&lane.latency);
+            add_all(total.gated.as_flattened_mut(), lane.gated.as_flattened());
         }
         total
     }

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::aside::Gating;
 use super::crash_point::{self, CrashPoint};
 use super::labels::Stage;
 use super::outputs::Output;
 use super::ports::{
-    Awaited, Delivery, Published, PublishedKind, Row, RowChange, Store, StoreError, Transaction,
+    Awaited, Delivery, Gated, Published, PublishedKind, Row, RowChange, Store, StoreError,
+    Transaction,
 };
 use super::rules_in_force::RulesInForce;
 use super::settlement::{Cause, Failure, Patience};
@@ -53,6 +55,8 @@ pub struct Worker<S> {
     /// Whether what must wait is tried again as soon as what it waits for has come in its batch,
     /// instead of after a delay. For sources that know no delays.
     pub wakes_within_batch: bool,
+    /// Where a status gate is configured: which interactions it is asked about, and how (G1).
+    pub gating: Option<Gating>,
 }
 
 /// A delivery's place in its batch, and what is to be done about it; in the order of publication.
@@ -304,6 +308,14 @@ impl<S: Store> Worker<S> {
         let stamp = Stamp { revision: rules.revision(), now_ms, origins: self.origins };
         let message_id = enriched::message_id(decoded);
         let outputs = self.outputs.iter();
+        let encoded = enriched::encode_open(decoded, &step, stamp);
+        let (body, routing_at) =
+            encoded.map(|encoded| (encoded.body, encoded.routing_at)).unwrap_or_default();
+        let gating = self.gating.as_ref().filter(|gating| gating.concerns(&facts.channel));
+        let gated = gating.and(routing_at).map(|routing_at| Gated {
+            widget: facts.widget.as_deref().map(str::to_owned),
+            routing_at,
+        });
         Plan::Publish(Box::new(Published {
             message_id: message_id.to_string(),
             correlation_id: decoded.message.event_id.to_string(),
@@ -314,10 +326,11 @@ impl<S: Store> Worker<S> {
             timestamp_ms: now_ms,
             sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
             identity: decoded.message.identity.to_owned(),
-            body: enriched::encode(decoded, &step, stamp).unwrap_or_default(),
+            body,
             further: outputs
                 .filter_map(|output| output.further(decoded, &step, stamp, &message_id))
                 .collect(),
+            gated,
         }))
     }
 }

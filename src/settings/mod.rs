@@ -10,6 +10,7 @@
 use std::fmt;
 
 mod flows;
+mod gate;
 mod http;
 mod nearest;
 mod provenance;
@@ -21,6 +22,7 @@ mod sources;
 mod tables;
 
 pub use flows::Source;
+pub use gate::Gate;
 pub use http::Http;
 pub use provenance::{Origin, Shown};
 pub use secret::Secret;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub waiting: Waiting,
     /// What becomes of messages that are set aside.
     pub dead_letters: DeadLetters,
+    /// The status gate.
+    pub gate: Gate,
     /// Bounds on messages.
     pub limits: Limits,
     /// What is published.
@@ -127,6 +131,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         history: History::read(&mut raw),
         waiting: Waiting::read(&mut raw),
         dead_letters: DeadLetters::read(&mut raw),
+        gate: Gate::read(&mut raw),
         limits: Limits::read(&mut raw),
         output: Output::read(&mut raw, &amqp, &sources),
         shutdown: Shutdown::read(&mut raw),

@@ -148,6 +148,12 @@ impl Collector for Sample {
             })
         });
         to.counters("published", "Messages published, by the broker's answer.", published)?;
+        let decisions = self
+            .counts
+            .gated()
+            .map(|(target, why, n)| ([("target", target.as_str()), ("why", why.as_str())], n));
+        let help = "Interactions for which the status gate decided, by what and why.";
+        to.counters("gate_decisions", help, decisions)?;
 
         let batches = &self.counts.batch_messages;
         to.histogram("batch_messages", "Messages in a batch.", None, [(UNLABELLED, batches, 1.0)])?;

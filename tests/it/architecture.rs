@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("files", &["domain", "formats", "pipeline", "clock", "retry", "shutdown"]),
     ("store", &["domain", "formats", "pipeline", "clock", "retry", "shutdown"]),
     ("http", &["domain", "formats", "pipeline", "clock", "retry", "shutdown"]),
+    ("gate", &["domain", "pipeline"]),
     ("settings::rules_file", &["domain", "formats"]),
     (
         "settings",
@@ -36,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "files",
             "store",
             "http",
+            "gate",
             "telemetry",
             "clock",
             "retry",
@@ -52,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "files",
             "store",
             "http",
+            "gate",
             "settings",
             "telemetry",
             "cases",
@@ -72,6 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "files",
             "store",
             "http",
+            "gate",
             "settings",
             "telemetry",
             "cases",
@@ -92,6 +96,7 @@ const RESERVED: &[(&str, &str, &str)] = &[
     ("axum", "http", "only http names the web framework"),
     ("hyper", "http", "only http speaks HTTP"),
     ("prometheus_client", "telemetry", "only telemetry renders metrics"),
+    ("reqwest", "gate", "only the gate names the HTTP client"),
     ("SystemTime", "clock.rs", "time is a parameter"),
 ];
 

@@ -15,6 +15,7 @@ mod dead_letters;
 mod erase;
 mod flows;
 mod formats;
+mod gate;
 mod http;
 mod laws;
 mod logs;

@@ -7,8 +7,8 @@ use pretty_assertions::assert_eq;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
 use proptest::sample::select;
 use serde_json::{Value, json};
-use throughline::domain::{Attempt, Event, Facts, Identity, RejectReason, Rules};
-use throughline::formats::enriched::Stamp;
+use throughline::domain::{Attempt, Event, Facts, Identity, RejectReason, Routing, Rules};
+use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::outbound::{Encoded, OutboundFormat};
 use throughline::formats::{self, Hints, body};
 use throughline::pipeline::outputs::KeyTemplate;
@@ -80,6 +80,28 @@ fn a_cloud_event_holds_what_the_enriched_message_holds() {
         assert_eq!(event[attribute], value.as_str(), "{name}");
     }
     assert_eq!(binary.headers.len(), 6);
+}
+
+#[test]
+fn the_status_gates_answer_has_its_place_in_every_shape_of_the_enriched_message() {
+    let messages = [created("voice", json!({ "widget": "w", "userData": { "extraData": 1 } }))];
+    let routing = Routing::of_state("a \"state\"".to_owned());
+    for (format, path) in [
+        (OutboundFormat::Enriched, "/interaction"),
+        (OutboundFormat::CloudEvent, "/data/interaction"),
+        (OutboundFormat::CloudEventBinary, "/interaction"),
+    ] {
+        let mut encoded = encoded(&messages, format);
+        let mut expected = json_of(&encoded);
+        let interaction = expected.pointer_mut(path).expect("the interaction");
+        interaction["routing"] = json!({ "target": "agent_queue", "widgetState": "a \"state\"" });
+        let at = encoded.routing_at.expect("a place");
+        enriched::write_routing(&mut encoded.body, at, &routing);
+        assert_eq!(json_of(&encoded), expected, "{format:?}");
+    }
+    let ended = [messages[0].clone(), later("interaction.ended", json!({}))];
+    assert_eq!(encoded(&ended, OutboundFormat::Enriched).routing_at, None);
+    assert_eq!(encoded(&messages, OutboundFormat::SapC4cJson).routing_at, None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
 mod adapters;
+mod aside;
 mod outputs;
 
 use std::collections::{HashMap, VecDeque};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
 use throughline::domain::Rules;
+use throughline::pipeline::aside::Gating;
 use throughline::pipeline::labels::{Answered, Kind, Outcome};
 use throughline::pipeline::lane::{Lane, LaneError};
 use throughline::pipeline::outputs::Output;
@@ -32,6 +34,7 @@ struct Bench {
     tally: Tally,
     publish_ms: u64,
     outputs: Vec<Output>,
+    gating: Option<Gating>,
 }
 
 impl Bench {
@@ -47,6 +50,7 @@ impl Bench {
             tally: Tally::default(),
             publish_ms: 250,
             outputs: Vec::new(),
+            gating: None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Bench {
             origins: true,
             outputs: self.outputs.clone(),
             wakes_within_batch: false,
+            gating: self.gating.clone(),
         };
         let lane = Lane {
             worker: &worker,

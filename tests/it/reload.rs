@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
+use throughline::domain::Rules;
 use throughline::pipeline::rules_in_force::RulesInForce;
 use throughline::reload::{Reloader, RulesSource, Standing};
 use tokio::sync::{Notify, watch};
@@ -31,9 +32,14 @@ impl Watched {
         let folder = folder();
         let file = write(folder.path(), "rules.toml", PLAIN);
         let cases = cases.iter().map(|text| write(folder.path(), "cases.json", text)).collect();
-        let source = RulesSource { file, cases, watch: Duration::from_secs(watch_secs) };
-        let loaded = source.load().expect("good rules");
-        let in_force = Arc::new(RulesInForce::new(loaded.rules));
+        let watch = Duration::from_secs(watch_secs);
+        let source = RulesSource { file, is_named: true, cases, watch };
+        let rules = source.load().expect("good rules").rules;
+        Watched::over(folder, source, rules)
+    }
+
+    fn over(folder: tempfile::TempDir, source: RulesSource, rules: Rules) -> Watched {
+        let in_force = Arc::new(RulesInForce::new(rules));
         let reloader = Reloader::new(source, Arc::clone(&in_force));
         let standing = reloader.standing();
         let asked = Arc::new(Notify::new());
@@ -110,6 +116,21 @@ async fn a_file_is_read_when_asked_even_if_it_is_not_watched() {
     watched.write(MORE);
     watched.asked.notify_one();
     assert_eq!(watched.next().await.number, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_file_may_be_absent_and_come_later() {
+    let folder = folder();
+    let file = folder.path().join("rules.toml");
+    let watch = Duration::from_secs(2);
+    let source = RulesSource { file, is_named: false, cases: Vec::new(), watch };
+    let mut watched = Watched::over(folder, source, Rules::empty());
+    // It has been looked at by then, more than once.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    watched.asked.notify_one();
+    watched.write(PLAIN);
+    let taken = watched.next().await;
+    assert_eq!((taken.number, taken.refused), (2, 0), "no rules were no problem");
 }
 
 // ------------------------------------------------------------------------------------- under load

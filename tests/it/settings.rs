@@ -172,7 +172,7 @@ fn nothing_is_converted_silently() {
 fn unknown_settings_of_a_file_are_named_beside_all_other_problems() {
     let (_folder, path) = file(
         "lane = 2\nstore = 'sqlite:x.db'\n[amqp]\nlanes = 2\nprefetch = 3\nvhost = 'x'\n\
-         [ampq]\nurl = 'amqp://h/'\n[gate]\n[log]\nformat = 'xml'\nlevel = 'inof'\n",
+         [ampq]\nurl = 'amqp://h/'\n[gallery]\n[log]\nformat = 'xml'\nlevel = 'inof'\n",
     );
     let at = path.display().to_string();
     let absent = path.with_file_name("absent.toml");
@@ -186,7 +186,7 @@ fn unknown_settings_of_a_file_are_named_beside_all_other_problems() {
             format!("amqp.lanes: is no setting; did you mean lanes? ({at})"),
             format!("amqp.prefetch: is no setting; did you mean amqp.prefetch_messages? ({at})"),
             format!("amqp.vhost: is no setting ({at})"),
-            format!("gate: is no setting ({at})"),
+            format!("gallery: is no setting ({at})"),
             format!("lane: is no setting; did you mean lanes? ({at})"),
             format!("store: is a section, not a setting ({at})"),
         ]

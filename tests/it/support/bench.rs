@@ -216,6 +216,7 @@ pub(crate) fn published(message_id: &str, channel: &str) -> Outgoing<'static, Re
         identity: Identity { tenant: "1".into(), id: "i-1".into() },
         body: format!(r#"{{"id":"{message_id}"}}"#).into_bytes(),
         further: Vec::new(),
+        gated: None,
     })))
 }
 

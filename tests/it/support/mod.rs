@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod conversation;
 pub(crate) mod files;
+pub(crate) mod mindful;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod rabbitmq;

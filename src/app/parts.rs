@@ -1,0 +1,155 @@
+//! What each part of a worker is told: from the settings to the type that the part owns.
+
+use std::sync::Arc;
+
+use crate::broker::{self, Inbound, Topology};
+use crate::clock::Clock;
+use crate::domain::Rules;
+use crate::gate::{self, StatusGate};
+use crate::pipeline::aside::{Gating, HELD_MAX, WhenFull};
+use crate::pipeline::rules_in_force::RulesInForce;
+use crate::pipeline::settlement::Patience;
+use crate::pipeline::worker::Worker;
+use crate::reload::{NotTaken, RulesSource};
+use crate::retry::Ladder;
+use crate::settings::rules_file::{Document, Loaded};
+use crate::settings::{self, LiveKey, Settings, Source};
+use crate::store::{self, Lifetimes};
+
+/// The rules that the settings name, and what is to be said about them. Whoever works by them takes
+/// the source that [`rules_source`] gives; whoever only looks at them may leave its cases out.
+///
+/// # Errors
+/// When the file is named and absent, cannot be read, parsed or accepted, or fails a case.
+pub fn load_rules(
+    settings: &Settings,
+    source: &RulesSource,
+) -> Result<(Rules, Vec<String>), NotTaken> {
+    let file = &source.file;
+    if !settings.rules.is_named && !file.exists() {
+        source.try_on_cases(&Document::empty())?;
+        let warning = format!(
+            "there are no rules: {} is absent; nothing is copied and nothing is saved",
+            file.display()
+        );
+        return Ok((Rules::empty(), vec![warning]));
+    }
+    let Loaded { rules, warnings } = source.load()?;
+    Ok((rules, warnings.iter().map(|warning| format!("rules: {warning}")).collect()))
+}
+
+/// Where rules come from, and what they must pass.
+pub fn rules_source(settings: &Settings) -> RulesSource {
+    let settings::Rules { file, is_named, cases, watch } = settings.rules.clone();
+    RulesSource { file, is_named, cases, watch }
+}
+
+/// What the store has to be told.
+pub fn store_settings(settings: &Settings) -> store::Settings {
+    let mut of_store = store::Settings::new(settings.store.url.expose());
+    match &settings.store.live_key {
+        Some(LiveKey::File(path)) => of_store.live_key_file = Some(path.clone()),
+        Some(LiveKey::Inline(key)) => of_store.live_key = Some(key.expose().to_owned()),
+        None => {}
+    }
+    of_store.migrate = settings.store.migrate;
+    // Each lane holds one connection at a time; two more are for questions beside the flow.
+    let lanes = settings.sources().iter().map(|source| source.lanes).sum::<usize>();
+    of_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
+    of_store
+}
+
+/// What the broker has to be told.
+pub fn broker_settings(settings: &Settings) -> broker::Settings {
+    let amqp = &settings.amqp;
+    let further = settings.output.further.iter();
+    // What waits for the status gate is not acknowledged; others are to keep their share.
+    let held = if settings.gate.endpoint.is_some() { HELD_MAX } else { 0 };
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    broker::Settings {
+        url: amqp.url.expose().to_owned(),
+        sources: settings.sources().into_iter().map(|source| inbound(source, held)).collect(),
+        further_exchanges: further.map(|output| output.exchange.clone()).collect(),
+        queue: amqp.queue.clone(),
+        inbound_exchange: amqp.inbound_exchange.clone(),
+        outbound_exchange: amqp.outbound_exchange.clone(),
+        dead_letters: amqp.dead_letters.clone(),
+        dead_letters_max_bytes: settings.dead_letters.max_bytes,
+        dead_letters_max_age_secs: settings.dead_letters.max_age.map(|age| age.as_secs()),
+        dead_letters_overflow: settings.dead_letters.overflow,
+        waiting_prefix: amqp.waiting_prefix.clone(),
+        waiting_max_bytes: settings.waiting.max_bytes,
+        prefetch_messages: amqp.prefetch_messages,
+        heartbeat_secs: amqp.heartbeat_secs,
+        connect_timeout_ms: millis(amqp.connect_timeout),
+        confirm_timeout_ms: millis(amqp.confirm_timeout),
+        declare: settings.topology.declare,
+        format: amqp.format.clone(),
+        tls_ca_file: amqp.ca_file.clone(),
+        tls_cert_file: amqp.client.as_ref().map(|client| client.cert_file.clone()),
+        tls_key_file: amqp.client.as_ref().map(|client| client.key_file.clone()),
+        ..broker::Settings::default()
+    }
+}
+
+/// What the broker has to be told of a source of which so many deliveries may be held.
+fn inbound(source: Source, held: u16) -> Inbound {
+    Inbound {
+        queue: source.queue,
+        exchange: source.exchange,
+        routing_keys: source.routing_keys,
+        waiting_prefix: source.waiting_prefix,
+        prefetch_messages: source.prefetch_messages.saturating_add(held),
+        format: source.format,
+        tenant: source.tenant.map(Arc::from),
+        signing_secret: source.signing_secret,
+    }
+}
+
+/// All that must be in the broker.
+pub fn topology(settings: &Settings) -> Topology {
+    Topology::of(&broker_settings(settings), &Ladder::default().delays())
+}
+
+/// What is done to every batch.
+pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Worker<S> {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Worker {
+        store: Arc::new(store),
+        rules,
+        clock: Clock::System,
+        patience: Patience {
+            parent_ms: millis(settings.waiting.parent),
+            interaction_ms: millis(settings.waiting.unknown),
+            publish_ms: millis(settings.waiting.unroutable),
+            ladder: Ladder::default(),
+        },
+        live_ttl_secs: settings.live.ttl.as_secs(),
+        body_max_bytes: settings.limits.body_max_bytes,
+        origins: settings.output.origins,
+        outputs: settings.output.further.clone(),
+        // Waiting queues have delays, and the order of arrival is kept.
+        wakes_within_batch: false,
+        gating: None,
+    }
+}
+
+/// How the status gate is asked; `None` where none is configured.
+///
+/// # Errors
+/// When a file that it needs cannot be read, or does not hold what it should.
+pub fn gating(settings: &Settings, when_full: WhenFull) -> Result<Option<Gating>, gate::Error> {
+    let Some(of_gate) = &settings.gate.endpoint else { return Ok(None) };
+    let channels = settings.gate.channels.iter().cloned().collect();
+    let gate = Arc::new(StatusGate::open(of_gate)?);
+    Ok(Some(Gating { gate, channels, when_full }))
+}
+
+/// How long what is stored may stay.
+pub fn lifetimes(settings: &Settings) -> Lifetimes {
+    Lifetimes {
+        live_ttl_secs: settings.live.ttl.as_secs(),
+        repeat_secs: settings.store.repeat.as_secs(),
+        retention: settings.history.retention.clone(),
+    }
+}

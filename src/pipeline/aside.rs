@@ -1,0 +1,198 @@
+//! What waits for the status gate steps aside: its own interaction keeps its order, others pass (G3).
+//!
+//! Between the halves of a lane's line, right before the publication. There the interaction is saved,
+//! so its widget is known for updates and for redeliveries too, and nothing is published yet. What is
+//! held is neither published nor acknowledged, so a crash is a redelivery that asks again.
+//!
+//! ```text
+//! saved batch ─▶ take ─┬─ not gated, or the answer is known ─────────────▶ publish
+//!                      └─ held, and what follows of its interaction ─▶ answered ─▶ publish
+//! ```
+//!
+//! Invariants: messages of one interaction leave in the order in which they came; at most one question
+//! about a widget is open; what is held is bounded. Deliberately absent: a limit of time, which is the
+//! gate's, and a place of their own for held deliveries in the store, since the broker has them.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use indexmap::IndexMap;
+
+use super::outlet::Saved;
+use super::ports::{Asked, Gate, Published, Verdict, Why};
+use super::tally::Tally;
+use super::worker::Plan;
+use crate::domain::Identity;
+
+/// Deliveries that a lane holds for the status gate, at most. They stay unacknowledged, so the broker
+/// is asked for as many more (`prefetch`), and others keep their share of it. With the default timeout
+/// it is enough for 600 new gated interactions a second while the endpoint hangs.
+pub const HELD_MAX: u16 = 1000;
+
+/// How the status gate is asked.
+#[derive(Clone)]
+pub struct Gating {
+    /// Who is asked.
+    pub gate: Arc<dyn Gate>,
+    /// The channels whose interactions it is asked about.
+    pub channels: BTreeSet<String>,
+    /// What happens when [`HELD_MAX`] deliveries wait for an answer.
+    pub when_full: WhenFull,
+}
+
+/// What happens when too many wait for the status gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The next ones are not asked about and go to agents: a stream is not slowed down (G3).
+    Decide,
+    /// The input waits: it is no stream, and nobody is on the line.
+    Wait,
+}
+
+impl Gating {
+    /// Whether interactions on a channel are asked about.
+    pub(super) fn concerns(&self, channel: &str) -> bool {
+        self.channels.contains(channel)
+    }
+}
+
+/// What a lane holds for the status gate.
+pub(super) struct Aside<'w, D> {
+    gating: Option<&'w Gating>,
+    tally: &'w Tally,
+    /// Each interaction's deliveries in their order. The first of each waits for an answer.
+    held: IndexMap<Identity<'static>, VecDeque<(D, Box<Published>)>>,
+    held_messages: usize,
+    /// The widgets that are being asked about, each with one question.
+    asked: HashSet<String>,
+    questions: FuturesUnordered<BoxFuture<'w, (String, Verdict)>>,
+}
+
+impl<'w, D> Aside<'w, D> {
+    pub(super) fn new(gating: Option<&'w Gating>, tally: &'w Tally) -> Aside<'w, D> {
+        Aside {
+            gating,
+            tally,
+            held: IndexMap::new(),
+            held_messages: 0,
+            asked: HashSet::new(),
+            questions: FuturesUnordered::new(),
+        }
+    }
+
+    /// Whether nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether a question is open. Its answer must be taken even if nobody waits for it any more, or
+    /// it would be given to whoever asks much later.
+    pub(super) fn asks(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Whether another batch may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        let waits = self.gating.is_some_and(|gating| gating.when_full == WhenFull::Wait);
+        !waits || self.held_messages < usize::from(HELD_MAX)
+    }
+
+    /// Takes a batch and gives back what can be published at once.
+    pub(super) fn take(&mut self, batch: Saved<D>) -> Saved<D> {
+        let Some(gating) = self.gating else { return batch };
+        let mut at_once = Vec::with_capacity(batch.len());
+        for (delivery, plan) in batch {
+            match plan {
+                Plan::Publish(message) => self.sort(gating, delivery, message, &mut at_once),
+                // Nothing of it is published under its interaction's name.
+                plan @ (Plan::Done(_) | Plan::Failed { .. }) => at_once.push((delivery, plan)),
+            }
+        }
+        at_once
+    }
+
+    fn sort(
+        &mut self,
+        gating: &Gating,
+        delivery: D,
+        mut message: Box<Published>,
+        at_once: &mut Saved<D>,
+    ) {
+        self.ask(gating, &mut message);
+        let follows = self.held.contains_key(&message.identity);
+        if message.gated.is_none() && !follows {
+            at_once.push((delivery, Plan::Publish(message)));
+            return;
+        }
+        if self.held_messages >= usize::from(HELD_MAX) && gating.when_full == WhenFull::Decide {
+            // Those before it cannot wait any longer either, or it would overtake them.
+            let before = self.held.shift_remove(&message.identity).unwrap_or_default();
+            self.held_messages -= before.len();
+            for (delivery, mut message) in before.into_iter().chain([(delivery, message)]) {
+                self.decide(&mut message, &Verdict::without_answer(Why::Crowded));
+                at_once.push((delivery, Plan::Publish(message)));
+            }
+            return;
+        }
+        self.held_messages += 1;
+        let identity = message.identity.clone();
+        self.held.entry(identity).or_default().push_back((delivery, message));
+    }
+
+    /// Decides over a message if that can be done at once; else sees to it that its widget is asked
+    /// about.
+    fn ask(&mut self, gating: &Gating, message: &mut Published) {
+        let verdict = match message.gated.as_ref().map(|gated| gated.widget.as_deref()) {
+            None => return,
+            Some(None) => Verdict::without_answer(Why::NoWidget),
+            Some(Some(widget)) if self.asked.contains(widget) => return,
+            Some(Some(widget)) => match gating.gate.ask(widget) {
+                Asked::Now(verdict) => verdict,
+                Asked::Later(answer) => {
+                    let widget = widget.to_owned();
+                    self.asked.insert(widget.clone());
+                    self.questions.push(Box::pin(async move { (widget, answer.await) }));
+                    return;
+                }
+            },
+        };
+        self.decide(message, &verdict);
+    }
+
+    fn decide(&self, message: &mut Published, verdict: &Verdict) {
+        if message.gated.is_some() {
+            self.tally.gated(verdict);
+            message.route(&verdict.routing);
+        }
+    }
+
+    /// Waits for an answer and gives what it lets go, which may be nothing. Cancel-safe: what is held
+    /// changes after the only await. Never ends while no question is open.
+    pub(super) async fn released(&mut self) -> Saved<D> {
+        let Some((widget, verdict)) = self.questions.next().await else {
+            return std::future::pending().await;
+        };
+        self.asked.remove(&widget);
+        let mut released = Vec::new();
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|_, messages| {
+            for (_, message) in messages.iter_mut() {
+                let asks = message.gated.as_ref().and_then(|gated| gated.widget.as_deref());
+                if asks == Some(widget.as_str()) {
+                    self.decide(message, &verdict);
+                }
+            }
+            let waits = |(_, message): &(D, Box<Published>)| message.gated.is_some();
+            let ready = messages.iter().position(waits).unwrap_or(messages.len());
+            let ready = messages.drain(..ready);
+            released.extend(ready.map(|(delivery, message)| (delivery, Plan::Publish(message))));
+            !messages.is_empty()
+        });
+        self.held = held;
+        self.held_messages -= released.len();
+        released
+    }
+}

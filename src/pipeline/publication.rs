@@ -1,0 +1,52 @@
+//! A message on its way to all its outputs, and who has taken it.
+//!
+//! What has been taken is not published again while its batch is held.
+
+use super::ports::{Answer, Delivery, Outgoing, Published};
+
+/// A message and what of it has been taken: what was is not published again while its batch is held.
+pub(super) struct Publication {
+    pub(super) message: Box<Published>,
+    primary_taken: bool,
+    /// In the order of [`Published::further`].
+    further_taken: Vec<bool>,
+}
+
+impl Publication {
+    pub(super) fn of(message: Box<Published>) -> Publication {
+        let further_taken = vec![false; message.further.len()];
+        Publication { message, primary_taken: false, further_taken }
+    }
+
+    /// What of it is still to be published: the message itself, then what goes to other outputs.
+    pub(super) fn open<D: Delivery>(&self) -> impl Iterator<Item = Outgoing<'_, D>> {
+        let message = &*self.message;
+        let primary = (!self.primary_taken).then_some(Outgoing::Enriched(message));
+        let further = message.further.iter().zip(&self.further_taken);
+        let further = further.filter(|(_, taken)| !**taken);
+        primary
+            .into_iter()
+            .chain(further.map(move |(further, _)| Outgoing::Further { of: message, further }))
+    }
+
+    /// Notes the answers for what was open, in that order, and says what they come to: the worst of
+    /// them. That nobody listens to an output that is not mandatory is only counted.
+    pub(super) fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
+        let mut worst = Answer::Confirmed;
+        if !self.primary_taken {
+            let answer = answers.next().unwrap_or(Answer::Refused);
+            self.primary_taken = answer == Answer::Confirmed;
+            worst = answer;
+        }
+        let further = self.message.further.iter().zip(&mut self.further_taken);
+        for (further, taken) in further.filter(|(_, taken)| !**taken) {
+            let answer = match answers.next().unwrap_or(Answer::Refused) {
+                Answer::Returned if !further.mandatory => Answer::Confirmed,
+                answer => answer,
+            };
+            *taken = answer == Answer::Confirmed;
+            worst = worst.max(answer);
+        }
+        worst
+    }
+}

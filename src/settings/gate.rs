@@ -1,0 +1,47 @@
+//! What the settings of the status gate mean (`[gate]`).
+
+use super::raw::Raw;
+use crate::gate::{self, BaseUrl};
+
+/// The status gate (`[gate]`).
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Who is asked, and how; none: nobody.
+    pub endpoint: Option<gate::Settings>,
+    /// The channels whose interactions are asked about.
+    pub channels: Vec<String>,
+}
+
+impl Gate {
+    pub(super) fn read(raw: &mut Raw) -> Gate {
+        let text =
+            raw.text("gate.base_url", "a URL, or \"\" for none", |text| Some(text.to_owned()));
+        let base_url = match text.as_str() {
+            "" => None,
+            // The problem does not quote it: it may hold a password.
+            text => match BaseUrl::parse(text) {
+                Ok(base_url) => Some(base_url),
+                Err(error) => {
+                    raw.problem("gate.base_url", error.to_string());
+                    None
+                }
+            },
+        };
+        let channels = raw.list("gate.channels");
+        if base_url.is_some() && channels.is_empty() {
+            raw.problem("gate.channels", "names no channel, though gate.base_url is set");
+        }
+        let timeout = raw.milliseconds("gate.timeout_ms", 10..=30_000);
+        let cache = raw.milliseconds("gate.cache_ms", 0..=600_000);
+        let token_file = raw.optional_path("gate.token_file");
+        let ca_file = raw.optional_path("gate.ca_file");
+        let endpoint = base_url.map(|base_url| gate::Settings {
+            base_url,
+            timeout,
+            cache,
+            token_file,
+            ca_file,
+        });
+        Gate { endpoint, channels }
+    }
+}

@@ -1,0 +1,146 @@
+//! The status gate (G1 to G3): every answer that an endpoint can give, over real connections, and the
+//! worker before an endpoint that hangs.
+
+mod worker;
+
+use std::time::Duration;
+
+use throughline::domain::Target;
+use throughline::gate::{BaseUrl, Settings, StatusGate};
+use throughline::pipeline::ports::{Asked, Gate, Verdict, Why};
+
+use crate::support::mindful::Mindful;
+use crate::support::program::{folder, write};
+
+fn settings(base_url: &str) -> Settings {
+    Settings::new(BaseUrl::parse(base_url).expect("a base"))
+}
+
+async fn ask(settings: &Settings, widget: &str) -> Verdict {
+    let gate = StatusGate::open(settings).expect("its files can be read");
+    match gate.ask(widget) {
+        Asked::Now(verdict) => verdict,
+        Asked::Later(answer) => answer.await,
+    }
+}
+
+#[tokio::test]
+async fn every_state_is_published_and_two_offer_a_callback() {
+    let mindful = Mindful::start().await;
+    for (state, target) in [
+        ("offer_callback", Target::Callback),
+        ("offer_asap_callback", Target::Callback),
+        ("offer_scheduled_callback", Target::AgentQueue),
+        ("closed", Target::AgentQueue),
+        ("some_state_of_next_year", Target::AgentQueue),
+    ] {
+        let verdict = ask(&settings(&mindful.base_url), state).await;
+        assert_eq!(verdict.routing.target, target, "{state}");
+        assert_eq!(verdict.routing.widget_state.as_deref(), Some(state));
+        assert_eq!(verdict.why, Why::Answered, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn anything_else_is_the_agents_queue() {
+    let mindful = Mindful::start().await;
+    for (widget, why) in [
+        ("404", Why::Status),
+        ("401", Why::Status),
+        ("500", Why::Status),
+        ("503", Why::Status),
+        ("201", Why::Status),
+        ("206", Why::Status),
+        ("moved", Why::Status),
+        ("empty", Why::Unreadable),
+        ("not-json", Why::Unreadable),
+        ("no-data", Why::Unreadable),
+        ("endless", Why::Unreadable),
+        ("..", Why::Unreadable),
+        ("cut", Why::Unreachable),
+        ("closed-connection", Why::Unreachable),
+        ("not-http", Why::Unreachable),
+        ("silent", Why::Timeout),
+        ("slow", Why::Timeout),
+    ] {
+        let mut settings = settings(&mindful.base_url);
+        if why == Why::Timeout {
+            settings.timeout = Duration::from_millis(50);
+        }
+        assert_eq!(ask(&settings, widget).await, Verdict::without_answer(why), "{widget}");
+    }
+    let followed = mindful.heads().iter().filter(|head| head.contains("offer_callback")).count();
+    assert_eq!(followed, 0, "no redirect is followed");
+}
+
+#[tokio::test]
+async fn nobody_there_is_the_agents_queue() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = unused.local_addr().expect("it is bound").port();
+    drop(unused);
+    // The name is one that can never be had (RFC 2606).
+    for base in [format!("http://127.0.0.1:{port}"), "https://mindful.invalid".to_owned()] {
+        let verdict = ask(&settings(&base), "w").await;
+        assert_eq!(verdict.routing.target, Target::AgentQueue, "{base}");
+        assert!(matches!(verdict.why, Why::Unreachable | Why::Timeout), "{base}: {verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
+    let folder = folder();
+    let (mindful, authority) = Mindful::with_certificate("127.0.0.1", folder.path()).await;
+    let mut trusting = settings(&mindful.base_url);
+    trusting.timeout = Duration::from_secs(60);
+    let unknown_authority = ask(&trusting, "offer_callback").await;
+    assert_eq!(unknown_authority, Verdict::without_answer(Why::Unreachable));
+    trusting.ca_file = Some(authority);
+    assert_eq!(ask(&trusting, "offer_callback").await.routing.target, Target::Callback);
+
+    let (mindful, authority) = Mindful::with_certificate("mindful.test", folder.path()).await;
+    let mut wrong_host = settings(&mindful.base_url);
+    wrong_host.timeout = Duration::from_secs(60);
+    wrong_host.ca_file = Some(authority);
+    let verdict = ask(&wrong_host, "offer_callback").await;
+    assert_eq!(verdict, Verdict::without_answer(Why::Unreachable));
+    assert!(mindful.heads().is_empty(), "nothing is asked, and no token is sent");
+}
+
+#[tokio::test]
+async fn the_token_is_sent_as_its_file_has_it() {
+    let mindful = Mindful::start().await;
+    let folder = folder();
+    let mut with_token = settings(&mindful.base_url);
+    with_token.token_file = Some(write(folder.path(), "token", "t0k3n-4711\n"));
+    assert!(!format!("{with_token:?}").contains("4711"));
+    ask(&with_token, "closed").await;
+    ask(&settings(&mindful.base_url), "closed").await;
+    let [with, without] = &mindful.heads()[..] else { panic!("two requests") };
+    assert!(with.contains("\r\nauthorization: Bearer t0k3n-4711\r\n"), "{with}");
+    assert!(with.starts_with("GET /api/widget/closed HTTP/1.1\r\n"), "{with}");
+    assert!(!without.contains("authorization"), "{without}");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_and_their_content_is_not() {
+    let folder = folder();
+    let file = |name, text| Some(write(folder.path(), name, text));
+    let base = settings("https://mindful.test");
+    for (settings, expected) in [
+        (Settings { token_file: file("empty", "\n"), ..base.clone() }, "empty): it is empty"),
+        (
+            Settings { token_file: file("two-lines", "hunter2\nhunter2"), ..base.clone() },
+            "two-lines): it holds what no header can",
+        ),
+        (Settings { token_file: Some("absent".into()), ..base.clone() }, "(absent): "),
+        (Settings { ca_file: Some("absent".into()), ..base.clone() }, "(absent): "),
+        (
+            Settings { ca_file: file("none.pem", "hunter2"), ..base },
+            "none.pem): it holds no certificate",
+        ),
+    ] {
+        let error = StatusGate::open(&settings).err().expect("it cannot be used").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! What waits for the status gate steps aside: order within an interaction, others past it, and what
+//! happens when too many wait.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt;
+use throughline::domain::{Routing, Target};
+use throughline::pipeline::aside::{HELD_MAX, WhenFull};
+use throughline::pipeline::ports::{Asked, Gate, Verdict, Why};
+use tokio::sync::watch;
+
+use super::*;
+
+/// Answers each widget when it is let go, by its name: `offer_callback` for all.
+struct Held {
+    let_go: watch::Receiver<Vec<&'static str>>,
+    questions: AtomicUsize,
+}
+
+impl Gate for Held {
+    fn ask(&self, widget: &str) -> Asked {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        if widget == "known" {
+            return Asked::Now(verdict());
+        }
+        let (widget, mut let_go) = (widget.to_owned(), self.let_go.clone());
+        let answer = async move {
+            let free = let_go.wait_for(|free| free.contains(&widget.as_str())).await;
+            free.expect("the test goes on");
+            verdict()
+        };
+        Asked::Later(answer.boxed())
+    }
+
+    fn is_skipping(&self) -> bool {
+        false
+    }
+}
+
+fn verdict() -> Verdict {
+    Verdict { routing: Routing::of_state("offer_callback".to_owned()), why: Why::Answered }
+}
+
+type LetGo = watch::Sender<Vec<&'static str>>;
+
+fn gated(when_full: WhenFull) -> (Bench, LetGo, Arc<Held>) {
+    let mut bench = Bench::new();
+    let (sender, let_go) = watch::channel(Vec::new());
+    let gate = Arc::new(Held { let_go, questions: AtomicUsize::new(0) });
+    let channels = ["voice".to_owned()].into();
+    bench.gating = Some(Gating { gate: Arc::clone(&gate) as Arc<dyn Gate>, channels, when_full });
+    (bench, sender, gate)
+}
+
+/// What the gate decided, on which grounds, how often; what did not occur is left out.
+fn decisions(bench: &Bench) -> Vec<(Target, Why, u64)> {
+    bench.tally.counts().gated().filter(|(_, _, count)| *count > 0).collect()
+}
+
+fn call(name: &'static str, widget: &str) -> Parcel {
+    let body = format!(
+        r#"{{"type":"interaction.created","id":"{name}","interaction":{{"id":"{name}","channel":"voice","widget":"{widget}"}}}}"#
+    );
+    raw(name, &body)
+}
+
+fn about(name: &'static str, interaction: &str, kind: &str) -> Parcel {
+    let body = format!(
+        r#"{{"type":"interaction.{kind}","id":"{name}","interaction":{{"id":"{interaction}"}}}}"#
+    );
+    raw(name, &body)
+}
+
+/// Runs, and lets widgets go one after the other, each when a line stands in the journal.
+async fn run(
+    bench: &mut Bench,
+    batches: Vec<Vec<Parcel>>,
+    let_go: &LetGo,
+    steps: &[(&str, &'static str)],
+) {
+    let journal = bench.journal.clone();
+    let stepping = async {
+        for (line, widget) in steps {
+            while !journal.lines().iter().any(|noted| noted == line) {
+                tokio::task::yield_now().await;
+            }
+            let_go.send_modify(|free| free.push(widget));
+        }
+    };
+    tokio::join!(bench.run(batches), stepping).0.expect("the input ends");
+}
+
+#[tokio::test]
+async fn others_pass_and_nothing_is_settled_before_it_is_published() {
+    let (mut bench, let_go, gate) = gated(WhenFull::Decide);
+    let batches = vec![
+        vec![call("v", "w"), created("a"), call("k", "known")],
+        vec![about("v-update", "v", "updated"), call("v2", "w"), created("b")],
+        vec![about("v-end", "v", "ended"), created("c")],
+    ];
+    run(&mut bench, batches, &let_go, &[("Acknowledge c", "w")]).await;
+    let lines = bench.journal.lines();
+    let published: Vec<_> = lines.iter().filter(|line| line.starts_with("interaction.")).collect();
+    assert_eq!(
+        published,
+        [
+            "interaction.enriched a",
+            "interaction.enriched k",
+            "interaction.enriched b",
+            "interaction.enriched c",
+            "interaction.enriched v",
+            "interaction.enriched v-update",
+            "interaction.ended v-end",
+            "interaction.enriched v2",
+        ]
+    );
+    for name in ["v", "v-update", "v2"] {
+        let place = |line: String| lines.iter().position(|noted| *noted == line);
+        let acknowledged = place(format!("Acknowledge {name}")).expect("it is settled");
+        assert!(acknowledged > place(format!("interaction.enriched {name}")).expect("published"));
+    }
+    assert_eq!(gate.questions.load(Ordering::SeqCst), 2, "one for each widget");
+    assert_eq!(decisions(&bench), [(Target::Callback, Why::Answered, 4)]);
+}
+
+#[tokio::test]
+async fn an_interaction_that_changes_its_widget_keeps_its_order() {
+    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    let mut again = call("v", "fast");
+    again.name = "v-again";
+    again.body = again.body.replace(r#""id":"v","interaction""#, r#""id":"v-again","interaction""#);
+    let batches = vec![vec![call("v", "slow"), again, call("other", "fast"), created("a")]];
+    let steps = [("Acknowledge a", "fast"), ("Acknowledge other", "slow")];
+    run(&mut bench, batches, &let_go, &steps).await;
+    let lines = bench.journal.lines();
+    let published: Vec<_> = lines.iter().filter(|line| line.starts_with("interaction.")).collect();
+    let expected = ["a", "other", "v", "v-again"].map(|id| format!("interaction.enriched {id}"));
+    assert!(published.into_iter().eq(&expected), "{lines:?}");
+}
+
+#[tokio::test]
+async fn told_to_stop_a_lane_publishes_what_waits() {
+    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    let stop = CancellationToken::new();
+    let journal = bench.journal.clone();
+    let stopping = async {
+        while !journal.lines().contains(&"Acknowledge a".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        let_go.send_modify(|free| free.push("w"));
+    };
+    let batches = vec![vec![call("v", "w"), created("a")]];
+    tokio::join!(bench.run_until(batches, &stop), stopping).0.expect("it drains");
+    assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge v"));
+}
+
+/// One more call than may wait, each an interaction of its own, and an update of the first.
+fn too_many() -> Vec<Vec<Parcel>> {
+    let name = |n: u16| -> &'static str { Box::leak(format!("v{n}").into_boxed_str()) };
+    let calls = (0..=HELD_MAX).map(|n| call(name(n), "w"));
+    let mut parcels: Vec<_> =
+        calls.chain([about("update", "v0", "updated"), created("a")]).collect();
+    let mut batches = Vec::new();
+    while !parcels.is_empty() {
+        let rest = parcels.split_off(parcels.len().min(100));
+        batches.push(std::mem::replace(&mut parcels, rest));
+    }
+    batches
+}
+
+#[tokio::test]
+async fn a_stream_is_not_held_up_when_too_many_wait() {
+    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    run(&mut bench, too_many(), &let_go, &[("Acknowledge a", "w")]).await;
+    let lines = bench.journal.lines();
+    let place = |what: &str| lines.iter().position(|line| line == what).expect(what);
+    // The last call does not wait; the first one's update does not either, and does not overtake it.
+    assert!(place(&format!("interaction.enriched v{HELD_MAX}")) < place("interaction.enriched a"));
+    assert!(place("interaction.enriched v0") < place("interaction.enriched update"));
+    assert!(place("interaction.enriched update") < place("interaction.enriched a"));
+    let gated = decisions(&bench);
+    let waited = u64::from(HELD_MAX) - 1;
+    let expected =
+        [(Target::Callback, Why::Answered, waited), (Target::AgentQueue, Why::Crowded, 3)];
+    assert_eq!(gated, expected);
+}
+
+#[tokio::test]
+async fn a_file_is_held_up_when_too_many_wait() {
+    let (mut bench, let_go, _gate) = gated(WhenFull::Wait);
+    let last_taken =
+        format!("save {}", (900..1000).map(|n| format!("v{n}")).collect::<Vec<_>>().join(" "));
+    let steps = [(last_taken.as_str(), "w")];
+    run(&mut bench, too_many(), &let_go, &steps).await;
+    let all = u64::from(HELD_MAX) + 2;
+    assert_eq!(decisions(&bench), [(Target::Callback, Why::Answered, all)]);
+}
