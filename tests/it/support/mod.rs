@@ -6,4 +6,5 @@ pub(crate) mod files;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod rabbitmq;
+pub(crate) mod small_disk;
 pub(crate) mod watched;
