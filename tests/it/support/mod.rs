@@ -8,3 +8,4 @@ pub(crate) mod program;
 pub(crate) mod rabbitmq;
 pub(crate) mod small_disk;
 pub(crate) mod watched;
+pub(crate) mod written;
