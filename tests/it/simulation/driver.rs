@@ -29,6 +29,8 @@ pub(super) struct Orders {
     pub(super) over: bool,
     /// Nothing may be sent.
     pub(super) paused: bool,
+    /// Nothing may be read.
+    pub(super) deaf: bool,
 }
 
 /// What the driver tells the faults.
@@ -111,8 +113,12 @@ impl Driver {
             if orders.over && !orders.paused && all_sent && nothing_outstanding {
                 return;
             }
+            if orders.deaf {
+                self.downstream.leave().await;
+            }
+            let reading = !orders.deaf;
             tokio::select! {
-                output = tokio::time::timeout(PATIENCE, self.downstream.next()) => match output {
+                output = tokio::time::timeout(PATIENCE, self.downstream.next()), if reading => match output {
                     Ok((output, acker)) => {
                         self.downstream.acknowledge(acker).await;
                         if let Some(conversation) = traffic.ledger.came_out(&output) {
