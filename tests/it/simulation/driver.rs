@@ -17,8 +17,8 @@ use super::model::Interaction;
 /// Conversations that go on at once: enough for full batches on several workers.
 const AT_ONCE: usize = 64;
 /// If nothing comes out for so long, nothing will. A worker that lost its broker often tries again
-/// after 30 s at most; a busy machine may take some times that.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// after 30 s at most; a broker on a busy machine may take minutes to start.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the faults tell the driver.
 #[derive(Clone, Copy, Default)]
