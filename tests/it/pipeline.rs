@@ -345,6 +345,21 @@ async fn an_outage_of_the_store_is_waited_out() {
     assert_eq!(bench.journal.lines(), ["save a", "interaction.enriched a", "Acknowledge a"]);
 }
 
+/// A connection may be lost between a commit and its answer. The batch is tried again then, finds its
+/// own events in the store, and must not take them for repeats that somebody else has published.
+#[tokio::test(start_paused = true)]
+async fn what_was_saved_without_an_answer_is_still_published() {
+    let mut bench = Bench::new();
+    bench.store.unanswered = Arc::new(1.into());
+    bench.run(vec![vec![created("a"), created("b")], vec![created("a")]]).await.expect("it ends");
+    let mut lines = bench.journal.lines();
+    lines.retain(|line| !line.starts_with("save"));
+    let published = ["interaction.enriched a", "interaction.enriched b"];
+    let settled = ["Acknowledge a", "Acknowledge b"];
+    // The third message is a repeat like any other.
+    assert_eq!(lines, [&published[..], &settled[..], &["Acknowledge a"]].concat());
+}
+
 #[tokio::test(start_paused = true)]
 async fn told_to_stop_during_an_outage_nothing_is_settled() {
     let mut bench = Bench::new();
