@@ -41,7 +41,8 @@ pub enum Health {
 #[derive(Debug)]
 pub struct Link {
     consuming: Wire,
-    publishing: Wire,
+    /// Lent to the lanes' publishers, for as long as the link lives.
+    publishing: Arc<Wire>,
     settings: Arc<Settings>,
     sources: Vec<Arc<Inbound>>,
     /// Ends with the link.
@@ -70,7 +71,7 @@ impl Link {
         health: watch::Sender<Health>,
     ) -> Result<Link, Error> {
         let consuming = Wire::open(&settings, "consume").await?;
-        let publishing = Wire::open(&settings, "publish").await?;
+        let publishing = Arc::new(Wire::open(&settings, "publish").await?);
         let events = watch_events(&consuming.connection, &publishing.connection, Report(health));
         let events = AbortOnDropHandle::new(tokio::spawn(events));
         let sources = settings.inbound().into_iter().map(Arc::new).collect();
@@ -127,8 +128,7 @@ impl Link {
     /// When a channel cannot be opened, or the work queue cannot be consumed.
     pub async fn lane_of(&self, source: &Arc<Inbound>) -> Result<Lane, Error> {
         let limit = self.settings.answer_timeout();
-        let publisher = self.publishing.channel(limit).await?;
-        let publisher = Publisher::open(publisher, &self.settings).await?;
+        let publisher = Publisher::open(&self.publishing, &self.settings).await?;
         let consumer = self.consuming.channel(limit).await?;
         let consumer = Consumer::open(consumer, Arc::clone(source), limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })

@@ -10,49 +10,81 @@
 //! (two finished repeats; two waiting messages without an id) are routed alike, so if one of them
 //! was returned, all of them count as returned. Nothing of ours is added to the message for it.
 //!
+//! A quorum queue that is full says so to each publishing channel, and says later that there is room;
+//! but not when it is its bound that has gone (seen with RabbitMQ 3.10): the broker then refuses on
+//! that channel for ever what it takes on any other. So a channel on which something was refused is
+//! left for a new one, once a second at most.
+//!
 //! Everything is published `mandatory`. Deliberately absent: publishing again, and
 //! `wait_for_confirms`, which ignores refusals (trap 4).
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, PublisherConfirm};
+use tokio::time::Instant;
 
 use super::consumer::Received;
 use super::outgoing::{Address, Addresses};
+use super::wire::Wire;
 use super::{Error, Settings, within};
 use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::ports::{self, Answer, Outgoing, TransportError};
 
+/// How long a channel is used at least, whatever is refused on it: a queue that stays full costs a
+/// worker a channel a second and no more, and one that has room again is noticed as soon.
+const CHANNEL_LIFE: Duration = Duration::from_secs(1);
+
 /// Publishes over a channel of its own, with confirms.
 #[derive(Debug)]
 pub struct Publisher {
+    /// The link's: whoever drops the link has the connection gone.
+    wire: Weak<Wire>,
     channel: Channel,
+    opened_at: Instant,
+    /// Something was refused on this channel.
+    refused: bool,
     addresses: Addresses,
     confirm_timeout: Duration,
+    answer_timeout: Duration,
     /// Set until a batch is answered: after one that was not, late confirms and returns are about.
     in_doubt: bool,
 }
 
 impl Publisher {
     pub(super) async fn open(
-        channel: Channel,
+        wire: &Arc<Wire>,
         settings: &Arc<Settings>,
     ) -> Result<Publisher, Error> {
-        // Without it, every confirm reads `NotRequested` (trap 9).
-        within(settings.answer_timeout(), channel.confirm_select(ConfirmSelectOptions::default()))
-            .await
-            .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
+        let answer_timeout = settings.answer_timeout();
         Ok(Publisher {
-            channel,
+            wire: Arc::downgrade(wire),
+            channel: channel(wire, answer_timeout).await?,
+            opened_at: Instant::now(),
+            refused: false,
             addresses: Addresses::of(settings)?,
             confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
+            answer_timeout,
             in_doubt: false,
         })
+    }
+
+    /// Leaves the channel for a new one. Nothing is under way on it: the last batch was answered.
+    async fn renew(&mut self) -> Result<(), TransportError> {
+        let failed = |error: &Error| TransportError::new(format_args!("publish: {error}"));
+        let wire = self.wire.upgrade();
+        let wire = wire.ok_or_else(|| TransportError::new("publish: the link is gone"))?;
+        let new = channel(&wire, self.answer_timeout).await.map_err(|error| failed(&error))?;
+        let left = std::mem::replace(&mut self.channel, new);
+        self.opened_at = Instant::now();
+        self.refused = false;
+        within(self.answer_timeout, left.close(200, "OK".into()))
+            .await
+            .map_err(|error| error.at("leave a channel"))
     }
 
     async fn confirmed(
@@ -124,10 +156,24 @@ impl ports::Publisher<Received> for Publisher {
         if std::mem::replace(&mut self.in_doubt, true) {
             return Err(TransportError::new("publish: an earlier batch was never answered"));
         }
+        if self.refused && self.opened_at.elapsed() >= CHANNEL_LIFE {
+            self.renew().await?;
+        }
         let answers = within(self.confirm_timeout, self.confirmed(batch))
             .await
             .map_err(|error| error.at("publish a batch"))?;
         self.in_doubt = false;
+        self.refused |= answers.contains(&Answer::Refused);
         Ok(answers)
     }
+}
+
+/// A channel that confirms.
+async fn channel(wire: &Wire, limit: Duration) -> Result<Channel, Error> {
+    let channel = wire.channel(limit).await?;
+    // Without it, every confirm reads `NotRequested` (trap 9).
+    within(limit, channel.confirm_select(ConfirmSelectOptions::default()))
+        .await
+        .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
+    Ok(channel)
 }

@@ -96,8 +96,9 @@ impl<'a> Standing<'a> {
 /// What the transport says of this try.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt {
-    /// A redelivery, or a delivery with our own attempt or replay header: an event that was already
-    /// saved may not have been published, and is finished.
+    /// A redelivery, a delivery with our own attempt or replay header, or a further try after one that
+    /// may have been saved: an event that was already saved may not have been published, and is
+    /// finished.
     pub may_be_unfinished: bool,
     /// It may not wait for its parent any more.
     pub last_for_parent: bool,

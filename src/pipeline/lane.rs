@@ -61,7 +61,9 @@ where
         // Dropped last: what is not settled by then is given back.
         let _running = tally.progress.run();
         let intake = Intake { worker, source, batch_messages, saved, tally };
-        let mut outlet = Outlet { worker, publisher, settler, tally, refused_in_a_row: 0 };
+        let (refused_in_a_row, held_batches) = (0, 0);
+        let mut outlet =
+            Outlet { worker, publisher, settler, tally, refused_in_a_row, held_batches };
         let outgoing = async { Ok(outlet.run(to_publish, stop).await?) };
         let (source, ()) = tokio::try_join!(intake.run(stop), outgoing)?;
         // The source outlives the last settlement: dropping it may give deliveries back.

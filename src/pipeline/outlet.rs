@@ -41,6 +41,8 @@ pub(super) struct Outlet<'w, S, Pu, Se> {
     pub(super) tally: &'w Tally,
     /// Enriched messages in a row that nobody took.
     pub(super) refused_in_a_row: u32,
+    /// Batches that were held since somebody took something.
+    pub(super) held_batches: u64,
 }
 
 /// What is to become of one delivery of the batch in hand.
@@ -192,7 +194,15 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         if probes.is_empty() {
             return Ok(None);
         }
-        tracing::warn!("nobody takes what is published; asking with one message at a time");
+        self.held_batches += 1;
+        let batches = self.held_batches;
+        // An outage may last for days: its first batch is told, then fewer and fewer.
+        if batches.is_power_of_two() {
+            tracing::warn!(
+                batches,
+                "nobody takes what is published; asking with one message at a time"
+            );
+        }
         self.tally.progress.ask(true);
         // Whatever the patience, the broker's own with what is not acknowledged ends before.
         let patience = Duration::from_millis(self.worker.patience.publish_ms)
@@ -214,7 +224,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             let answers = self.publish(deliveries, fates, std::slice::from_ref(probe)).await?;
             self.count(fates, &answers);
             if self.refused_in_a_row == 0 {
-                tracing::info!("what is published is taken again");
+                tracing::info!(batches, "what is published is taken again");
+                self.held_batches = 0;
                 self.tally.progress.ask(false);
                 return Ok(Some(*probe));
             }

@@ -153,8 +153,9 @@ impl<S: Store> Worker<S> {
         let began_ms = self.clock.now_ms();
         let mut retry = Reconnect::new();
         let mut conflicts = 0;
+        let mut in_doubt = false;
         loop {
-            let attempted = self.attempt(batch, rules, tally).await;
+            let attempted = self.attempt(batch, rules, &mut in_doubt, tally).await;
             tally.progress.hold(matches!(attempted, Err(StoreError::Unavailable(_))));
             let error = match attempted {
                 Ok(plans) => return Ok(Some(plans)),
@@ -186,13 +187,18 @@ impl<S: Store> Worker<S> {
         }
     }
 
+    /// `in_doubt`: an attempt before may have been saved though nobody said so, as when a connection is
+    /// lost between a commit and its answer. Then what is found in the store may be this batch's own
+    /// and published by nobody, so it is finished and not called a repeat.
     async fn attempt<D: Delivery>(
         &self,
         batch: &[D],
         rules: &Rules,
+        in_doubt: &mut bool,
         tally: &Tally,
     ) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
+        let under = Under { rules, now_ms, in_doubt: *in_doubt };
         let began = Instant::now();
         let bodies: Vec<_> = batch
             .iter()
@@ -211,16 +217,18 @@ impl<S: Store> Worker<S> {
         let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            return Ok(self.propagate(batch, &decoded, rules, &[], now_ms).0);
+            return Ok(self.propagate(batch, &decoded, under, &[]).0);
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
         let began = tally.stage(Stage::Read, began);
-        let (plans, table) = self.propagate(batch, &decoded, rules, &rows, now_ms);
+        let (plans, table) = self.propagate(batch, &decoded, under, &rows);
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         let began = tally.stage(Stage::Apply, began);
         crash_point::cross(CrashPoint::BeforeSave);
-        transaction.save(&rows).await?;
+        let saved = transaction.save(&rows).await;
+        *in_doubt |= matches!(saved, Err(StoreError::Unavailable(_) | StoreError::Unreadable(_)));
+        saved?;
         tally.stage(Stage::Save, began);
         crash_point::cross(CrashPoint::AfterSave);
         Ok(plans)
@@ -231,13 +239,12 @@ impl<S: Store> Worker<S> {
         &'a self,
         batch: &[D],
         decoded: &[Result<Decoded<'a>, Refusal>],
-        rules: &'a Rules,
+        under: Under<'a>,
         rows: &'a [Row],
-        now_ms: i64,
     ) -> (Vec<Planned>, Table<'a>) {
         let mut table = Table::default();
         for row in rows {
-            table.insert(row, now_ms, self.live_ttl_secs);
+            table.insert(row, under.now_ms, self.live_ttl_secs);
         }
         let mut plan = |place: usize| match &decoded[place] {
             Err(refusal) => {
@@ -245,9 +252,7 @@ impl<S: Store> Worker<S> {
                 let failure = Failure::Rejected(refusal.reason);
                 Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => {
-                self.plan_or_set_aside(&batch[place], decoded, rules, &mut table, now_ms)
-            }
+            Ok(decoded) => self.plan_or_set_aside(&batch[place], decoded, under, &mut table),
         };
         let planned = match self.wakes_within_batch {
             false => (0..batch.len()).map(|place| (place, plan(place))).collect(),
@@ -262,11 +267,10 @@ impl<S: Store> Worker<S> {
         &'a self,
         delivery: &D,
         decoded: &Decoded<'a>,
-        rules: &'a Rules,
+        under: Under<'a>,
         table: &mut Table<'a>,
-        now_ms: i64,
     ) -> Plan {
-        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, rules, table, now_ms));
+        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, under, table));
         catch_unwind(plan).unwrap_or_else(|_| {
             // The panic's text is the panic hook's to tell; it may not hold values (cli).
             tracing::error!(
@@ -282,11 +286,12 @@ impl<S: Store> Worker<S> {
         &'a self,
         delivery: &D,
         decoded: &Decoded<'a>,
-        rules: &'a Rules,
+        under: Under<'a>,
         table: &mut Table<'a>,
-        now_ms: i64,
     ) -> Plan {
-        let attempt = self.patience.attempt(delivery.arrival());
+        let Under { rules, now_ms, in_doubt } = under;
+        let mut attempt = self.patience.attempt(delivery.arrival());
+        attempt.may_be_unfinished |= in_doubt;
         let step = table.take(rules, &decoded.message, attempt);
         let (kind, facts) = match &step.outcome {
             Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
@@ -333,6 +338,15 @@ impl<S: Store> Worker<S> {
             gated,
         }))
     }
+}
+
+/// What an attempt at a batch is made under.
+#[derive(Clone, Copy)]
+struct Under<'a> {
+    rules: &'a Rules,
+    now_ms: i64,
+    /// An attempt before this one may have been saved.
+    in_doubt: bool,
 }
 
 fn refused_by_store(place: usize) -> Planned {

@@ -12,7 +12,7 @@ use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settle
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::bench::{self, Bench, DELAY, next, published, settle, soon};
+use crate::support::bench::{self, Bench, DELAY, headers, next, published, settle, soon, text};
 use crate::support::rabbitmq::Node;
 
 fn supervisor(settings: Settings) -> Supervisor {
@@ -228,4 +228,28 @@ async fn another_users_message_can_wait_and_be_set_aside() {
     let answers = soon(lane.publisher.publish(&copies)).await.expect("published");
     assert_eq!(answers, [Answer::Confirmed, Answer::Confirmed]);
     settle(&mut lane, batch, Settlement::Acknowledge).await;
+}
+
+/// A quorum queue tells whoever publishes to it when it is full, and again when it is not; but not
+/// when it is its bound that has gone. Then only another channel learns of it.
+#[tokio::test]
+async fn a_full_queue_whose_bound_is_taken_off_is_published_to_again() {
+    const POLICY: &str = "full";
+    let node = Node::start();
+    let mut bench = Bench::at(&node.url).await;
+    let (_link, mut lane) = bench.lane().await;
+    let queue = bench.downstream("#", headers([("x-queue-type", text("quorum"))])).await;
+    let bound = r#"{"max-length":1,"overflow":"reject-publish"}"#;
+    let pattern = format!("^{queue}$");
+    node.control(&["set_policy", "--apply-to", "queues", POLICY, &pattern, bound]);
+    let batch = [published("m-1", "chat")];
+    let mut publish_until = async |answer| {
+        soon(async {
+            while lane.publisher.publish(&batch).await.expect("published") != [answer] {}
+        })
+        .await;
+    };
+    publish_until(Answer::Refused).await;
+    node.control(&["clear_policy", POLICY]);
+    publish_until(Answer::Confirmed).await;
 }

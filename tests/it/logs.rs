@@ -1,25 +1,9 @@
 //! Logs: the form of a line, and which lines there are.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use pretty_assertions::assert_eq;
 use throughline::telemetry::logs::{self, Format, Settings};
 
-/// A writer that keeps what is written.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no writer panics").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::support::written::Written;
 
 /// What is written while `events` are logged.
 fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
@@ -28,8 +12,7 @@ fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
     let writer = written.clone();
     let subscriber = logs::subscriber(&Settings { format, filter }, false, move || writer.clone());
     tracing::subscriber::with_default(subscriber, events);
-    let bytes = written.0.lock().expect("no writer panics").clone();
-    String::from_utf8(bytes).expect("lines are UTF-8")
+    written.text()
 }
 
 #[test]

@@ -26,5 +26,6 @@ mod reload;
 mod run;
 mod settings;
 mod simulation;
+mod soak;
 mod store;
 mod support;

@@ -19,9 +19,11 @@ use throughline::pipeline::settlement::Patience;
 use throughline::pipeline::tally::Tally;
 use throughline::pipeline::worker::Worker;
 use throughline::retry::Ladder;
+use throughline::telemetry::logs;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::written::Written;
 use adapters::{Batches, Broker, Counter, Journal, Memory, Parcel};
 
 // ---------------------------------------------------------------------------------------- the bench
@@ -271,6 +273,30 @@ async fn an_outage_downstream_does_not_hold_a_batch_for_ever() {
     assert_eq!(lines.last().map(String::as_str), Some("Acknowledge other"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_outage_downstream_is_no_flood_of_logs() {
+    let written = Written::default();
+    let (format, filter) = (logs::Format::Text, "warn".parse().expect("a level"));
+    let writer = written.clone();
+    let subscriber =
+        logs::subscriber(&logs::Settings { format, filter }, false, move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut bench = Bench::new();
+    bench.publish_ms = 60_000;
+    let mut batches = vec![untaken(&mut bench, 1000)];
+    for n in 0..99 {
+        let name: &'static str = Box::leak(format!("later{n}").into_boxed_str());
+        bench.answer(&format!("interaction.enriched {name}"), &[Answer::Returned; 1000]);
+        batches.push(vec![created(name)]);
+    }
+    bench.run(batches).await.expect("the input ends");
+    let lines = written.text();
+    let told: Vec<_> = lines.lines().filter(|line| line.contains("nobody takes")).collect();
+    // The first, second, fourth, … of a hundred batches that were held.
+    assert_eq!(told.len(), 7, "{told:#?}");
+    assert!(told[6].ends_with("batches=64"), "{}", told[6]);
+}
+
 #[tokio::test]
 async fn an_end_that_nobody_listens_for_is_no_failure() {
     let mut bench = Bench::new();
@@ -322,6 +348,21 @@ async fn an_outage_of_the_store_is_waited_out() {
     bench.store.faults = Arc::new(Mutex::new([away(), StoreError::Conflict, away()].into()));
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines(), ["save a", "interaction.enriched a", "Acknowledge a"]);
+}
+
+/// A connection may be lost between a commit and its answer. The batch is tried again then, finds its
+/// own events in the store, and must not take them for repeats that somebody else has published.
+#[tokio::test(start_paused = true)]
+async fn what_was_saved_without_an_answer_is_still_published() {
+    let mut bench = Bench::new();
+    bench.store.unanswered = Arc::new(1.into());
+    bench.run(vec![vec![created("a"), created("b")], vec![created("a")]]).await.expect("it ends");
+    let mut lines = bench.journal.lines();
+    lines.retain(|line| !line.starts_with("save"));
+    let published = ["interaction.enriched a", "interaction.enriched b"];
+    let settled = ["Acknowledge a", "Acknowledge b"];
+    // The third message is a repeat like any other.
+    assert_eq!(lines, [&published[..], &settled[..], &["Acknowledge a"]].concat());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 //! A day at a contact centre with everything going wrong, made from a seed, checked by an oracle.
 //!
-//! Two or three real workers share a queue of a real RabbitMQ and a real store, while connections are
-//! cut and stalled, the broker is killed, frozen and short of memory, the store is restarted and
-//! locked, workers are killed and stopped, and the work queue vanishes. In the end
+//! One or three real workers, of one, two and four lanes, share a queue of a real RabbitMQ and a real
+//! store, while the connections to both are cut, stalled and slowed down, the broker is killed, frozen
+//! and short of memory, the system downstream is deaf or not bound, the store is restarted, killed,
+//! locked for longer than anybody waits, or its disk full, workers are killed, stopped and frozen, and
+//! the work queue vanishes; one by one, or up to three at once. In the end
 //!
 //! - every event is accounted for once: published, set aside for the expected reason, or ignored;
 //! - whatever came out again carries the id that it had, and what came out first held the user data
@@ -15,8 +17,8 @@
 //! | `conversation.rs`, `model.rs` | the traffic of a seed, and what must become of it |
 //! | `driver.rs`, `ledger.rs` | sends it, and checks what comes out |
 //! | `client.rs` | the vendor and the system downstream |
-//! | `faults.rs`, `relay.rs` | the harm |
-//! | `fleet.rs` | the workers and their store |
+//! | `schedule.rs`, `faults.rs`, `relay.rs` | the harm |
+//! | `fleet.rs`, `place.rs` | the workers and their store |
 //!
 //! `THROUGHLINE_TEST_SEED` replays a seed: the same traffic and the same faults at the same points of
 //! it. What the machine does in between is not in its hands, so a failure may take a few runs.
@@ -28,8 +30,10 @@ mod faults;
 mod fleet;
 mod ledger;
 mod model;
+mod place;
 mod random;
 mod relay;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,26 +50,36 @@ use crate::support::rabbitmq::Node;
 use client::{Downstream, Vendor};
 use driver::{Driver, Orders, Progress, Traffic, Volume};
 use faults::Saboteur;
-use fleet::{Fleet, Place};
+use fleet::Fleet;
+use place::Place;
+
+/// The lanes of each worker where there are several.
+const LANES: [usize; 3] = [1, 2, 4];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_on_postgresql() {
-    let volume = Volume { messages: 600, faults: 6 };
-    simulate(seed().unwrap_or(11), volume, Place::postgres().await, 3).await;
+    let volume = Volume { messages: 600, faults: 8 };
+    simulate(seed().unwrap_or(11), volume, Place::postgres().await, &LANES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_worker_on_sqlite() {
-    simulate(seed().unwrap_or(2), Volume { messages: 600, faults: 6 }, Place::Sqlite, 1).await;
+    simulate(seed().unwrap_or(2), Volume { messages: 600, faults: 6 }, Place::sqlite(), &[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: a quarter of an hour; CONTRIBUTING.md has the command"]
+async fn one_worker_of_four_lanes_on_a_small_disk() {
+    let volume = Volume { messages: 600, faults: 8 };
+    simulate(seed().unwrap_or(3), volume, Place::small_disk(), &[4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: half an hour; CONTRIBUTING.md has the command"]
 async fn long() {
     let messages = number("THROUGHLINE_TEST_MESSAGES").unwrap_or(200_000);
     let faults = number("THROUGHLINE_TEST_FAULTS").unwrap_or(200);
     let seed = seed().unwrap_or_else(|| getrandom::u64().expect("the system has randomness"));
-    simulate(seed, Volume { messages, faults }, Place::postgres().await, 3).await;
+    simulate(seed, Volume { messages, faults }, Place::postgres().await, &LANES).await;
 }
 
 /// The seed that is to be replayed.
@@ -79,15 +93,15 @@ fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
 }
 
 /// Runs the traffic of a seed against its faults, and checks the end.
-async fn simulate(seed: u64, volume: Volume, place: Place, workers: usize) {
+async fn simulate(seed: u64, volume: Volume, place: Place, lanes: &[usize]) {
     println!("THROUGHLINE_TEST_SEED={seed}: {} messages", volume.messages);
     let node = Arc::new(Node::start());
     let mut bench = Bench::at(&node.url).await;
     bench::prepared(&mut bench).await;
     let downstream = bench.downstream("#", headers([("x-queue-type", text("quorum"))])).await;
     let settings = bench.settings.clone();
-    let fleet = Fleet::start(&node, &settings, place, workers).await;
-    let schedule = faults::schedule(seed, volume.faults, &fleet);
+    let schedule = schedule::schedule(seed, volume.faults, &place, lanes.len());
+    let fleet = Fleet::start(&node, &settings, place, lanes).await;
 
     let (orders, ordered) = watch::channel(Orders::default());
     let (tell, progress) = watch::channel(Progress::default());
@@ -101,24 +115,26 @@ async fn simulate(seed: u64, volume: Volume, place: Place, workers: usize) {
         traffic: Traffic::default(),
     };
     let queue = settings.queue.clone();
-    let mut saboteur = Saboteur { node: Arc::clone(&node), fleet, queue, orders, progress };
+    let outbound = (settings.outbound_exchange.clone(), downstream);
+    let node = Arc::clone(&node);
+    let saboteur = Saboteur { node, fleet, queue, outbound, orders, progress };
     tokio::join!(Box::pin(driver.run()), Box::pin(saboteur.run(&schedule, volume)));
 
-    let Saboteur { mut fleet, .. } = saboteur;
-    stop_when_empty(&mut fleet, &settings).await;
+    let Saboteur { fleet, .. } = &saboteur;
+    stop_when_empty(fleet, &settings).await;
     read_to_the_end(&mut driver, &settings).await;
     println!("  {}", driver.traffic.ledger.summary());
-    println!("  {} faults: {}", schedule.len(), faults::tally(&schedule));
-    check_history(&fleet, &driver.traffic);
+    println!("  {}", schedule::tally(&schedule));
+    check_history(fleet, &driver.traffic);
     assert_eq!(
-        fleet.wrong_live_data().await,
+        fleet.place.wrong_live_data().await,
         0,
         "live data is there while, and only while, active"
     );
 }
 
 /// Waits until nothing is ready, then stops the workers: what they held would be ready afterwards.
-async fn stop_when_empty(fleet: &mut Fleet, settings: &Settings) {
+async fn stop_when_empty(fleet: &Fleet, settings: &Settings) {
     /// Between looks.
     const LOOK: Duration = Duration::from_millis(100);
     let bench = Bench::at(&settings.url).await;

@@ -20,6 +20,7 @@ macro_rules! contract {
 
 mod contract;
 mod erase;
+mod full_disk;
 mod place;
 mod samples;
 mod sweep;

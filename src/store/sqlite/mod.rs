@@ -21,7 +21,7 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions as _, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
 
 pub(super) use self::errors::classify;
 pub(super) use self::transaction::SqliteTransaction;
@@ -82,6 +82,16 @@ impl Sqlite {
                 .test_before_acquire(false)
                 .idle_timeout(None::<Duration>)
                 .max_lifetime(None::<Duration>)
+                // A full disk, or one that fails, makes SQLite roll back by itself. The driver's own
+                // rollback then fails, for there is nothing left to roll back, and it refuses every
+                // later transaction on that connection. So that connection is not used again.
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        // The rollback of a dropped transaction stands in the queue before this.
+                        connection.ping().await?;
+                        Ok(!connection.is_in_transaction())
+                    })
+                })
         };
         // What is erased is overwritten with zeros: history that somebody had erased must not be found
         // in the file's unused parts, and neither must an older version of it.

@@ -9,7 +9,7 @@ use futures_util::stream::{self, SelectAll};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Connection, ConnectionProperties};
@@ -71,6 +71,26 @@ pub(super) async fn await_queue(url: &str, queue: &str) {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Binds a queue to the outbound exchange for ends only, or for everything again. An end that nobody
+/// takes is gone, as promised; so ends are always taken.
+pub(super) async fn take_ends_only(url: &str, exchange: &str, queue: &str, ends_only: bool) {
+    let (everything, ends) = ("#", "interaction.ended.#");
+    let (bind, unbind) = if ends_only { (ends, everything) } else { (everything, ends) };
+    let line = Line::open(url).await;
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+    let bound = line.channel.queue_bind(
+        queue.into(),
+        exchange.into(),
+        bind.into(),
+        options,
+        arguments.clone(),
+    );
+    bound.await.expect("bound");
+    let unbound =
+        line.channel.queue_unbind(queue.into(), exchange.into(), unbind.into(), arguments);
+    unbound.await.expect("unbound");
 }
 
 /// Publishes events, each until the broker has taken it: after a loss some are sent twice.
@@ -179,6 +199,15 @@ impl Downstream {
                 return (Output::of(from, &delivery), delivery.acker);
             }
             (self.line, self.deliveries) = Downstream::open(&self.url, &self.queues).await;
+        }
+    }
+
+    /// Reads no more, and gives back what it has, until somebody asks for the next message.
+    pub(super) async fn leave(&mut self) {
+        self.deliveries = Deliveries::new();
+        if self.line.channel.status().connected() {
+            // Where it fails the connection is lost, and with it all that is given back here.
+            self.line.channel.close(200, "OK".into()).await.ok();
         }
     }
 

@@ -17,8 +17,8 @@ use super::model::Interaction;
 /// Conversations that go on at once: enough for full batches on several workers.
 const AT_ONCE: usize = 64;
 /// If nothing comes out for so long, nothing will. A worker that lost its broker often tries again
-/// after 30 s at most; a busy machine may take some times that.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// after 30 s at most; a broker on a busy machine may take minutes to start.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the faults tell the driver.
 #[derive(Clone, Copy, Default)]
@@ -29,6 +29,8 @@ pub(super) struct Orders {
     pub(super) over: bool,
     /// Nothing may be sent.
     pub(super) paused: bool,
+    /// Nothing may be read.
+    pub(super) deaf: bool,
 }
 
 /// What the driver tells the faults.
@@ -111,8 +113,12 @@ impl Driver {
             if orders.over && !orders.paused && all_sent && nothing_outstanding {
                 return;
             }
+            if orders.deaf {
+                self.downstream.leave().await;
+            }
+            let reading = !orders.deaf;
             tokio::select! {
-                output = tokio::time::timeout(PATIENCE, self.downstream.next()) => match output {
+                output = tokio::time::timeout(PATIENCE, self.downstream.next()), if reading => match output {
                     Ok((output, acker)) => {
                         self.downstream.acknowledge(acker).await;
                         if let Some(conversation) = traffic.ledger.came_out(&output) {

@@ -1,18 +1,24 @@
-//! A relay between a worker and the broker, whose connections can be cut and stalled.
+//! A relay between a worker and a server of it, whose connections can be cut, stalled and slowed down.
 //!
 //! A stall holds the bytes of both directions and lets them through afterwards, in order, as a network
 //! does that comes back: what a worker sent long ago may still arrive.
 
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes that are carried at once: more than a frame usually has.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// What a slow connection carries at once, and how it rests then: 100 kB a second each way, a batch in
+/// some tenths of a second.
+const SLOW_BYTES: usize = 1024;
+const SLOW_REST: Duration = Duration::from_millis(10);
 
 /// Listens on a port of its own until it is dropped.
 pub(super) struct Relay {
@@ -21,20 +27,30 @@ pub(super) struct Relay {
     _task: AbortOnDropHandle<()>,
 }
 
+/// Where a server listens.
+#[derive(Clone)]
+pub(super) enum Server {
+    /// On a port of this machine.
+    Port(u16),
+    /// On a socket in the file system.
+    Socket(PathBuf),
+}
+
 #[derive(Clone, Copy, Default)]
 struct Orders {
     stalled: bool,
+    slow: bool,
     /// How often everything was cut.
     cuts: u64,
 }
 
 impl Relay {
-    /// A relay to a port of this machine.
-    pub(super) async fn to(port: u16) -> Relay {
+    /// A relay to a server.
+    pub(super) async fn to(server: Server) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let own = listener.local_addr().expect("it is bound").port();
         let orders = watch::Sender::new(Orders::default());
-        let task = tokio::spawn(accept(listener, port, orders.clone()));
+        let task = tokio::spawn(accept(listener, server, orders.clone()));
         Relay { port: own, orders, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -47,15 +63,20 @@ impl Relay {
     pub(super) fn stall(&self, stalled: bool) {
         self.orders.send_modify(|orders| orders.stalled = stalled);
     }
+
+    /// Carries slowly, or as fast as it can.
+    pub(super) fn slow(&self, slow: bool) {
+        self.orders.send_modify(|orders| orders.slow = slow);
+    }
 }
 
-async fn accept(listener: TcpListener, port: u16, orders: watch::Sender<Orders>) {
+async fn accept(listener: TcpListener, server: Server, orders: watch::Sender<Orders>) {
     let mut carried = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (client, _) = accepted.expect("the listener is ours");
-                carried.spawn(carry(client, port, orders.subscribe()));
+                carried.spawn(connect(client, server.clone(), orders.subscribe()));
             }
             // How a connection ends is its ends' business.
             Some(ended) = carried.join_next() => drop(ended),
@@ -63,15 +84,36 @@ async fn accept(listener: TcpListener, port: u16, orders: watch::Sender<Orders>)
     }
 }
 
+async fn connect(
+    client: TcpStream,
+    server: Server,
+    orders: watch::Receiver<Orders>,
+) -> io::Result<()> {
+    // The ends decide themselves what they send together.
+    client.set_nodelay(true)?;
+    match server {
+        Server::Port(port) => {
+            let server = TcpStream::connect(("127.0.0.1", port)).await?;
+            server.set_nodelay(true)?;
+            carry(client, server.into_split(), orders).await
+        }
+        Server::Socket(path) => {
+            carry(client, UnixStream::connect(path).await?.into_split(), orders).await
+        }
+    }
+}
+
 /// Carries a connection until either end closes it, or it is cut.
-async fn carry(client: TcpStream, port: u16, orders: watch::Receiver<Orders>) -> io::Result<()> {
+async fn carry(
+    client: TcpStream,
+    (server_says, to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    orders: watch::Receiver<Orders>,
+) -> io::Result<()> {
     let (cuts, mut cut) = (orders.borrow().cuts, orders.clone());
-    let broker = TcpStream::connect(("127.0.0.1", port)).await?;
     let (client_says, to_client) = client.into_split();
-    let (broker_says, to_broker) = broker.into_split();
     tokio::select! {
-        ended = copy(client_says, to_broker, orders.clone()) => ended,
-        ended = copy(broker_says, to_client, orders) => ended,
+        ended = copy(client_says, to_server, orders.clone()) => ended,
+        ended = copy(server_says, to_client, orders) => ended,
         _ = cut.wait_for(|now| now.cuts != cuts) => Ok(()),
     }
 }
@@ -87,10 +129,19 @@ async fn copy(
         if read == 0 {
             return Ok(());
         }
-        if orders.wait_for(|orders| !orders.stalled).await.is_err() {
-            // The relay is gone.
-            return Ok(());
+        let mut rest = &buffer[..read];
+        while !rest.is_empty() {
+            let Ok(now) = orders.wait_for(|orders| !orders.stalled).await.map(|now| *now) else {
+                // The relay is gone.
+                return Ok(());
+            };
+            let bytes = if now.slow { rest.len().min(SLOW_BYTES) } else { rest.len() };
+            let (piece, later) = rest.split_at(bytes);
+            to.write_all(piece).await?;
+            rest = later;
+            if now.slow {
+                tokio::time::sleep(SLOW_REST).await;
+            }
         }
-        to.write_all(&buffer[..read]).await?;
     }
 }

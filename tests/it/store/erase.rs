@@ -1,6 +1,7 @@
 //! Erasing: what is saved of a person is anonymised, and nothing but that.
 
 use pretty_assertions::assert_eq;
+use sqlx::{Connection as _, SqliteConnection};
 use throughline::domain::State;
 use throughline::pipeline::ports::Live;
 use throughline::store::{Erased, Store, Whose};
@@ -172,5 +173,33 @@ async fn sqlite_keeps_no_trace_of_what_was_erased_in_any_file() {
     let ids: Vec<_> = samples.iter().map(|sample| sample.identity.id.to_string()).collect();
     let erased = store.erase(Whose::Ids(&ids), None, NOW_MS, false).await.expect("erased");
     assert_eq!((erased.values, erased.remains), (50, None));
+    assert!(!place.holds("planted-history-value").await, "a trace is left");
+}
+
+#[tokio::test]
+async fn sqlite_empties_its_log_once_nobody_reads_it_any_more() {
+    let mut place = Place::sqlite();
+    // How long it waits for the reader below, who does not go away.
+    place.settings.timeout_ms = 100;
+    let store = place.store().await;
+    let mut sample = Sample::new("t", "a");
+    sample.record = record(&[("plan", "planted-history-value")]);
+    create(&store, std::slice::from_ref(&sample)).await;
+    let mut reader = SqliteConnection::connect(&place.settings.url).await.expect("connected");
+    let mut reading = reader.begin().await.expect("a transaction");
+    let rows = "SELECT count(*) FROM throughline_interaction";
+    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&mut *reading).await.expect("read");
+    assert_eq!(rows, 1);
+
+    let saved = Whose::Saved { key: "plan", value: "planted-history-value" };
+    let erased = store.erase(saved, None, NOW_MS, false).await.expect("erased");
+    assert_eq!(erased.erased, 1);
+    assert!(erased.remains.is_some() && place.holds("planted-history-value").await);
+
+    drop(reading);
+    reader.close().await.expect("closed");
+    // Nothing is left to erase in the rows, but what was erased is still in the log.
+    let erased = store.erase(saved, None, NOW_MS, false).await.expect("erased");
+    assert_eq!((erased.found, erased.remains), (0, None));
     assert!(!place.holds("planted-history-value").await, "a trace is left");
 }

@@ -7,4 +7,6 @@ pub(crate) mod mindful;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod rabbitmq;
+pub(crate) mod small_disk;
 pub(crate) mod watched;
+pub(crate) mod written;

@@ -148,6 +148,17 @@ impl Server {
         format!("postgres://postgres@{socket}/postgres")
     }
 
+    /// The socket on which it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join(".s.PGSQL.5432")
+    }
+
+    /// Ends the server at once, without a word to anybody: what it had not yet written to its tables it
+    /// finds in its log when it starts again.
+    pub(crate) fn kill(&self) {
+        self.control(&["-m", "immediate", "stop"]);
+    }
+
     /// Stops the server as an administrator would who is in a hurry: sessions are cut off.
     pub(crate) fn stop(&self) {
         self.control(&["-m", "fast", "stop"]);

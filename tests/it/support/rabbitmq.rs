@@ -23,8 +23,9 @@ use std::time::Duration;
 /// Debian's package puts the scripts here; the ones in `PATH` insist on the user `rabbitmq`.
 const BIN: &str = "/usr/lib/rabbitmq/bin";
 
-/// A node takes 4 s on an idle core; a machine that builds at the same time may take ten times that.
-const START_SECS: u64 = 60;
+/// A node takes 4 s on an idle core; a machine that builds at the same time has taken more than a
+/// minute.
+const START_SECS: u64 = 180;
 
 /// Carries out orders, a line each, and answers each with the line `carried out`. `start` starts the
 /// node; any other order is a signal for it, whose end is awaited where there will be one.

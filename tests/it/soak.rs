@@ -1,0 +1,226 @@
+//! A million messages through one worker, with an outage downstream and one of the broker on the way.
+//!
+//! What it takes in memory is for `scripts/soak` to see: it starts this, samples the worker's process
+//! from outside, and makes docs/performance.md's table and picture of it. Here it is only checked that
+//! every message comes out. In the folder that `THROUGHLINE_SOAK_DIR` names, three files say what goes
+//! on: `pid` of the worker, `phase`, and how many messages have come `out`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueBindOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Consumer};
+
+use crate::support::bench::{self, Bench, headers, prepared, text};
+use crate::support::postgres::Database;
+use crate::support::program::{Worker, folder};
+use crate::support::rabbitmq::Node;
+
+const RULES: &str = r#"
+[copy_user_data]
+value = "rule;strategy"
+[history]
+chat = "rule, plan"
+webengagement = "rule"
+"#;
+
+/// Messages that are under way at most, so that the work queue is a queue and not a store.
+const WINDOW: usize = 5_000;
+/// Messages that are published before their confirms are awaited.
+const CHUNK: usize = 500;
+/// Messages that arrive in an outage: as many as fill every buffer of the worker's several times.
+const OUTAGE: usize = 20_000;
+/// How long an outage lasts: long enough to see what a waiting worker does, and, downstream, below
+/// `waiting.unroutable_secs`.
+const OUTAGE_TIME: Duration = Duration::from_secs(45);
+/// How long the worker is watched when all is done.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+/// Conversations that go on at the same time, of four messages each.
+const AT_ONCE: usize = 50;
+/// An enriched message's routing keys, and an end's.
+const ENRICHED: &str = "interaction.enriched.#";
+const ENDED: &str = "interaction.ended.#";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: run scripts/soak"]
+async fn one_worker() {
+    let messages = std::env::var("THROUGHLINE_SOAK_MESSAGES");
+    let messages = messages.map_or(1_000_000, |text| text.parse().expect("a number of messages"));
+    let node = Node::start();
+    let database = Database::create().await;
+    let mut bench = Bench::at(&node.url).await;
+    prepared(&mut bench).await;
+    let queue = bench.downstream(ENDED, headers([("x-queue-type", text("quorum"))])).await;
+    let folder = folder();
+    let store = [
+        ("THROUGHLINE_STORE__URL", database.url.as_str()),
+        ("THROUGHLINE_STORE__LIVE_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="),
+    ];
+    let worker = Worker::start(folder.path(), &bench.settings, RULES, &store);
+    let told = Told(std::env::var_os("THROUGHLINE_SOAK_DIR").expect("scripts/soak says where"));
+    told.tell("pid", worker.id());
+
+    let mut soak = Soak::over(bench, queue, told).await;
+    soak.listen(true).await;
+    soak.phase("warm-up");
+    soak.relay(messages / 10).await;
+    soak.phase("steady");
+    soak.relay(messages / 2).await;
+
+    soak.phase("nobody downstream");
+    soak.listen(false).await;
+    soak.send(OUTAGE).await;
+    tokio::time::sleep(OUTAGE_TIME).await;
+    soak.phase("taken again");
+    soak.listen(true).await;
+    soak.relay(soak.sent).await;
+
+    soak.phase("broker gone");
+    soak.send(OUTAGE).await;
+    node.kill();
+    tokio::time::sleep(OUTAGE_TIME).await;
+    soak.phase("broker back");
+    node.start_again();
+    soak.connect_again(&node).await;
+    soak.relay(soak.sent).await;
+
+    soak.phase("steady again");
+    soak.relay(messages).await;
+    soak.phase("idle");
+    tokio::time::sleep(IDLE_TIME).await;
+    soak.phase("over");
+    assert_eq!(soak.bench.ready(&soak.bench.settings.dead_letters).await, 0);
+    assert_eq!(worker.stop().code(), Some(0));
+}
+
+/// Where it is said what goes on.
+struct Told(std::ffi::OsString);
+
+impl Told {
+    fn tell(&self, file: &str, what: impl std::fmt::Display) {
+        let path = PathBuf::from(&self.0).join(file);
+        // Renamed, so that whoever reads it never sees half of it.
+        let new = path.with_extension("new");
+        std::fs::write(&new, what.to_string()).expect("the folder can be written");
+        std::fs::rename(new, path).expect("the folder can be written");
+    }
+}
+
+/// What is sent, and what has come out.
+struct Soak {
+    bench: Bench,
+    queue: String,
+    consumer: Consumer,
+    told: Told,
+    sent: usize,
+    /// Which messages have come out; those that come out again count once.
+    seen: Vec<bool>,
+    out: usize,
+}
+
+impl Soak {
+    async fn over(bench: Bench, queue: String, told: Told) -> Soak {
+        let consumer = consume(&bench, &queue).await;
+        Soak { bench, queue, consumer, told, sent: 0, seen: Vec::new(), out: 0 }
+    }
+
+    fn phase(&self, name: &str) {
+        println!("{:>8} out; {name}", self.out);
+        self.told.tell("phase", name);
+    }
+
+    /// Binds the queue downstream for enriched messages, or unbinds it.
+    async fn listen(&self, listen: bool) {
+        let (queue, key, arguments) = (&self.queue, ENRICHED.into(), FieldTable::default());
+        let exchange = self.bench.settings.outbound_exchange.as_str().into();
+        let channel = &self.bench.channel;
+        let done = match listen {
+            true => {
+                let options = QueueBindOptions::default();
+                channel.queue_bind(queue.as_str().into(), exchange, key, options, arguments).await
+            }
+            false => channel.queue_unbind(queue.as_str().into(), exchange, key, arguments).await,
+        };
+        done.expect("the broker is there");
+    }
+
+    /// Publishes so many more, and waits until the broker has them.
+    async fn send(&mut self, count: usize) {
+        let mut confirms = Vec::with_capacity(count);
+        for n in self.sent..self.sent + count {
+            let body = body(n);
+            let confirm = self.bench.channel.basic_publish(
+                self.bench.settings.inbound_exchange.as_str().into(),
+                "any".into(),
+                BasicPublishOptions::default(),
+                body.as_bytes(),
+                BasicProperties::default().with_delivery_mode(2),
+            );
+            confirms.push(confirm.await.expect("published"));
+        }
+        for confirm in confirms {
+            assert!(confirm.await.expect("answered").is_ack());
+        }
+        self.sent += count;
+        self.seen.resize(self.sent, false);
+    }
+
+    /// Publishes until so many are sent, and returns when all of them have come out.
+    async fn relay(&mut self, until: usize) {
+        while self.out < until {
+            if self.sent < until && self.sent - self.out < WINDOW {
+                self.send(CHUNK.min(until - self.sent)).await;
+                continue;
+            }
+            let delivery = bench::soon(self.consumer.next()).await.expect("the queue is there");
+            let delivery = delivery.expect("delivered");
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            let id = delivery.properties.correlation_id().as_ref().expect("a correlation id");
+            let id: usize = id.as_str().parse().expect("event ids are numbers here");
+            self.out += usize::from(!std::mem::replace(&mut self.seen[id], true));
+            if self.out.is_multiple_of(1000) {
+                self.told.tell("out", self.out);
+            }
+        }
+    }
+
+    /// Leaves the connection that was lost.
+    async fn connect_again(&mut self, node: &Node) {
+        let settings = self.bench.settings.clone();
+        self.bench = Bench::at(&node.url).await;
+        self.bench.settings = settings;
+        self.consumer = consume(&self.bench, &self.queue).await;
+    }
+}
+
+async fn consume(bench: &Bench, queue: &str) -> Consumer {
+    bench.channel.basic_qos(2_000, BasicQosOptions::default()).await.expect("qos");
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = bench.channel.basic_consume(queue.into(), "".into(), options, arguments);
+    consumer.await.expect("it can be consumed")
+}
+
+/// The `n`-th message: a web engagement, its chat, an update and the end of the chat, of many
+/// conversations at the same time.
+fn body(n: usize) -> String {
+    let (block, within) = (n / (4 * AT_ONCE), n % (4 * AT_ONCE));
+    let c = block * AT_ONCE + within % AT_ONCE;
+    match within / AT_ONCE {
+        0 => format!(
+            r#"{{"type":"interaction.created","id":"{n}","interaction":{{"id":"W{c}","channel":"webengagement","userData":{{"rule":"r{c}","strategy":"s","page":"/checkout/{c}","secret":"x{c}"}}}}}}"#
+        ),
+        1 => format!(
+            r#"{{"type":"interaction.created","id":"{n}","interaction":{{"id":"C{c}","channel":"chat","parentId":"W{c}","userData":{{"name":"n{c}"}}}}}}"#
+        ),
+        2 => format!(
+            r#"{{"type":"interaction.updated","id":"{n}","source":"agent","interaction":{{"id":"C{c}","userData":{{"plan":"p{c}"}}}}}}"#
+        ),
+        _ => format!(
+            r#"{{"type":"interaction.ended","id":"{n}","interaction":{{"id":"C{c}","state":"handled"}}}}"#
+        ),
+    }
+}
