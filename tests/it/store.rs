@@ -23,6 +23,7 @@ mod erase;
 mod place;
 mod samples;
 mod sweep;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
