@@ -278,3 +278,21 @@ fn add_all(counts: &mut [u64], more: &[u64]) {
         *count += more;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_bad_messages_is_no_flood_of_logs() {
+        let tally = Tally::default();
+        let flood = Remedy::DeadLetter(RejectReason::NotJson);
+        let logged: Vec<_> = (1..=100_000).filter(|_| tally.set_aside(&flood)).collect();
+        let then = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
+        assert_eq!(logged, (1..=10).chain(then).collect::<Vec<_>>());
+        // Each reason has a count of its own: what is new is seen.
+        assert!(tally.set_aside(&Remedy::DeadLetter(RejectReason::Internal)));
+        let counted = [(RejectReason::NotJson, 100_000), (RejectReason::Internal, 1)];
+        assert_eq!(tally.counts().dead_lettered, counted);
+    }
+}
