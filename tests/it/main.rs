@@ -25,5 +25,6 @@ mod reload;
 mod run;
 mod settings;
 mod simulation;
+mod startup;
 mod store;
 mod support;

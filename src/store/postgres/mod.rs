@@ -136,6 +136,13 @@ impl Postgres {
         within(self.timeout, connection.ping()).await
     }
 
+    /// The server's clock, in milliseconds since the Unix epoch.
+    pub(super) async fn now_ms(&self) -> Result<i64, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        within(self.timeout, sqlx::query_scalar(sql).fetch_one(&mut *connection)).await
+    }
+
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }

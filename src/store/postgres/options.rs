@@ -54,11 +54,12 @@ fn check_parameters(url: &str) -> Result<(), OpenError> {
     let Some((_, query)) = before_fragment.split_once('?') else { return Ok(()) };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let known = PARAMETERS.split(", ").chain(SPELLINGS).any(|known| known == name);
-        if !known && !(name.starts_with("options[") && name.ends_with(']')) {
+        let known = PARAMETERS.split(", ").chain(SPELLINGS).any(|known| known == name)
+            || (name.starts_with("options[") && name.ends_with(']'));
+        if !known {
             // Not named: where a password holds a `?`, what looks like a name is a piece of it.
-            let known = format!("it has a parameter that is none of {PARAMETERS}");
-            return Err(OpenError::Url(known.into()));
+            let what = format!("it has a parameter that is none of {PARAMETERS}");
+            return Err(OpenError::Url(what.into()));
         }
         if matches!(name, "sslmode" | "ssl-mode") && value.parse::<PgSslMode>().is_err() {
             let modes = "its sslmode is none of disable, prefer, require, verify-ca, verify-full";
