@@ -15,6 +15,7 @@ mod dead_letters;
 mod erase;
 mod flows;
 mod formats;
+mod fuzz;
 mod http;
 mod laws;
 mod logs;
