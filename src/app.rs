@@ -11,6 +11,7 @@
 //! Told to stop, a worker has `shutdown.drain_secs` for what is under way; told again, or when that
 //! time is over, it ends where it stands, and says how many messages it leaves to be delivered anew.
 
+pub mod checks;
 mod observed;
 mod parts;
 mod store_watch;
@@ -29,6 +30,7 @@ pub use parts::{
 
 use crate::broker::{self, Link, Supervisor};
 use crate::cleaner::Cleaner;
+use crate::clock::Clock;
 use crate::domain::Rules;
 use crate::gate;
 use crate::http::{Server, ServerError};
@@ -144,6 +146,10 @@ async fn work(
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
+    let odd = [checks::of_hold(settings), checks::of_clock(&store, &Clock::System).await];
+    for warning in odd.into_iter().flatten() {
+        tracing::warn!("{warning}");
+    }
     let worker = Arc::new(Worker { gating, ..worker(settings, rules, store) });
     let cleaner = Cleaner {
         store: Arc::clone(&worker.store),
@@ -171,7 +177,14 @@ async fn flow(
     tallies: &[Arc<Tally>],
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
+    let mut compared = false;
     while let Some(link) = supervisor.connect(stop).await? {
+        // Once is enough to tell, and each comparison leaves lines in the broker's log.
+        if !std::mem::replace(&mut compared, true) {
+            for warning in checks::of_broker(&link, settings).await {
+                tracing::warn!("{warning}");
+            }
+        }
         match run_lanes(&link, settings, worker, tallies, stop).await {
             Ok(()) => {
                 link.close().await;

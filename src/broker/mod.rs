@@ -45,7 +45,7 @@ pub use publisher::Publisher;
 pub use settings::{Overflow, Settings};
 pub use settler::Settler;
 pub use supervisor::Supervisor;
-pub use topology::{Argument, Binding, Exchange, Queue, Topology};
+pub use topology::{Argument, Binding, CONSUMER_TIMEOUT, Exchange, Queue, Topology};
 
 use std::future::Future;
 use std::time::Duration;

@@ -104,20 +104,27 @@ impl Settings {
         }]
     }
 
-    /// The URL with its password replaced by `***`.
+    /// The URL with its password, and all parameters, replaced by `***`.
     pub fn masked_url(&self) -> String {
         let Some((scheme, rest)) = self.url.split_once("://") else {
             // Not a URL, so nobody knows where a password might stand in it.
             return String::from("***");
         };
-        let authority_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at(authority_ends);
-        match authority.rsplit_once('@') {
-            Some((login, host)) => {
+        // A password may hold any character where somebody forgot to encode them, so it ends at the
+        // last `@` only: rather too much is masked than a piece of it.
+        let login = rest
+            .rsplit_once('@')
+            .filter(|(login, _)| login.contains(':') || !login.contains(['/', '?', '#']));
+        let host = |host: &str| match host.split_once('?') {
+            Some((host, _)) => format!("{host}?***"),
+            None => host.to_owned(),
+        };
+        match login {
+            Some((login, rest)) => {
                 let user = login.split_once(':').map_or(login, |(user, _)| user);
-                format!("{scheme}://{user}:***@{host}{tail}")
+                format!("{scheme}://{user}:***@{}", host(rest))
             }
-            None => format!("{scheme}://{authority}{tail}"),
+            None => format!("{scheme}://{}", host(rest)),
         }
     }
 
@@ -185,8 +192,11 @@ mod tests {
         for (url, masked) in [
             ("amqp://u:s3cret@h:1/%2f", "amqp://u:***@h:1/%2f"),
             ("amqps://u:s3:cr@et@h", "amqps://u:***@h"),
-            ("amqp://u@h/v?heartbeat=1", "amqp://u:***@h/v?heartbeat=1"),
+            ("amqp://u@h/v?heartbeat=1", "amqp://u:***@h/v?***"),
             ("amqp://h/a@b", "amqp://h/a@b"),
+            // Somebody forgot to encode what is no part of a login.
+            ("amqp://u:s3/cr?e#t@h:1/%2f", "amqp://u:***@h:1/%2f"),
+            ("amqp://h/%2f?auth_mechanism=plain&s3cret=x", "amqp://h/%2f?***"),
             ("u:s3cret@h", "***"),
         ] {
             let settings = Settings { url: url.into(), ..Settings::default() };

@@ -26,6 +26,11 @@ use super::Settings;
 /// must end somewhere.
 const DELIVERY_LIMIT: i64 = 100;
 
+/// How long a delivery from the work queue may stay unacknowledged: RabbitMQ's default, said outright
+/// because an operator may have lowered it for everybody. Below RabbitMQ 3.12 it is the server's
+/// setting that counts, and from there on a policy may still lower it; AMQP tells neither.
+pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
 /// How often a dead letter may be looked at and given back: for ever. The default of RabbitMQ 4.0
 /// would *drop* it at the 21st look, since nothing lies behind this queue. (`-1` is no number to
 /// RabbitMQ 3.)
@@ -118,11 +123,12 @@ impl Topology {
         let mut queues = vec![queue(&settings.dead_letters, dead_letter_bounds(settings))];
         let mut bindings = vec![bind(&settings.dead_letters, &settings.dead_letters, "#")];
         for source in &sources {
-            let limit = ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
-            let arguments = dead_lettering(&settings.dead_letters).chain([limit]);
+            let arguments = dead_lettering(&settings.dead_letters).chain([
+                ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+                ("x-consumer-timeout", millis(CONSUMER_TIMEOUT)),
+            ]);
             queues.push(queue(&source.queue, arguments.collect()));
             queues.extend(delays.iter().map(|delay| {
-                let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
                 queue(
                     &source.waiting_queue(*delay),
                     // The default exchange leads straight to the work queue: through the inbound
@@ -131,7 +137,7 @@ impl Topology {
                         .chain([
                             ("x-dead-letter-routing-key", text(&source.queue)),
                             // One TTL for the whole queue: messages expire at its head only.
-                            ("x-message-ttl", Argument::Number(delay_ms)),
+                            ("x-message-ttl", millis(*delay)),
                         ])
                         .chain(max_length(settings.waiting_max_bytes))
                         .collect(),
@@ -181,6 +187,10 @@ fn dead_lettering(exchange: &str) -> impl Iterator<Item = (&'static str, Argumen
     .into_iter()
 }
 
+fn millis(span: Duration) -> Argument {
+    Argument::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+}
+
 fn text(value: &str) -> Argument {
     Argument::Text(value.into())
 }
@@ -223,7 +233,7 @@ mod tests {
 exchange interactions.enriched (topic, durable)
 exchange throughline.dead-letters (fanout, durable)
 queue throughline.dead-letters (durable, x-queue-type="quorum", x-delivery-limit=2147483647, x-overflow="reject-publish")
-queue throughline.interactions (durable, x-queue-type="quorum", x-dead-letter-exchange="throughline.dead-letters", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-delivery-limit=100)
+queue throughline.interactions (durable, x-queue-type="quorum", x-dead-letter-exchange="throughline.dead-letters", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-delivery-limit=100, x-consumer-timeout=1800000)
 queue throughline.wait.250ms (durable, x-queue-type="quorum", x-dead-letter-exchange="", x-dead-letter-strategy="at-least-once", x-overflow="reject-publish", x-dead-letter-routing-key="throughline.interactions", x-message-ttl=250)
 binding throughline.dead-letters -> throughline.dead-letters (#)
 binding interactions -> throughline.interactions (#)

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use super::block_on;
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use crate::app;
+use crate::app::{self, checks};
 use crate::broker::{Finding, Found, Health, Link};
+use crate::clock::Clock;
 use crate::pipeline::aside::WhenFull;
 use crate::settings::Settings;
 use crate::store;
@@ -32,6 +33,9 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     let (rules, warnings) = app::load_rules(settings, &app::rules_source(settings))?;
     let mut out = Out::lock();
     for warning in &warnings {
+        out.line(format_args!("warning  {warning}"))?;
+    }
+    if let Some(warning) = checks::of_hold(settings) {
         out.line(format_args!("warning  {warning}"))?;
     }
     out.line(format_args!("ok       settings"))?;
@@ -78,6 +82,9 @@ async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> 
             out.line(format_args!("ok       store, schema version {version}"))?;
         }
     }
+    if let Some(warning) = checks::of_clock(&store, &Clock::System).await {
+        out.line(format_args!("warning  {warning}"))?;
+    }
     store.close().await;
     Ok(())
 }
@@ -110,9 +117,16 @@ async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure>
             }
         }
     }
+    // RabbitMQ does not compare it, so it says nothing of a queue that is there already.
+    let queues = settings.sources().into_iter().map(|source| format!("queue `{}`", source.queue));
+    let queues: Vec<_> = queues.collect();
     out.line(format_args!(
-        "note     AMQP does not tell the broker's consumer timeout: it must be above 15 minutes \
-         (RabbitMQ's default is 30)"
+        "unknown  the consumer timeout of {}, which must be above {} s: AMQP does not tell it. \
+         RabbitMQ's default is 1800; look with `rabbitmqctl list_queues name arguments \
+         effective_policy_definition` for consumer-timeout (from 3.12 on), and with `rabbitmqctl eval \
+         'application:get_env(rabbit, consumer_timeout).'` for what holds elsewhere (milliseconds)",
+        queues.join(", "),
+        checks::hold(settings).as_secs(),
     ))?;
     link.close().await;
     match wrong {

@@ -4,13 +4,15 @@
 //! worked through and saved. What arrives in order leaves in order. A half that fails ends the lane;
 //! whatever was not settled is delivered anew.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::outlet::{Outlet, Saved};
 use super::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
 use super::tally::Tally;
-use super::worker::{Worker, WorkerError};
+use super::worker::{HOLD_SECS, Worker, WorkerError};
 
 /// Batches between the halves. One is enough for the halves to overlap; more would only hold more
 /// deliveries back from other workers.
@@ -41,6 +43,31 @@ pub struct Lane<'w, S, So, Pu, Se> {
     pub batch_messages: usize,
     /// What has happened so far; this lane's own.
     pub tally: &'w Tally,
+}
+
+/// What decides how long a lane may hold a delivery.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    /// Deliveries ahead of their acknowledgement.
+    pub prefetch_messages: usize,
+    /// The most deliveries in a batch.
+    pub batch_messages: usize,
+    /// How long a batch that nobody downstream takes is patient.
+    pub publish_patience: Duration,
+    /// How long the confirms of a batch may take.
+    pub confirm_timeout: Duration,
+}
+
+/// How long a delivery may stay unacknowledged at worst, from the moment when the broker sends it, if
+/// the store is away for as long as a batch is held for it, and downstream for longer than that.
+///
+/// The last of what was sent ahead waits for all batches before it: one in each half, and as many as
+/// the rest makes.
+pub fn longest_hold(hold: Hold) -> Duration {
+    let store = Duration::from_secs(HOLD_SECS);
+    let batches = 2 + hold.prefetch_messages.saturating_sub(2).div_ceil(hold.batch_messages.max(1));
+    let each = hold.publish_patience.min(store) + hold.confirm_timeout;
+    store.saturating_add(each.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)))
 }
 
 impl<S, So, Pu, Se> Lane<'_, S, So, Pu, Se>
@@ -112,5 +139,26 @@ impl<S: Store, So: Source> Intake<'_, S, So> {
             }
         }
         Ok(self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_delivery_waits_for_all_before_it() {
+        let default = Hold {
+            prefetch_messages: 400,
+            batch_messages: 200,
+            publish_patience: Duration::from_secs(60),
+            confirm_timeout: Duration::from_secs(30),
+        };
+        assert_eq!(longest_hold(default), Duration::from_secs(600 + 4 * 90));
+        let single = Hold { prefetch_messages: 1, batch_messages: 1, ..default };
+        assert_eq!(longest_hold(single), Duration::from_secs(600 + 2 * 90));
+        // A batch is not held for longer than ten minutes, whatever the patience.
+        let patient = Hold { publish_patience: Duration::from_secs(86_400), ..single };
+        assert_eq!(longest_hold(patient), Duration::from_secs(600 + 2 * 630));
     }
 }

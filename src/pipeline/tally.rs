@@ -297,3 +297,22 @@ fn add_all(counts: &mut [u64], more: &[u64]) {
         *count += more;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_bad_messages_is_no_flood_of_logs() {
+        let tally = Tally::default();
+        let flood = Remedy::DeadLetter(RejectReason::NotJson);
+        let logged: Vec<_> = (1..=100_000).filter(|_| tally.rejected(&flood)).collect();
+        let then = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
+        assert_eq!(logged, (1..=10).chain(then).collect::<Vec<_>>());
+        // Each reason has a count of its own: what is new is seen.
+        assert!(tally.rejected(&Remedy::DeadLetter(RejectReason::Internal)));
+        let rejected = tally.counts().rejected;
+        assert_eq!(rejected[RejectReason::NotJson as usize], 100_000);
+        assert_eq!(rejected[RejectReason::Internal as usize], 1);
+    }
+}

@@ -48,12 +48,32 @@ impl Secret {
     }
 }
 
-/// Masks the values of parameters that carry passwords (PostgreSQL takes `?password=…`).
+/// Parameters whose values may be shown: those that both servers' URLs are written with. PostgreSQL
+/// takes `?password=…` as well, and whoever misspells that has still written a password.
+const SHOWN: [&str; 14] = [
+    "application_name",
+    "channel_max",
+    "connection_timeout",
+    "dbname",
+    "frame_max",
+    "heartbeat",
+    "host",
+    "hostaddr",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+/// Masks the values of all other parameters.
 fn masked_query(rest: &str) -> String {
     let Some((path, query)) = rest.split_once('?') else { return rest.to_owned() };
     let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
-        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}={MASK}"),
-        _ => parameter.to_owned(),
+        Some((name, _)) if SHOWN.contains(&name) => parameter.to_owned(),
+        Some((name, _)) => format!("{name}={MASK}"),
+        None => MASK.to_owned(),
     });
     format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
 }

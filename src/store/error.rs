@@ -4,6 +4,7 @@
 //! No text repeats what a database says: its messages and details quote the values of a row (K8).
 //! Texts are made from error codes only.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -18,7 +19,10 @@ use crate::pipeline::ports::StoreError;
 pub enum OpenError {
     /// The URL names no store.
     #[error("understand the store's url: {0}")]
-    Url(&'static str),
+    Url(Cow<'static, str>),
+    /// What the URL says of TLS cannot be used.
+    #[error("open the store: {0}")]
+    Tls(String),
     /// There is no usable live key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -74,8 +78,12 @@ impl From<sqlx::Error> for StoreError {
                 Some(error) => postgres::classify(error.code()),
                 None => sqlite::classify(error.code().as_deref().unwrap_or_default()),
             },
-            sqlx::Error::Io(error) => StoreError::Unavailable(format!("the connection: {error}")),
-            sqlx::Error::Tls(error) => StoreError::Unavailable(format!("its TLS: {error}")),
+            // The driver hands on as an error of the connection what TLS has found.
+            sqlx::Error::Io(error) => StoreError::Unavailable(match error.get_ref() {
+                Some(inner) if inner.is::<rustls::Error>() => postgres::tls_trouble(inner),
+                _ => format!("the connection: {error}"),
+            }),
+            sqlx::Error::Tls(error) => StoreError::Unavailable(postgres::tls_trouble(&*error)),
             sqlx::Error::PoolTimedOut => {
                 StoreError::Unavailable("no connection could be had in time".to_owned())
             }

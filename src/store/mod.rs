@@ -44,6 +44,7 @@ pub use self::settings::Settings;
 use self::settings::Target;
 use self::sqlite::{Sqlite, SqliteTransaction};
 pub use self::sweep::Swept;
+use crate::clock::Clock;
 use crate::domain::Identity;
 use crate::pipeline::ports::{self, Row, RowChange, StoreError};
 
@@ -155,6 +156,26 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.ping().await,
             Backend::Postgres(postgres) => postgres.ping().await,
+        }
+    }
+
+    /// How far the store's clock is ahead of `clock`, in milliseconds; `None` for SQLite, which runs on
+    /// this machine. Right within the time that an answer takes.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn clock_skew_ms(&self, clock: &Clock) -> Result<Option<i64>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres(postgres) => {
+                // So that no login counts into the answer's time.
+                postgres.ping().await?;
+                let asked_ms = clock.now_ms();
+                let store_ms = postgres.now_ms().await?;
+                let answered_ms = clock.now_ms();
+                // It was read somewhere in between.
+                Ok(Some(store_ms - store_ms.clamp(asked_ms, answered_ms.max(asked_ms))))
+            }
         }
     }
 

@@ -55,12 +55,16 @@ impl Settings {
             return Ok(Target::Postgres);
         }
         let Some(path) = self.url.strip_prefix("sqlite:") else {
-            return Err(OpenError::Url("it begins with neither `sqlite:` nor `postgres://`"));
+            return Err(OpenError::Url(
+                "it begins with neither `sqlite:` nor `postgres://`".into(),
+            ));
         };
         // `sqlite://PATH` is what other programs write for the same thing.
         match path.strip_prefix("//").unwrap_or(path) {
-            "" => Err(OpenError::Url("`sqlite:` needs the path of a file")),
-            ":memory:" => Err(OpenError::Url("a store in memory would keep nothing; name a file")),
+            "" => Err(OpenError::Url("`sqlite:` needs the path of a file".into())),
+            ":memory:" => {
+                Err(OpenError::Url("a store in memory would keep nothing; name a file".into()))
+            }
             path => Ok(Target::Sqlite(PathBuf::from(path))),
         }
     }

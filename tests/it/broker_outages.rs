@@ -1,8 +1,6 @@
 //! The broker adapter against a RabbitMQ that is down, killed, frozen or short of memory, or that
 //! needs a configuration of its own. Each test has a private node.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use lapin::{BasicProperties, Connection, ConnectionProperties};
@@ -13,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::bench::{self, Bench, DELAY, headers, next, published, settle, soon, text};
+use crate::support::certificates::certificate;
 use crate::support::rabbitmq::Node;
 
 fn supervisor(settings: Settings) -> Supervisor {
@@ -137,22 +136,6 @@ async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
     let mut lane = link.lane().await.expect("a lane");
     let answers = soon(lane.publisher.publish(&batch)).await.expect("published");
     assert_eq!(answers, [Answer::Returned]);
-}
-
-/// A certificate and its key in `directory`, signed by the one named `issuer`, or by itself.
-fn certificate(directory: &Path, name: &str, issuer: Option<&str>, extension: &str) {
-    let file = |name: &str, end: &str| directory.join(format!("{name}.{end}")).into_os_string();
-    let mut openssl = Command::new("openssl");
-    openssl
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-config", "/dev/null", "-subj", &format!("/CN={name}")])
-        .args(["-addext", extension])
-        .args(["-keyout".into(), file(name, "key"), "-out".into(), file(name, "pem")]);
-    if let Some(issuer) = issuer {
-        openssl.args(["-CA".into(), file(issuer, "pem"), "-CAkey".into(), file(issuer, "key")]);
-    }
-    let output = openssl.output().expect("this test needs Debian's package `openssl`");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

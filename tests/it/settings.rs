@@ -235,14 +235,14 @@ fn secrets_are_never_shown() {
         ("THROUGHLINE_AMQP__URL", "amqps://worker:s3/cr#e@t@mq.acme.test:5671/%2f?heartbeat=10"),
         (
             "THROUGHLINE_STORE__URL",
-            "postgres://db/throughline?user=w&password=s3cret&sslmode=require",
+            "postgres://db/throughline?user=w&password=s3cret&pasword=s3cret&sslmode=require",
         ),
         ("THROUGHLINE_STORE__LIVE_KEY", "s3cret"),
     ]));
     let shown = loaded.show();
     for line in [
         "amqp.url = \"amqps://worker:***@mq.acme.test:5671/%2f?heartbeat=10\"  # THROUGHLINE_AMQP__URL\n",
-        "store.url = \"postgres://db/throughline?user=w&password=***&sslmode=require\"  # THROUGHLINE_STORE__URL\n",
+        "store.url = \"postgres://db/throughline?user=w&password=***&pasword=***&sslmode=require\"  # THROUGHLINE_STORE__URL\n",
     ] {
         assert!(shown.contains(line), "{line} is missing from\n{shown}");
     }

@@ -24,6 +24,7 @@ mod full_disk;
 mod place;
 mod samples;
 mod sweep;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,7 +1,12 @@
 //! PostgreSQL's error codes in the port's words
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 //!
-//! Only the code is used: message and detail quote values, such as the key of a duplicate.
+//! Only the code is used: message and detail quote values, such as the key of a duplicate. What TLS
+//! refuses is told with what to do about it.
+
+use std::error::Error;
+
+use rustls::{AlertDescription, CertificateError};
 
 use crate::pipeline::ports::StoreError;
 
@@ -16,7 +21,12 @@ pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
             StoreError::Unreadable(said("schema or rights are not the ones expected"))
         }
         (_, "XX001" | "XX002") => StoreError::Unreadable(said("the server's data is damaged")),
-        ("28" | "3D", _) => StoreError::Unavailable(said("the server refuses the login")),
+        (_, "28P01") => StoreError::Unavailable(said("the server refuses the password")),
+        ("28", _) => StoreError::Unavailable(said(
+            "the server refuses the login: look at the user, at the server's pg_hba.conf, and at \
+             the client's certificate (sslcert, sslkey) if it asks for one",
+        )),
+        ("3D", _) => StoreError::Unavailable(said("the server has no such database")),
         (_, "53100") => StoreError::Unavailable(said("the server's disk is full")),
         ("53", _) => StoreError::Unavailable(said("the server is out of resources")),
         ("40", _) => StoreError::Unavailable(said("rolled back in favour of another worker")),
@@ -25,6 +35,45 @@ pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
         (_, "25006") => StoreError::Unavailable(said("the server cannot be written")),
         ("57", _) => StoreError::Unavailable(said("the server is starting or stopping")),
         _ => StoreError::Unavailable(said("the server fails")),
+    }
+}
+
+/// What TLS has found, and what is to be done about it. Certificates are public, and so is all that
+/// their errors say.
+pub(in crate::store) fn tls_trouble(error: &(dyn Error + 'static)) -> String {
+    let Some(error) = error.downcast_ref::<rustls::Error>() else {
+        return format!("TLS: {error}; sslmode in store.url says what is asked for");
+    };
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "TLS: the server's certificate is from an authority that is not trusted: name the file \
+             with that authority's certificate in sslrootcert"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "TLS: the server's certificate is not for the host that store.url names: write the name \
+              that stands in the certificate, or have it issued for this one"
+            .to_owned(),
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => format!("TLS: {error}: have the server's certificate renewed, or set this machine's clock"),
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => format!(
+            "TLS: {error}: the server does not accept the client's certificate: look at sslcert and \
+             sslkey, and at the authorities that the server trusts"
+        ),
+        _ => format!("TLS: {error}"),
     }
 }
 

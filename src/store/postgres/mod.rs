@@ -7,18 +7,18 @@
 //! come because the network has swallowed it. A connection that stays silent is thrown away.
 
 mod errors;
+mod options;
 mod sweep;
 mod transaction;
 
 use std::future::Future;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, raw_sql};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, raw_sql};
 
-pub(super) use self::errors::classify;
+pub(super) use self::errors::{classify, tls_trouble};
 pub(super) use self::transaction::PostgresTransaction;
 use super::history::{self, HistoryFilter, HistoryRow};
 use super::live_data::LiveKeys;
@@ -53,14 +53,7 @@ impl Postgres {
         settings: &Settings,
         keys: Arc<LiveKeys>,
     ) -> Result<Postgres, OpenError> {
-        // The driver's text may quote the URL, and with it a password.
-        let mut options = PgConnectOptions::from_str(&settings.url)
-            .map_err(|_| OpenError::Url("a part or parameter of it is not PostgreSQL's"))?
-            // Statements are logged without values, but a line a statement helps nobody.
-            .disable_statement_logging();
-        if options.get_application_name().is_none() {
-            options = options.application_name("throughline");
-        }
+        let options = options::of(&settings.url)?;
         let timeout = settings.timeout();
         // The first connection is made by hand: a pool would retry until its time is up, and then
         // no longer know why.
@@ -141,6 +134,13 @@ impl Postgres {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
         within(self.timeout, connection.ping()).await
+    }
+
+    /// The server's clock, in milliseconds since the Unix epoch.
+    pub(super) async fn now_ms(&self) -> Result<i64, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        within(self.timeout, sqlx::query_scalar(sql).fetch_one(&mut *connection)).await
     }
 
     pub(super) async fn close(&self) {

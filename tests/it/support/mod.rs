@@ -1,6 +1,7 @@
 //! What integration tests share: real services, started and removed for them.
 
 pub(crate) mod bench;
+pub(crate) mod certificates;
 pub(crate) mod conversation;
 pub(crate) mod files;
 pub(crate) mod mindful;

@@ -169,6 +169,16 @@ impl Server {
         self.control(&["start"]);
     }
 
+    /// Where its files are; those of the cluster in `data`.
+    pub(crate) fn files(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Runs SQL as the superuser.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.url(), sql.to_owned()).await;
+    }
+
     fn control(&self, what: &[&str]) {
         let user = as_user();
         let (program, arguments) = user.split_first().expect("a program to start others with");

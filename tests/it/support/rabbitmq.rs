@@ -5,6 +5,11 @@
 //! free ports, with its own Erlang cookie, epmd and data, so that it meets neither a server of the
 //! machine nor another test.
 //!
+//! `THROUGHLINE_TEST_RABBITMQ_ROOT` names a folder with another Debian in it, whose RabbitMQ is
+//! started instead of this machine's (`scripts/test-rabbitmq-4` makes one): the nodes then live in a
+//! mount namespace with that folder as their root, and share processes, ports and temporary files
+//! with the tests.
+//!
 //! Each node belongs to a small shell script that takes orders on its standard input and kills and
 //! removes everything at its end. The test process holds the other end, so a node outlives it
 //! whatever its end is by no more than a moment.
@@ -26,6 +31,18 @@ const BIN: &str = "/usr/lib/rabbitmq/bin";
 /// A node takes 4 s on an idle core; a machine that builds at the same time has taken more than a
 /// minute.
 const START_SECS: u64 = 180;
+/// Another Debian, to take RabbitMQ from.
+const ROOT_VARIABLE: &str = "THROUGHLINE_TEST_RABBITMQ_ROOT";
+
+/// Makes a folder the root of whatever command follows. The mounts are seen by that command only, and
+/// end with it.
+const ENTER: &str = r#"
+    root=$1 shared=$2
+    shift 2
+    mkdir -p "$root$shared" &&
+        mount --rbind /proc "$root/proc" && mount --rbind /dev "$root/dev" &&
+        mount --rbind "$shared" "$root$shared" && exec chroot "$root" "$@"
+"#;
 
 /// Carries out orders, a line each, and answers each with the line `carried out`. `start` starts the
 /// node; any other order is a signal for it, whose end is awaited where there will be one.
@@ -95,10 +112,13 @@ impl Node {
 
     /// A node that is not started yet, with the configuration for a port.
     pub(crate) fn configured(configuration: impl FnOnce(u16) -> String) -> Node {
+        let server = root().unwrap_or_else(|| "/".into()).join(&BIN[1..]).join("rabbitmq-server");
         assert!(
-            PathBuf::from(BIN).join("rabbitmq-server").exists(),
-            "tests of the broker need RabbitMQ: install Debian's package `rabbitmq-server`, or (for \
-             those that do not break it) name a server in THROUGHLINE_TEST_AMQP_URL"
+            server.exists(),
+            "tests of the broker need RabbitMQ, and {} is not there: install Debian's package \
+             `rabbitmq-server`, or (for those that do not break it) name a server in \
+             THROUGHLINE_TEST_AMQP_URL",
+            server.display()
         );
         let home = tempfile::Builder::new()
             .prefix("throughline-rabbitmq-")
@@ -114,7 +134,7 @@ impl Node {
         write("env.conf", "");
         write("rabbitmq.conf", &configuration(amqp_port));
 
-        let mut process = Command::new("sh")
+        let mut process = command("sh")
             .args(["-c", KEEPER])
             // Its own group, so that Ctrl-C reaches the tests only and the keeper sees their end.
             .process_group(0)
@@ -156,7 +176,7 @@ impl Node {
 
     /// Runs `rabbitmqctl` on it.
     pub(crate) fn control(&self, arguments: &[&str]) {
-        let output = Command::new(format!("{BIN}/rabbitmqctl"))
+        let output = command(&format!("{BIN}/rabbitmqctl"))
             .args(arguments)
             .envs(environment(&self.home, &self.name, self.epmd_port))
             .output()
@@ -212,6 +232,20 @@ fn listen(output: impl BufRead, tell: &SyncSender<String>) {
             continue;
         }
     }
+}
+
+/// Where RabbitMQ is taken from, if not from this machine.
+fn root() -> Option<PathBuf> {
+    std::env::var_os(ROOT_VARIABLE).map(PathBuf::from)
+}
+
+/// A command of the system that RabbitMQ is taken from.
+fn command(program: &str) -> Command {
+    let Some(root) = root() else { return Command::new(program) };
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", ENTER, "enter"]);
+    command.arg(root).arg(std::env::temp_dir()).arg(program);
+    command
 }
 
 fn environment(home: &Path, name: &str, epmd_port: u16) -> Vec<(&'static str, String)> {

@@ -1,0 +1,7 @@
+//! The fuzzer of `tests/it/fuzz/rules.rs`, which has the laws and says what its input looks like.
+#![no_main]
+
+#[path = "../../tests/it/fuzz/rules.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| laws::hold_for(input));
