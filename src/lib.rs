@@ -18,6 +18,7 @@ pub mod files;
 pub mod formats;
 pub mod gate;
 pub mod http;
+mod json_schema;
 pub mod pipeline;
 pub mod reload;
 pub mod retry;

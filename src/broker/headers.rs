@@ -49,9 +49,10 @@ pub(super) const USER_ID: &str = "x-throughline-user-id";
 /// Where a received `CC` header is kept.
 pub(super) const CC: &str = "x-throughline-cc";
 
-const SIGNATURE: &str = "x-sinch-webhook-signature";
-const SIGNATURE_NONCE: [&str; 2] = ["x-sinch-webhook-signature-nonce", "x-sinch-webhook-nonce"];
-const SIGNATURE_TIMESTAMP: [&str; 2] =
+pub(super) const SIGNATURE: &str = "x-sinch-webhook-signature";
+pub(super) const SIGNATURE_NONCE: [&str; 2] =
+    ["x-sinch-webhook-signature-nonce", "x-sinch-webhook-nonce"];
+pub(super) const SIGNATURE_TIMESTAMP: [&str; 2] =
     ["x-sinch-webhook-signature-timestamp", "x-sinch-webhook-timestamp"];
 
 /// Both prefixes of the CloudEvents AMQP binding; `_` is for clients that cannot write a colon.

@@ -20,6 +20,7 @@
 //!
 //! Deliberately absent: when to acknowledge, retry or set aside. That is the pipeline's.
 
+mod asyncapi;
 mod connection;
 mod consumer;
 mod dead_letter;
@@ -35,6 +36,7 @@ mod supervisor;
 mod topology;
 mod wire;
 
+pub use asyncapi::asyncapi;
 pub use connection::{Health, Lane, Link};
 pub use consumer::{Consumer, Received};
 pub use dead_letter::{DeadLetter, Selection};

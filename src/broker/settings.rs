@@ -71,17 +71,15 @@ pub enum Overflow {
 }
 
 impl Overflow {
+    /// Both.
+    pub const ALL: [Overflow; 2] = [Overflow::RejectPublish, Overflow::DropHead];
+
     /// The word in the settings and in the queue's argument `x-overflow`.
     pub fn as_str(self) -> &'static str {
         match self {
             Overflow::RejectPublish => "reject-publish",
             Overflow::DropHead => "drop-head",
         }
-    }
-
-    /// The value behind a word.
-    pub fn from_word(word: &str) -> Option<Overflow> {
-        [Overflow::RejectPublish, Overflow::DropHead].into_iter().find(|it| it.as_str() == word)
     }
 }
 

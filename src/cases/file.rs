@@ -105,6 +105,10 @@ pub struct Expect {
 /// The names of [`Expect::maps`].
 pub(super) const MAPS: [&str; 3] = ["userData", "metadata", "extraData"];
 
+/// The words of [`Expect::outcome`].
+pub(super) const OUTCOMES: [&str; 6] =
+    ["enriched", "ended", "ignored", "duplicate", "waiting", "rejected"];
+
 impl CaseFile {
     /// Loads a case file.
     ///
@@ -211,13 +215,12 @@ fn body(reader: &mut Reader, node: &Node<'_>) -> String {
 }
 
 fn expect_of(reader: &mut Reader, table: &mut Table<'_>) -> Expect {
-    let outcomes = ["enriched", "ended", "ignored", "duplicate", "waiting", "rejected"];
     let origins: Vec<_> = Origin::ALL.iter().map(|word| word.as_str()).collect();
     let reasons: Vec<_> = DropReason::ALL.iter().map(|word| word.as_str()).collect();
     let parents = ParentStatus::ALL.map(ParentStatus::as_str);
     let rejections: Vec<_> = RejectReason::ALL.iter().map(|word| word.as_str()).collect();
     Expect {
-        outcome: one_word(reader, table.take("outcome"), &outcomes),
+        outcome: one_word(reader, table.take("outcome"), &OUTCOMES),
         maps: MAPS.map(|name| map(reader, table.take(name))),
         parent: one_word(reader, table.take("parent"), &parents),
         origins: words_by_key(reader, table.take("origins"), &origins),

@@ -5,8 +5,10 @@
 
 mod compare;
 mod file;
+mod schema;
 
 pub use file::{Case, CaseFile, CaseFileError, Expect};
+pub use schema::schema;
 
 use crate::domain::{Attempt, Rules};
 use crate::formats::{self, Hints};

@@ -28,6 +28,7 @@ mod output;
 mod pipe;
 mod rules;
 mod run;
+mod schema;
 mod status;
 mod test;
 mod topology;
@@ -112,6 +113,7 @@ enum Command {
     Rules(rules::Arguments),
     Convert(convert::Arguments),
     Config(config::Arguments),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -136,10 +138,11 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let Cli { common, command } = cli;
     match command {
-        // These three need no settings.
+        // These need no settings, or load them without starting the logs.
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, common.rules.as_deref().map(Path::new)),
         Command::Config(arguments) => config::run(&arguments, &common.load()?),
+        Command::Schema(arguments) => schema::run(&arguments, &common),
         Command::Run(arguments) => run::run(&arguments, &common.start()?),
         Command::Status(arguments) => status::run(&arguments, &common.start()?),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, &common.start()?),

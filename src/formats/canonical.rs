@@ -25,7 +25,8 @@ use crate::domain::{
 pub(super) const NAME: &str = "canonical";
 
 /// Where the parent's id may stand; the first that is present counts, then `parent.id`.
-const PARENT_IDS: [&str; 4] = ["parentId", "ParentId", "parentInteractionId", "parent_id"];
+pub(super) const PARENT_IDS: [&str; 4] =
+    ["parentId", "ParentId", "parentInteractionId", "parent_id"];
 
 /// A `type` starting `interaction.`, and an `interaction` object.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {

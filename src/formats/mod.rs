@@ -11,6 +11,7 @@
 //! | [`enriched`] | what we publish |
 //! | [`outbound`], `sap_c4c` | the same interaction in other shapes, for other outputs |
 //! | [`signature`] | did who knows the secret send this body |
+//! | [`schema`] | our own messages, as JSON Schema |
 //! | `json` | how what is published is written |
 //!
 //! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
@@ -31,6 +32,7 @@ mod mindful_scheduler;
 mod mindful_webhook;
 pub mod outbound;
 mod sap_c4c;
+pub mod schema;
 pub mod signature;
 mod sinch_contact_pro;
 mod sinch_conversation;

@@ -70,6 +70,17 @@ impl OutboundFormat {
         }
     }
 
+    /// What the body is.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            OutboundFormat::Enriched
+            | OutboundFormat::CloudEventBinary
+            | OutboundFormat::SapC4cJson => "application/json",
+            OutboundFormat::CloudEvent => "application/cloudevents+json",
+            OutboundFormat::SapC4cXml => "application/xml",
+        }
+    }
+
     /// Encodes what is published of a message; `None` if nothing is.
     pub fn encode(
         self,
@@ -79,7 +90,7 @@ impl OutboundFormat {
     ) -> Option<Encoded> {
         let json = |body| Encoded {
             body,
-            content_type: "application/json",
+            content_type: self.content_type(),
             headers: Vec::new(),
             routing_at: None,
         };
@@ -98,8 +109,7 @@ impl OutboundFormat {
                 event.name("data").object(|data| {
                     routing_at = content(data, decoded, step, stamp);
                 });
-                let content_type = "application/cloudevents+json";
-                Some(Encoded { content_type, routing_at, ..json(event.close()) })
+                Some(Encoded { routing_at, ..json(event.close()) })
             }
             OutboundFormat::CloudEventBinary => {
                 let attributes = attributes(decoded, step, stamp)?;
@@ -113,7 +123,7 @@ impl OutboundFormat {
                 let (body, left_out) = sap_c4c::xml(decoded, step)?;
                 let left_out = (left_out > 0).then(|| (LEFT_OUT, left_out.to_string()));
                 let headers = left_out.into_iter().collect();
-                Some(Encoded { content_type: "application/xml", headers, ..json(body) })
+                Some(Encoded { headers, ..json(body) })
             }
         }
     }

@@ -4,16 +4,16 @@
 //! enriched message, never instead of it. What would make a message come twice, come back to us, or
 //! lie in a queue that is used for something else is refused here, before anything is declared.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::Settings;
 use super::raw::Raw;
-use super::sections::{
-    AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES, expected_format, format,
-};
+use super::sections::{AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES};
 use super::tables::Table;
 use crate::formats::outbound::OutboundFormat;
 use crate::formats::signature::SigningSecret;
+use crate::json_schema;
 use crate::pipeline::outputs::{KeyTemplate, Output};
 
 /// One work queue (`[[source]]`).
@@ -113,7 +113,7 @@ impl WrittenSource {
             routing_keys: table.texts("routing_keys"),
             lanes: table.integer("lanes", 1..=64),
             prefetch_messages: table.integer("prefetch_messages", 1..=65_535),
-            format: table.text("format", &expected_format(), format),
+            format: table.format("format"),
             tenant: table.optional_name("tenant", AMQP_NAME_MAX_BYTES),
             signing_secret: read_secret(table),
         })
@@ -236,8 +236,13 @@ fn read_output(table: &mut Table<'_>, exchange: String) -> Option<Output> {
 fn read_outbound_format(table: &mut Table<'_>) -> Option<OutboundFormat> {
     let names = "`enriched`, `cloud-event`, `cloud-event-binary` or `sap-c4c`";
     let is_known = |name: &str| OutboundFormat::ALL.iter().any(|format| format.words().0 == name);
-    let name = table.text("format", names, |name| is_known(name).then(|| name.to_owned()));
-    let encoding = table.text("encoding", "`json` or `xml`", |encoding| {
+    // Each once, though some have several encodings.
+    let known: BTreeSet<_> = OutboundFormat::ALL.iter().map(|format| format.words().0).collect();
+    let words = json_schema::words(known);
+    let name = table
+        .text_of_schema("format", names, words, |name| is_known(name).then(|| name.to_owned()));
+    let words = json_schema::words(["json", "xml"]);
+    let encoding = table.text_of_schema("encoding", "`json` or `xml`", words, |encoding| {
         matches!(encoding, "json" | "xml").then(|| encoding.to_owned())
     });
     let Some(name) = name else {

@@ -10,12 +10,14 @@
 use std::fmt;
 
 mod flows;
+mod format_name;
 mod gate;
 mod http;
 mod nearest;
 mod provenance;
 mod raw;
 pub mod rules_file;
+mod schema;
 mod secret;
 mod sections;
 mod sources;
@@ -25,6 +27,7 @@ pub use flows::Source;
 pub use gate::Gate;
 pub use http::Http;
 pub use provenance::{Origin, Shown};
+pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
     Amqp, ClientCertificate, DeadLetters, History, Limits, Live, LiveKey, Output, Pipeline, Rules,
@@ -34,6 +37,7 @@ pub use sources::{Flag, Sources};
 
 use crate::telemetry::logs;
 use flows::WrittenSource;
+use schema::Expectation;
 
 /// Everything that can be set, checked. `config/default.toml` describes each.
 #[derive(Clone, Debug)]
@@ -102,6 +106,11 @@ impl Loaded {
 /// # Errors
 /// [`SettingsError::Invalid`] with all problems found.
 pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
+    Ok(read(sources)?.0)
+}
+
+/// Loads the settings, and says what each may be.
+fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
     let layers = sources::Layers::read(sources);
     let merged = layers
         .weakest_first
@@ -142,8 +151,8 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
         // A message that comes again after its event was forgotten would not be finished.
         raw.problem("store.repeat_secs", "is shorter than waiting.unroutable_secs");
     }
-    let provenance = raw.finish().map_err(SettingsError::Invalid)?;
-    Ok(Loaded { settings, warnings: layers.warnings, provenance })
+    let (provenance, expectations) = raw.finish().map_err(SettingsError::Invalid)?;
+    Ok((Loaded { settings, warnings: layers.warnings, provenance }, expectations))
 }
 
 /// Why there are no settings.

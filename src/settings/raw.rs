@@ -3,7 +3,8 @@
 //! Every read says what it expects. A value that is something else becomes a [`Problem`] and the read
 //! goes on with a stand-in, so that all problems come out at once; [`Raw::finish`] gives nothing but
 //! the problems if there are any, so no stand-in is ever used. What was read is what
-//! `throughline config show` shows, in the order of reading.
+//! `throughline config show` shows, in the order of reading; what was expected is what `throughline
+//! schema settings` shows, so that a setting cannot be read and be missing there.
 //!
 //! Nothing is converted silently: `config` by itself would round a float to a whole number and take
 //! `"yes"` for `true`.
@@ -14,39 +15,47 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Config, Map, Value, ValueKind};
+use serde_json::json;
 
+use super::schema::Expectation;
 use super::sources::is_secret;
 use super::{Origin, Problem, Secret, Shown};
+use crate::json_schema;
 
 /// The merged layers, and what came of reading them so far.
 pub(super) struct Raw {
     root: Value,
     shown: Vec<Shown>,
+    expectations: Vec<Expectation>,
     problems: Vec<Problem>,
 }
 
 impl Raw {
     /// Begins to read, with the problems known so far.
     pub(super) fn new(merged: Config, problems: Vec<Problem>) -> Raw {
-        Raw { root: merged.cache, shown: Vec::new(), problems }
+        Raw { root: merged.cache, shown: Vec::new(), expectations: Vec::new(), problems }
     }
 
-    /// What was read, as it may be shown.
+    /// What was read, as it may be shown, and what each may be.
     ///
     /// # Errors
     /// All problems, if there are any.
-    pub(super) fn finish(self) -> Result<Vec<Shown>, Vec<Problem>> {
-        if self.problems.is_empty() { Ok(self.shown) } else { Err(self.problems) }
+    pub(super) fn finish(self) -> Result<(Vec<Shown>, Vec<Expectation>), Vec<Problem>> {
+        match self.problems.is_empty() {
+            true => Ok((self.shown, self.expectations)),
+            false => Err(self.problems),
+        }
     }
 
     /// A whole number within `range`.
     pub(super) fn integer<T>(&mut self, setting: &'static str, range: RangeInclusive<T>) -> T
     where
-        T: TryFrom<i64> + PartialOrd + Display + Copy,
+        T: TryFrom<i64> + PartialOrd + Display + Copy + Into<serde_json::Value>,
     {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         let fallback = *range.start();
-        self.read(setting, &expected, fallback, |value| match value {
+        let schema = json_schema::integer(&range);
+        self.read(setting, &expected, schema, fallback, |value| match value {
             ValueKind::I64(number) => {
                 T::try_from(*number).ok().filter(|number| range.contains(number))
             }
@@ -74,23 +83,33 @@ impl Raw {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, setting: &'static str) -> bool {
-        self.read(setting, "true or false", false, |value| match value {
-            ValueKind::Boolean(value) => Some(*value),
-            _ => None,
-        })
+        self.read(
+            setting,
+            "true or false",
+            json!({ "type": "boolean" }),
+            false,
+            |value| match value {
+                ValueKind::Boolean(value) => Some(*value),
+                _ => None,
+            },
+        )
     }
 
     /// A name of 1 to `max_bytes` bytes.
     pub(super) fn name(&mut self, setting: &'static str, max_bytes: usize) -> String {
         let expected = format!("a name of 1 to {max_bytes} bytes");
-        self.text(setting, &expected, |text| {
+        // A schema counts characters, of which there are never more than bytes.
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": max_bytes });
+        self.text_of_schema(setting, &expected, schema, |text| {
             (1..=max_bytes).contains(&text.len()).then(|| text.to_owned())
         })
     }
 
     /// A path, relative to the working directory unless absolute.
     pub(super) fn path(&mut self, setting: &'static str) -> PathBuf {
-        self.text(setting, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
+        self.text_of_schema(setting, "a path", json_schema::name(), |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })
     }
 
     /// A path, or an empty string for none.
@@ -103,7 +122,8 @@ impl Raw {
     /// A secret URL that begins with one of `schemes`.
     pub(super) fn secret_url(&mut self, setting: &'static str, schemes: &[&str]) -> Secret {
         let expected = format!("a URL that begins with {}", schemes.join(" or "));
-        self.text(setting, &expected, |text| {
+        let schema = json!({ "type": "string", "pattern": format!("^({})", schemes.join("|")) });
+        self.text_of_schema(setting, &expected, schema, |text| {
             schemes.iter().any(|scheme| text.starts_with(scheme)).then(|| Secret::new(text))
         })
     }
@@ -115,7 +135,8 @@ impl Raw {
 
     /// A list of texts: an array, or one text with commas between them, as variables give it.
     pub(super) fn list(&mut self, setting: &'static str) -> Vec<String> {
-        self.read(setting, "a list of texts", Vec::new(), |value| match value {
+        let schema = json_schema::text_or_texts();
+        self.read(setting, "a list of texts", schema, Vec::new(), |value| match value {
             ValueKind::Array(entries) => entries.iter().map(text_of).collect(),
             ValueKind::String(text) => {
                 let entries = text.split(',').map(str::trim);
@@ -125,14 +146,40 @@ impl Raw {
         })
     }
 
-    /// A text that `parse` makes something of.
+    /// One of the words.
+    pub(super) fn word<T: Copy + Default>(
+        &mut self,
+        setting: &'static str,
+        words: &[(&'static str, T)],
+    ) -> T {
+        let quoted: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let schema = json_schema::words(words.iter().map(|(word, _)| *word));
+        self.text_of_schema(setting, &quoted.join(" or "), schema, |text| {
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+        })
+    }
+
+    /// A text that `parse` makes something of. What it may be besides being text, no schema knows:
+    /// where it is one of a few words, [`Raw::word`] says so.
     pub(super) fn text<T: Default>(
         &mut self,
         setting: &'static str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        self.read(setting, expected, T::default(), |value| match value {
+        let schema = json!({ "type": "string", "$comment": format!("expected {expected}") });
+        self.text_of_schema(setting, expected, schema, parse)
+    }
+
+    /// As [`Raw::text`], where a schema can say what it may be.
+    pub(super) fn text_of_schema<T: Default>(
+        &mut self,
+        setting: &'static str,
+        expected: &str,
+        schema: serde_json::Value,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        self.read(setting, expected, schema, T::default(), |value| match value {
             ValueKind::String(text) => parse(text),
             _ => None,
         })
@@ -160,7 +207,8 @@ impl Raw {
         setting: &'static str,
         expected: &str,
     ) -> (Vec<Map<String, Value>>, Origin) {
-        let tables = self.read(setting, expected, Vec::new(), |value| match value {
+        let schema = json!({ "type": "array" });
+        let tables = self.read(setting, expected, schema, Vec::new(), |value| match value {
             ValueKind::Array(entries) => entries
                 .iter()
                 .map(|entry| match &entry.kind {
@@ -173,13 +221,31 @@ impl Raw {
         (tables, self.origin(setting))
     }
 
+    /// Says what the tables of a list may hold, which no default shows: `ask` reads one of them, and
+    /// what it finds wrong is forgotten.
+    pub(super) fn describe_tables(
+        &mut self,
+        setting: &'static str,
+        ask: impl FnOnce(&mut Raw) -> serde_json::Value,
+    ) {
+        let problems = self.problems.len();
+        let items = ask(self);
+        self.problems.truncate(problems);
+        let expectations = self.expectations.iter_mut();
+        for expectation in expectations.filter(|expectation| expectation.setting == setting) {
+            expectation.schema["items"] = items.clone();
+        }
+    }
+
     fn read<T>(
         &mut self,
         setting: &'static str,
         expected: &str,
+        schema: serde_json::Value,
         fallback: T,
         parse: impl FnOnce(&ValueKind) -> Option<T>,
     ) -> T {
+        self.expectations.push(Expectation { setting, schema });
         let Some(value) = lookup(&self.root, setting) else {
             self.problem(setting, "has no default");
             return fallback;

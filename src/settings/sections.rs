@@ -11,7 +11,6 @@ use super::Secret;
 use super::flows::{self, Source};
 use super::raw::Raw;
 use crate::broker::Overflow;
-use crate::formats;
 use crate::pipeline::outputs;
 use crate::store::Retention;
 use crate::telemetry::logs;
@@ -77,24 +76,10 @@ impl Amqp {
             heartbeat_secs: raw.integer("amqp.heartbeat_secs", 1..=600),
             connect_timeout: raw.milliseconds("amqp.connect_timeout_ms", 100..=600_000),
             confirm_timeout: raw.milliseconds("amqp.confirm_timeout_ms", 100..=600_000),
-            format: raw.text("amqp.format", &expected_format(), format),
+            format: raw.format("amqp.format"),
             ca_file: raw.optional_path("amqp.ca_file"),
             client: ClientCertificate::read(raw),
         }
-    }
-}
-
-/// What a format may be.
-pub(super) fn expected_format() -> String {
-    let names: Vec<_> = formats::decodable().collect();
-    format!("`auto` or one of {}", names.join(", "))
-}
-
-/// A format by its name; `auto` is none.
-pub(super) fn format(name: &str) -> Option<Option<String>> {
-    match name {
-        "auto" => Some(None),
-        name => formats::decodable().any(|known| known == name).then(|| Some(name.to_owned())),
     }
 }
 
@@ -327,10 +312,9 @@ impl DeadLetters {
             max_bytes: bound(raw.integer("dead_letters.max_bytes", 0..=QUEUE_MAX_BYTES)),
             max_age: bound(raw.integer("dead_letters.max_age_secs", 0..=QUEUE_MAX_AGE_SECS))
                 .map(Duration::from_secs),
-            overflow: raw.text(
+            overflow: raw.word(
                 "dead_letters.overflow",
-                "`reject-publish` or `drop-head`",
-                Overflow::from_word,
+                &Overflow::ALL.map(|overflow| (overflow.as_str(), overflow)),
             ),
         }
     }
@@ -389,11 +373,8 @@ impl Shutdown {
 /// Logs (`[log]`); the type is the logs' own.
 pub(super) fn read_log(raw: &mut Raw) -> logs::Settings {
     logs::Settings {
-        format: raw.text("log.format", "`text` or `json`", |text| match text {
-            "text" => Some(logs::Format::Text),
-            "json" => Some(logs::Format::Json),
-            _ => None,
-        }),
+        format: raw
+            .word("log.format", &[("text", logs::Format::Text), ("json", logs::Format::Json)]),
         filter: raw
             .text("log.level", "a level or a list of module=level", |text| text.parse().ok()),
     }

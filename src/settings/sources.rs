@@ -19,7 +19,7 @@ use super::nearest::nearest;
 use super::{Origin, Problem};
 
 /// The embedded defaults: every setting, its unit and its reason.
-const DEFAULTS: &str = include_str!("../../config/default.toml");
+pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// What every variable begins with.
 const PREFIX: &str = "THROUGHLINE_";

@@ -5,6 +5,8 @@
 //! unknown, and are named. Here members may be left out, which settings with an embedded default may
 //! not.
 //!
+//! What is read is also what the schema of such a table says: it is asked for by reading an empty one.
+//!
 //! Variables cannot hold tables: such a list is written in a file.
 
 use std::fmt::Display;
@@ -12,10 +14,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use config::{Map, Value, ValueKind};
+use serde_json::json;
 
 use super::Origin;
 use super::nearest::nearest;
 use super::raw::Raw;
+use crate::json_schema;
 
 /// One table of a list.
 pub(super) struct Table<'r> {
@@ -26,6 +30,10 @@ pub(super) struct Table<'r> {
     origin: Origin,
     /// The members that were read so far: all that there may be.
     known: Vec<&'static str>,
+    /// What each of them may be.
+    properties: serde_json::Map<String, serde_json::Value>,
+    /// Those that must be there.
+    required: Vec<String>,
 }
 
 impl Raw {
@@ -42,11 +50,39 @@ impl Raw {
         let mut all = Vec::with_capacity(tables.len());
         for (place, members) in tables.into_iter().enumerate() {
             let (path, origin) = (format!("{short}[{place}]"), origin.clone());
-            let mut table = Table { raw: self, path, members, origin, known: Vec::new() };
+            let mut table = Table::new(self, path, members, origin);
             all.push(read(&mut table));
             table.name_unknown();
         }
+        self.describe_tables(setting, |raw| {
+            let mut table = Table::new(raw, String::new(), Map::new(), Origin::new(None));
+            read(&mut table);
+            table.schema()
+        });
         all
+    }
+}
+
+impl<'r> Table<'r> {
+    fn new(
+        raw: &'r mut Raw,
+        path: String,
+        members: Map<String, Value>,
+        origin: Origin,
+    ) -> Table<'r> {
+        let (known, properties, required) = (Vec::new(), serde_json::Map::new(), Vec::new());
+        Table { raw, path, members, origin, known, properties, required }
+    }
+
+    /// What such a table may hold, once an empty one was read.
+    fn schema(self) -> serde_json::Value {
+        let Table { properties, required, .. } = self;
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
     }
 }
 
@@ -68,6 +104,7 @@ impl Table<'_> {
     /// Reports a member that must be there and is not.
     pub(super) fn missing(&mut self, member: &str) {
         if !self.members.contains_key(member) {
+            self.required.push(member.to_owned());
             self.problem(member, "is missing");
         }
     }
@@ -79,7 +116,13 @@ impl Table<'_> {
         max_bytes: usize,
     ) -> Option<String> {
         let expected = format!("a name of 1 to {max_bytes} bytes");
-        self.text(member, &expected, |text| {
+        let schema = json!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": max_bytes,
+            "pattern": "^[^\\u0000]*$",
+        });
+        self.text_of_schema(member, &expected, schema, |text| {
             let fits = (1..=max_bytes).contains(&text.len()) && !text.contains('\0');
             fits.then(|| text.to_owned())
         })
@@ -87,17 +130,20 @@ impl Table<'_> {
 
     /// A path, relative to the working directory unless absolute.
     pub(super) fn path(&mut self, member: &'static str) -> Option<PathBuf> {
-        self.text(member, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
+        self.text_of_schema(member, "a path", json_schema::name(), |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })
     }
 
-    /// A text that `parse` makes something of.
-    pub(super) fn text<T>(
+    /// A text that `parse` makes something of, and what a schema says of it.
+    pub(super) fn text_of_schema<T>(
         &mut self,
         member: &'static str,
         expected: &str,
+        schema: serde_json::Value,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        self.read(member, expected, |value| match value {
+        self.read(member, expected, schema, |value| match value {
             ValueKind::String(text) => parse(text),
             _ => None,
         })
@@ -105,7 +151,8 @@ impl Table<'_> {
 
     /// A list of texts; none where it is absent.
     pub(super) fn texts(&mut self, member: &'static str) -> Vec<String> {
-        let texts = self.read(member, "a list of texts", |value| match value {
+        let schema = json_schema::array(json_schema::text());
+        let texts = self.read(member, "a list of texts", schema, |value| match value {
             ValueKind::Array(entries) => entries
                 .iter()
                 .map(|entry| match &entry.kind {
@@ -120,7 +167,7 @@ impl Table<'_> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, member: &'static str) -> Option<bool> {
-        self.read(member, "true or false", |value| match value {
+        self.read(member, "true or false", json!({ "type": "boolean" }), |value| match value {
             ValueKind::Boolean(value) => Some(*value),
             _ => None,
         })
@@ -129,10 +176,11 @@ impl Table<'_> {
     /// A whole number within `range`.
     pub(super) fn integer<T>(&mut self, member: &'static str, range: RangeInclusive<T>) -> Option<T>
     where
-        T: TryFrom<i64> + PartialOrd + Display,
+        T: TryFrom<i64> + PartialOrd + Display + Copy + Into<serde_json::Value>,
     {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.read(member, &expected, |value| match value {
+        let schema = json_schema::integer(&range);
+        self.read(member, &expected, schema, |value| match value {
             ValueKind::I64(number) => {
                 T::try_from(*number).ok().filter(|number| range.contains(number))
             }
@@ -144,9 +192,11 @@ impl Table<'_> {
         &mut self,
         member: &'static str,
         expected: &str,
+        schema: serde_json::Value,
         parse: impl FnOnce(&ValueKind) -> Option<T>,
     ) -> Option<T> {
         self.known.push(member);
+        self.properties.insert(member.to_owned(), schema);
         let value = self.members.get(member)?;
         let parsed = parse(&value.kind);
         if parsed.is_none() {

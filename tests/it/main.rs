@@ -25,6 +25,7 @@ mod pipeline;
 mod published;
 mod reload;
 mod run;
+mod schema;
 mod settings;
 mod simulation;
 mod soak;

@@ -5,6 +5,7 @@
 //! | `document` | TOML or JSON text → one JSON document, and its canonical form |
 //! | `reader` | walks the document, knows each value's path, collects problems |
 //! | `sections` | what each section means |
+//! | `schema` | what a document may hold, as JSON Schema |
 //! | `difference` | what changes for whom between two compiled ones |
 //!
 //! Nothing of a rules file is guessed: an unknown key is an error, and so is a value of the wrong
@@ -13,6 +14,7 @@
 mod difference;
 mod document;
 pub(crate) mod reader;
+mod schema;
 mod sections;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use crate::domain::Rules;
 
 pub use difference::{Change, changes};
 pub use document::{Document, Syntax};
+pub use schema::schema;
 
 /// Rules that were loaded, and what is odd about them.
 #[derive(Clone, Debug)]

@@ -14,6 +14,14 @@ use crate::domain::user_data_set::{SetKey, UserDataSet, Widget, Widgets};
 use crate::domain::{JSON_EVENT, Key, KeyNames, Priority, Value};
 use crate::formats;
 
+/// What becomes of a child whose parent stays unknown (C9).
+pub(super) const UNKNOWN_PARENT: [(&str, UnknownParent); 2] =
+    [("publish", UnknownParent::Publish), ("dead_letter", UnknownParent::DeadLetter)];
+
+/// Which names of keys are taken (K6).
+pub(super) const KEY_NAMES: [(&str, KeyNames); 2] =
+    [("any", KeyNames::Any), ("xml", KeyNames::Xml)];
+
 /// Reads the whole document. What is refused is in the reader's problems; the rules are meaningful
 /// only if there are none.
 pub(super) fn rules(document: &Document, reader: &mut Reader) -> Rules {
@@ -55,10 +63,8 @@ pub(super) fn rules(document: &Document, reader: &mut Reader) -> Rules {
         reader.done(table);
     }
     if let Some(mut table) = section(reader, &mut root, "parents") {
-        let words =
-            [("publish", UnknownParent::Publish), ("dead_letter", UnknownParent::DeadLetter)];
         rules.unknown_parent =
-            reader.choice(table.take("unknown"), &words).unwrap_or(UnknownParent::Publish);
+            reader.choice(table.take("unknown"), &UNKNOWN_PARENT).unwrap_or(UnknownParent::Publish);
         reader.done(table);
     }
     if let Some(mut table) = section(reader, &mut root, "limits") {
@@ -369,12 +375,11 @@ fn key_list(reader: &mut Reader, node: Node<'_>) -> Option<KeyList> {
 }
 
 fn key_names(reader: &mut Reader, table: &mut Table<'_>) -> KeyNameRules {
-    let words = [("any", KeyNames::Any), ("xml", KeyNames::Xml)];
-    let names = reader.choice(table.take("names"), &words);
+    let names = reader.choice(table.take("names"), &KEY_NAMES);
     let mut by_format = HashMap::new();
     if let Some(mut table) = section(reader, table, "formats") {
         for format in formats::decodable() {
-            if let Some(names) = reader.choice(table.take(format), &words) {
+            if let Some(names) = reader.choice(table.take(format), &KEY_NAMES) {
                 by_format.insert(format.to_owned(), names);
             }
         }
