@@ -173,6 +173,23 @@ fn documented(text: &str) -> BTreeSet<Family> {
 }
 
 #[test]
+fn every_alert_is_tested_and_says_what_to_do() {
+    let tests = include_str!("../../../deploy/prometheus/alerts.test.yml");
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yml");
+    let names: Vec<_> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let runbook = format!("runbook: docs/operating.md#{}", name.to_lowercase());
+        assert!(alerts.contains(&runbook), "{runbook}");
+        assert!(OPERATING.contains(&format!("\n### {name}\n")), "{name} has no section");
+        for what in ["fires", "is quiet"] {
+            assert!(tests.contains(&format!("- name: {name} {what}\n")), "{name} {what}");
+        }
+    }
+}
+
+#[test]
 fn alerts_and_dashboards_ask_for_metrics_that_there_are() {
     let known: BTreeSet<_> = documented(OPERATING).into_iter().map(|(name, ..)| name).collect();
     for text in [
