@@ -70,6 +70,7 @@ pub(super) fn run(
             of_store.live_key_file = None;
             of_store.live_key = None;
             of_store.migrate = true;
+            of_store.temporary = true;
         }
         let rules = Arc::new(RulesInForce::new(rules));
         let mut worker = app::worker(settings, rules, store::connect(&of_store).await?);

@@ -1,8 +1,7 @@
 //! Genesys Web Engagement's `copyUserData`: which of a parent's pairs a child is given (rules C1 to
 //! C5).
 
-use indexmap::IndexSet;
-
+use super::user_data::KeySet;
 use super::value::{JSON_EVENT, Key};
 
 /// The filter for every pair of channels.
@@ -33,7 +32,7 @@ pub enum CopyFilter {
     /// Every key but `jsonEvent`.
     All,
     /// The listed keys, but `jsonEvent`.
-    Keys(IndexSet<Box<[u8]>>),
+    Keys(KeySet),
 }
 
 /// What is odd about a value of `copyUserData`, though it is legal (C3, C4).
@@ -89,7 +88,7 @@ impl CopyFilter {
             "all" => (CopyFilter::All, Vec::new()),
             list => {
                 let mut warnings = Vec::new();
-                let mut keys = IndexSet::new();
+                let mut keys = KeySet::default();
                 for token in list.split(';').map(str::trim).filter(|token| !token.is_empty()) {
                     let keyword =
                         token.eq_ignore_ascii_case("all") || token.eq_ignore_ascii_case("no");

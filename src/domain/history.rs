@@ -7,12 +7,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-
-use indexmap::IndexSet;
+use std::sync::Arc;
 
 use super::report::{Report, Warning, WarningCode};
-use super::user_data::UserData;
-use super::value::{JSON_EVENT, Key, Kind, Value};
+use super::user_data::{KeySet, UserData};
+use super::value::{JSON_EVENT, Key, Kind, Value, write_json_string};
 
 /// Which keys are saved, by channel and by queue.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +43,7 @@ impl HistoryLists {
 /// A list of keys: of `[history]`, `[[history.queue]]` or `[allocated]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyList {
-    keys: IndexSet<Box<[u8]>>,
+    keys: KeySet,
 }
 
 impl KeyList {
@@ -76,7 +75,8 @@ pub const ANONYMISED: &str = "{Anonymized by DPO}";
 /// The pairs of one interaction that history keeps, as text (H4). `Debug` names the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    pairs: Vec<(String, String)>,
+    /// Shared: what is published of an interaction and what is saved have the same record.
+    pairs: Arc<[(String, String)]>,
 }
 
 impl Record {
@@ -91,7 +91,7 @@ impl Record {
                 Err(code) => report.warn(Warning::about(code, &key)),
             }
         }
-        Record { pairs }
+        Record { pairs: pairs.into() }
     }
 
     /// What a store has saved before, read back. For stores only.
@@ -121,7 +121,7 @@ impl Record {
         // serde_json's own error may quote what it stumbled over (K8).
         let pairs = pairs.map_err(|_| NotARecord)?;
         json.end().map_err(|_| NotARecord)?;
-        Ok(Record { pairs })
+        Ok(Record { pairs: pairs.into() })
     }
 
     /// The saved pairs, in the order of the finished data.
@@ -129,19 +129,27 @@ impl Record {
         self.pairs.iter().map(|(key, text)| (key.as_str(), text.as_str()))
     }
 
-    /// The record as a JSON object of strings: how stores keep it and messages show it.
+    /// The record as a JSON object of strings: how stores keep it.
     pub fn to_json(&self) -> String {
-        let mut json = String::from("{");
+        let mut json = Vec::new();
+        self.write_json(&mut json);
+        // Whatever was written is text; this only says it without a way to fail.
+        String::from_utf8(json)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// Appends the same object: how messages show it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
         for (n, (key, text)) in self.pairs().enumerate() {
             if n > 0 {
-                json.push(',');
+                out.push(b',');
             }
-            json.push_str(&serde_json::Value::from(key).to_string());
-            json.push(':');
-            json.push_str(&serde_json::Value::from(text).to_string());
+            write_json_string(key.as_bytes(), out);
+            out.push(b':');
+            write_json_string(text.as_bytes(), out);
         }
-        json.push('}');
-        json
+        out.push(b'}');
     }
 
     /// The record with every value erased. The keys stay: that something was saved is no secret.

@@ -66,9 +66,11 @@ impl<'a> LiveData<'a> {
             return Err(UnknownForm);
         }
         let parent = *ParentStatus::ALL.get(reader.number()?).ok_or(UnknownForm)?;
-        let mut received = Received::default();
+        let count = reader.number()?;
+        // Each pair takes three bytes at least, so a count that is damaged does not ask for more.
+        let mut received = Received::with_capacity(count.min(reader.0.len() / 3));
         let keep = Priority::default();
-        for _ in 0..reader.number()? {
+        for _ in 0..count {
             let source = Source::named(Cow::Borrowed(reader.text()?));
             let (key, value) = reader.pair()?;
             if received.take(key, value, source, &keep).is_some() {

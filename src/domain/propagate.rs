@@ -86,9 +86,11 @@ pub(crate) fn read_own<'a>(
         .iter()
         .map(|(source, attached)| Ok((source, attached.read(names, report)?)))
         .collect::<Result<_, _>>()?;
-    let mut own = OwnPairs::default();
+    let arrived = lots.iter().map(|(_, pairs)| pairs.len()).sum();
+    let received = Received::with_capacity(arrived);
+    let mut own = OwnPairs { received, ..OwnPairs::default() };
     if reading.creates && assign::concerns(&rules.assign, reading.channel) {
-        let mut all = Received::default();
+        let mut all = Received::with_capacity(arrived);
         for (source, pairs) in &lots {
             for (key, value) in pairs {
                 all.take(key.clone(), value.clone(), (*source).clone(), &rules.priority);
@@ -169,7 +171,9 @@ pub(crate) fn finish<'a>(
     report: &mut Report<'a>,
 ) -> UserData<'a> {
     let gate = rules.widgets.gate(widget);
-    let mut data = UserData::default();
+    // One more for `jsonEvent`; what a set adds may make it grow.
+    let pairs = live.received.len() + live.assigned.len() + live.copied.len() + 1;
+    let mut data = UserData::with_capacity(pairs);
     for (key, default) in gate.defaults(true) {
         data.fill(key, default, Origin::Replaced, report);
     }

@@ -7,8 +7,8 @@
 use std::fmt;
 
 use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 use indexmap::map::Entry;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::value::RawValue;
 
 use super::report::{DropReason, Origin, Report, Warning, WarningCode};
@@ -18,6 +18,9 @@ use super::value::{Key, Kind, Value, elements, kind, members, string_bytes};
 /// A map from keys to something, in the order of arrival. The hash is seeded at random, since
 /// customers choose the keys.
 pub(crate) type KeyMap<'a, T> = IndexMap<Key<'a>, T, RandomState>;
+
+/// A set of keys that rules list, in their order.
+pub(crate) type KeySet = IndexSet<Box<[u8]>, RandomState>;
 
 // ------------------------------------------------------------------------------------ as it comes
 
@@ -58,30 +61,43 @@ impl<'a> Attached<'a> {
         report: &mut Report<'a>,
     ) -> Result<KeyMap<'a, Value<'a>>, NotAMap> {
         let mut pairs = KeyMap::default();
-        let mut take = |key: Key<'a>, value: Value<'a>, report: &mut Report<'a>| {
+        let take = |pairs: &mut KeyMap<'a, _>, key: Key<'a>, value, report: &mut Report<'a>| {
             if !names.allow(&key) {
                 report.drop(key, DropReason::InvalidKey);
-            } else if let Some(_earlier) = pairs.insert(key.clone(), value) {
-                report.warn(Warning::about(WarningCode::DuplicateKey, &key));
+                return;
+            }
+            match pairs.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(mut entry) => {
+                    report.warn(Warning::about(WarningCode::DuplicateKey, entry.key()));
+                    entry.insert(value);
+                }
             }
         };
         match self {
             Attached::Pairs(given) => {
+                pairs.reserve(given.len());
                 for (key, value) in given {
-                    take(key.clone(), value.clone(), report);
+                    take(&mut pairs, key.clone(), value.clone(), report);
                 }
             }
             Attached::Json(json) => match kind(json) {
                 Kind::Null => {}
                 Kind::Object => {
-                    for (key, raw) in members(json).ok_or(NotAMap)? {
-                        take(key, Value::from_raw(raw), report);
+                    let members = members(json).ok_or(NotAMap)?;
+                    pairs.reserve(members.len());
+                    for (key, raw) in members {
+                        take(&mut pairs, key, Value::from_raw(raw), report);
                     }
                 }
                 Kind::Array => {
-                    for element in elements(json).ok_or(NotAMap)? {
+                    let elements = elements(json).ok_or(NotAMap)?;
+                    pairs.reserve(elements.len());
+                    for element in elements {
                         let (key, value) = read_element(element, report)?;
-                        take(key, value, report);
+                        take(&mut pairs, key, value, report);
                     }
                 }
                 Kind::Bool | Kind::Number | Kind::String => return Err(NotAMap),
@@ -177,6 +193,11 @@ pub struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
+    /// No pairs yet, and room for so many.
+    pub(crate) fn with_capacity(pairs: usize) -> Received<'a> {
+        Received { pairs: KeyMap::with_capacity_and_hasher(pairs, RandomState::default()) }
+    }
+
     /// Takes a pair that is later than all that is here: it wins over its equals and its inferiors
     /// (P1). Returns the pair that lost, if two had the key.
     pub(crate) fn take(
@@ -251,6 +272,11 @@ pub struct UserData<'a> {
 }
 
 impl<'a> UserData<'a> {
+    /// No pairs yet, and room for so many.
+    pub(crate) fn with_capacity(pairs: usize) -> UserData<'a> {
+        UserData { pairs: KeyMap::with_capacity_and_hasher(pairs, RandomState::default()) }
+    }
+
     /// Fills a gap. Callers come in order of strength (C6), so whoever holds the key is stronger and
     /// the newcomer is reported.
     pub(crate) fn fill(

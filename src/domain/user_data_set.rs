@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::report::DropReason;
 use super::value::{Key, Value};
 
@@ -19,7 +21,7 @@ pub struct UserDataSet {
     /// The keys, in the order of the rules.
     pub(crate) keys: Vec<SetKey>,
     /// Where each key stands in `keys`.
-    pub(crate) positions: HashMap<Key<'static>, usize>,
+    pub(crate) positions: HashMap<Key<'static>, usize, RandomState>,
 }
 
 /// One key of a set.

@@ -43,28 +43,17 @@ impl<'a> Key<'a> {
 
     /// Appends the key as a JSON string.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        if self.is_plain() {
-            out.push(b'"');
-            out.extend_from_slice(&self.0);
-            out.push(b'"');
-        } else {
-            write_json_string(&self.0, out);
-        }
+        write_json_string(&self.0, out);
     }
 
     /// How many bytes [`Key::write_json`] appends.
     pub(crate) fn json_len(&self) -> usize {
-        if self.is_plain() {
+        if is_plain(&self.0) {
             return self.0.len() + 2;
         }
         let mut json = Vec::new();
         self.write_json(&mut json);
         json.len()
-    }
-
-    /// Whether the key stands in JSON as it is. 0xED may begin a surrogate, so it goes the long way.
-    fn is_plain(&self) -> bool {
-        self.0.iter().all(|byte| *byte >= 0x20 && !matches!(byte, b'"' | b'\\' | 0xED))
     }
 }
 
@@ -260,8 +249,7 @@ pub fn elements(json: &str) -> Option<Vec<&RawValue>> {
 /// Appends bytes (UTF-8, but for lone surrogates) as a JSON string.
 pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    // Most names and ids stand in JSON as they are.
-    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+    if is_plain(bytes) {
         out.extend_from_slice(bytes);
         out.push(b'"');
         return;
@@ -290,6 +278,23 @@ pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// Whether a text stands in JSON as it is, as most names and ids do. 0xED may begin a surrogate, so it
+/// goes the long way.
+fn is_plain(bytes: &[u8]) -> bool {
+    /// The bytes that do not are 1; looked up, since every key and every id of every message is asked
+    /// about.
+    const SPECIAL: [u8; 256] = {
+        let mut special = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            special[byte] = (byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0xED)) as u8;
+            byte += 1;
+        }
+        special
+    };
+    bytes.iter().fold(0, |special, byte| special | SPECIAL[usize::from(*byte)]) == 0
 }
 
 #[cfg(test)]

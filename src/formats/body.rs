@@ -5,6 +5,7 @@
 //! nested values without counting) and control characters in member names.
 
 use std::borrow::Cow;
+use std::slice::Iter;
 
 use super::Refusal;
 use crate::domain::RejectReason;
@@ -39,31 +40,49 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
 /// Says whether there are line breaks, which can then only stand between tokens.
 fn scan(bytes: &[u8]) -> Result<bool, Refusal> {
     let mut depth = 0_usize;
-    let mut in_string = false;
     let mut breaks_lines = false;
-    let mut bytes = bytes.iter();
-    while let Some(byte) = bytes.next() {
-        match (in_string, byte) {
-            (true, b'"') => in_string = false,
-            // Whatever is escaped cannot end the string; whether it is a legal escape is grammar.
-            (true, b'\\') if bytes.next().is_none_or(|escaped| *escaped >= 0x20) => {}
-            (true, b'\\' | 0..0x20) => {
-                return Err(not_json("a string holds a control character"));
-            }
-            (false, b'"') => in_string = true,
-            (false, b'{' | b'[') => {
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => skip_string(&mut rest)?,
+            b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
                     return Err(not_json("the body is nested deeper than 128 levels"));
                 }
             }
-            (false, b'}' | b']') => depth = depth.saturating_sub(1),
-            (false, b'\r' | b'\n') => breaks_lines = true,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'\r' | b'\n' => breaks_lines = true,
             _ => {}
         }
     }
     Ok(breaks_lines)
 }
+
+/// Goes to the end of a string.
+fn skip_string(rest: &mut Iter<'_, u8>) -> Result<(), Refusal> {
+    loop {
+        // Looked up, since this is asked of most bytes that arrive.
+        match rest.find(|byte| ENDS_RUN[usize::from(**byte)]) {
+            // Nothing closes it: what is wrong with that is grammar.
+            None | Some(b'"') => return Ok(()),
+            // Whatever is escaped cannot end the string; whether it is a legal escape is grammar.
+            Some(b'\\') if rest.next().is_none_or(|escaped| *escaped >= 0x20) => {}
+            Some(_) => return Err(not_json("a string holds a control character")),
+        }
+    }
+}
+
+/// The bytes that are looked at within a string.
+const ENDS_RUN: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        ends[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\');
+        byte += 1;
+    }
+    ends
+};
 
 fn not_json(detail: &'static str) -> Refusal {
     Refusal::of(RejectReason::NotJson, detail)

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::enriched::write_facts;
 use super::fields::Fields;
 use super::json::Json;
-use super::{Decoded, Envelope, Refusal};
+use super::{Decoded, Envelope, Fallback, Refusal};
 use crate::domain::value::{Key, Kind, Value, string_bytes};
 use crate::domain::{
     Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
@@ -51,7 +51,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         },
         id: envelope.event.id.clone().map_or_else(|| fields.name("id"), |id| Ok(Some(id)))?,
         time: envelope.event.time.clone().map_or_else(|| fields.text("time"), |t| Ok(Some(t)))?,
-        fallback_id: envelope.fallback_id.clone(),
+        fallback: envelope.fallback,
         format: NAME,
     };
     decode_parts(fields, own)
@@ -62,7 +62,7 @@ pub(super) struct Parts<'a> {
     pub(super) kind: Cow<'a, str>,
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) time: Option<Cow<'a, str>>,
-    pub(super) fallback_id: Cow<'a, str>,
+    pub(super) fallback: Fallback<'a>,
     pub(super) format: &'static str,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn decode_parts<'a>(
     };
     let message = Message {
         event,
-        event_id: parts.id.unwrap_or(parts.fallback_id),
+        event_id: parts.id.unwrap_or_else(|| parts.fallback.id()),
         identity,
         facts,
         own,

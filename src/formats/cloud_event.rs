@@ -64,9 +64,9 @@ fn decode_ours<'a>(
     event: OuterEvent<'a>,
     envelope: &Envelope<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
-    let fallback_id = envelope.fallback_id.clone();
+    let OuterEvent { id, time, .. } = event;
     canonical::decode_parts(
         data,
-        Parts { kind, id: event.id, time: event.time, fallback_id, format: NAME },
+        Parts { kind, id, time, fallback: envelope.fallback, format: NAME },
     )
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Decoded;
 use super::json::Json;
+use crate::domain::value::write_json_string;
 use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Routing, Step};
 
 /// The namespace of outgoing ids, made for this purpose and never to be changed: consumers
@@ -53,16 +54,21 @@ pub struct Unrouted {
 
 /// Encodes what is published of a message; `None` if nothing is.
 pub fn encode(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Vec<u8>> {
-    encode_open(decoded, step, stamp).map(|encoded| encoded.body)
+    encode_open(&message_id(decoded).to_string(), decoded, step, stamp).map(|encoded| encoded.body)
 }
 
-/// Encodes what is published of a message, and says where `routing` may be added to it: the status
-/// gate's answer comes later than all else.
-pub fn encode_open(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Option<Unrouted> {
+/// Encodes what is published of a message under its [`message_id`], and says where `routing` may be
+/// added to it: the status gate's answer comes later than all else.
+pub fn encode_open(
+    message_id: &str,
+    decoded: &Decoded<'_>,
+    step: &Step<'_>,
+    stamp: Stamp<'_>,
+) -> Option<Unrouted> {
     let kind = kind(&step.outcome)?;
     let mut json = Json::open();
-    json.name("type").text(kind);
-    json.name("id").text(&message_id(decoded).to_string());
+    json.name("type").word(kind);
+    json.name("id").text(message_id);
     json.name("time").text(&rfc3339(stamp.now_ms));
     let routing_at = content(&mut json, decoded, step, stamp);
     Some(Unrouted { body: json.close(), routing_at })
@@ -92,7 +98,7 @@ pub(super) fn content(
     });
     match &step.outcome {
         Outcome::Enriched(enriched) => {
-            json.name("parent").text(enriched.parent.as_str());
+            json.name("parent").word(enriched.parent.as_str());
             routing_at = Some(write_enriched(json, decoded, enriched, stamp));
         }
         Outcome::Ended(ended) => write_ended(json, decoded, ended),
@@ -122,7 +128,7 @@ pub fn write_routing(body: &mut Vec<u8>, at: usize, routing: &Routing) {
 /// what there is to say of it.
 pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<u8> {
     let mut json = Json::open();
-    json.name("outcome").text(step.outcome.as_str());
+    json.name("outcome").word(step.outcome.as_str());
     match encode(decoded, step, stamp) {
         Some(published) => {
             json.members_of(&published);
@@ -130,14 +136,14 @@ pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<
         None => {
             cause(&mut json, decoded);
             if let Outcome::Rejected(reason) = &step.outcome {
-                json.name("reason").text(reason.as_str());
+                json.name("reason").word(reason.as_str());
             }
             warnings(&mut json, &step.report);
         }
     }
     json.name("dropped").object(|json| {
         for (key, reason) in step.report.dropped() {
-            json.key(|out| key.write_json(out)).text(reason.as_str());
+            json.key(|out| key.write_json(out)).word(reason.as_str());
         }
     });
     json.close()
@@ -145,7 +151,7 @@ pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<
 
 fn cause(json: &mut Json, decoded: &Decoded<'_>) {
     json.name("cause").object(|json| {
-        json.name("type").text(decoded.message.event.as_str());
+        json.name("type").word(decoded.message.event.as_str());
         json.name("id").text(&decoded.message.event_id);
     });
 }
@@ -166,16 +172,17 @@ fn write_enriched(
         });
         json.name("metadata").object(|json| {
             for (name, value) in &enriched.metadata {
-                json.name(name).raw(value.as_json());
+                let write_name = |out: &mut Vec<u8>| write_json_string(name.as_bytes(), out);
+                json.key(write_name).raw(value.as_json());
             }
         });
-        json.name("extraData").raw(&enriched.record.to_json());
+        json.name("extraData").written(|out| enriched.record.write_json(out));
         routing_at = json.written_bytes();
     });
     if stamp.origins {
         json.name("origins").object(|json| {
             for (key, _, origin) in enriched.published() {
-                json.key(|out| key.write_json(out)).text(origin.as_str());
+                json.key(|out| key.write_json(out)).word(origin.as_str());
             }
         });
     }
@@ -185,8 +192,8 @@ fn write_enriched(
 fn write_ended(json: &mut Json, decoded: &Decoded<'_>, ended: &EndedInteraction<'_>) {
     json.name("interaction").object(|json| {
         write_facts(json, decoded, &ended.facts);
-        json.name("state").text(ended.state.as_str());
-        json.name("extraData").raw(&ended.record.to_json());
+        json.name("state").word(ended.state.as_str());
+        json.name("extraData").written(|out| ended.record.write_json(out));
     });
 }
 
@@ -219,7 +226,7 @@ fn warnings(json: &mut Json, report: &Report<'_>) {
     json.name("warnings").array(|json| {
         for warning in report.warnings() {
             json.element().object(|json| {
-                json.name("code").text(warning.code.as_str());
+                json.name("code").word(warning.code.as_str());
                 if let Some(key) = &warning.key {
                     json.name("key").text(key);
                 }

@@ -31,9 +31,9 @@ impl Json {
         self.out.len()
     }
 
-    /// Begins a member; its value is to follow.
-    pub(super) fn name(&mut self, name: &str) -> &mut Json {
-        self.key(|out| write_json_string(name.as_bytes(), out))
+    /// Begins a member; its value is to follow. Names are words of ours, which stand in JSON as they are.
+    pub(super) fn name(&mut self, name: &'static str) -> &mut Json {
+        self.key(|out| quote(name, out))
     }
 
     /// Begins a member whose name `write` writes.
@@ -64,9 +64,19 @@ impl Json {
         write_json_string(text.as_bytes(), &mut self.out);
     }
 
+    /// A string that is a word of ours.
+    pub(super) fn word(&mut self, word: &'static str) {
+        quote(word, &mut self.out);
+    }
+
     /// A value as it stands.
     pub(super) fn raw(&mut self, json: &str) {
         self.out.extend_from_slice(json.as_bytes());
+    }
+
+    /// A value that `write` writes.
+    pub(super) fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.out);
     }
 
     /// An object.
@@ -93,4 +103,11 @@ impl Json {
         }
         self.first = false;
     }
+}
+
+/// Appends a word that holds nothing JSON would escape.
+fn quote(word: &'static str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
 }

@@ -41,6 +41,7 @@ mod upstream;
 mod vendor;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -100,9 +101,34 @@ struct Envelope<'a> {
     /// What an event around it says of it.
     event: OuterEvent<'a>,
     /// The event's id where nobody names one.
-    fallback_id: Cow<'a, str>,
+    fallback: Fallback<'a>,
     /// The widget where the body names none.
     widget: Option<&'a str>,
+}
+
+/// What the event's id is where nobody names one. Worked out for those messages only: to hash a body
+/// costs more than to decode it.
+#[derive(Clone, Copy)]
+struct Fallback<'a> {
+    message_id: Option<&'a str>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Fallback<'a> {
+    /// The transport's message id, else the SHA-256 of the body.
+    fn id(self) -> Cow<'a, str> {
+        match self.message_id {
+            Some(id) => Cow::Borrowed(id),
+            None => Cow::Owned(format!("{:x}", Sha256::digest(self.bytes))),
+        }
+    }
+}
+
+impl fmt::Debug for Fallback<'_> {
+    /// Names the message and gives the body's length; never its content (K8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fallback({:?}, {} bytes)", self.message_id, self.bytes.len())
+    }
 }
 
 /// The attributes of an event around the object: a CloudEvent's.
@@ -156,12 +182,12 @@ pub fn decodable() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// A [`Refusal`] with the reason for the dead letter.
-pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decoded<'a>, Refusal> {
+pub fn decode<'a>(
+    text: &'a str,
+    bytes: &'a [u8],
+    hints: Hints<'a>,
+) -> Result<Decoded<'a>, Refusal> {
     let fields = Fields::of(text, "")?;
-    let fallback_id = match hints.message_id.filter(|id| !id.is_empty()) {
-        Some(id) => Cow::Borrowed(id),
-        None => Cow::Owned(format!("{:x}", Sha256::digest(bytes))),
-    };
     let event = cloud_event::binary(hints.cloud_event);
     if let Some(id) = event.as_ref().and_then(|event| event.id.as_ref()) {
         fields::check_name(id.as_bytes())
@@ -170,7 +196,7 @@ pub fn decode<'a>(text: &'a str, bytes: &[u8], hints: Hints<'a>) -> Result<Decod
     let envelope = Envelope {
         fields,
         event: event.unwrap_or_default(),
-        fallback_id,
+        fallback: Fallback { message_id: hints.message_id.filter(|id| !id.is_empty()), bytes },
         widget: hints.widget.filter(|widget| !widget.is_empty()),
     };
     let mut decoded = match hints.format.filter(|name| !name.is_empty() && *name != "auto") {

@@ -96,7 +96,8 @@ impl OutboundFormat {
         };
         match self {
             OutboundFormat::Enriched => {
-                let Unrouted { body, routing_at } = encode_open(decoded, step, stamp)?;
+                let id = message_id(decoded).to_string();
+                let Unrouted { body, routing_at } = encode_open(&id, decoded, step, stamp)?;
                 Some(Encoded { routing_at, ..json(body) })
             }
             OutboundFormat::CloudEvent => {

@@ -67,7 +67,7 @@ impl<'a> Said<'a> {
     /// When the interaction has no id but the event's, and that is none that an interaction may have.
     pub(super) fn decoded(self, envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
         let given = envelope.event.id.clone().or(self.event_id);
-        let event_id = given.unwrap_or_else(|| envelope.fallback_id.clone());
+        let event_id = given.unwrap_or_else(|| envelope.fallback.id());
         let id = match self.id {
             Some(id) => id,
             None => {

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::ports::{Live, Plaintext, Row, RowChange};
@@ -18,7 +19,8 @@ use crate::domain::{
 /// The interactions of a batch.
 #[derive(Debug, Default)]
 pub struct Table<'a> {
-    entries: HashMap<Identity<'a>, Entry<'a>>,
+    /// Hashed with a seed of its own, since ids come from the internet.
+    entries: HashMap<Identity<'a>, Entry<'a>, RandomState>,
 }
 
 #[derive(Debug)]

@@ -313,7 +313,8 @@ impl<S: Store> Worker<S> {
         let stamp = Stamp { revision: rules.revision(), now_ms, origins: self.origins };
         let message_id = enriched::message_id(decoded);
         let outputs = self.outputs.iter();
-        let encoded = enriched::encode_open(decoded, &step, stamp);
+        let name = message_id.to_string();
+        let encoded = enriched::encode_open(&name, decoded, &step, stamp);
         let (body, routing_at) =
             encoded.map(|encoded| (encoded.body, encoded.routing_at)).unwrap_or_default();
         let gating = self.gating.as_ref().filter(|gating| gating.concerns(&facts.channel));
@@ -322,7 +323,6 @@ impl<S: Store> Worker<S> {
             routing_at,
         });
         Plan::Publish(Box::new(Published {
-            message_id: message_id.to_string(),
             correlation_id: decoded.message.event_id.to_string(),
             kind,
             channel: facts.channel.to_string(),
@@ -332,6 +332,7 @@ impl<S: Store> Worker<S> {
             sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
             identity: decoded.message.identity.to_owned(),
             body,
+            message_id: name,
             further: outputs
                 .filter_map(|output| output.further(decoded, &step, stamp, &message_id))
                 .collect(),

@@ -22,6 +22,9 @@ pub struct Settings {
     pub live_key: Option<String>,
     /// Whether [`super::connect`] brings the schema up to date, or insists that it is.
     pub migrate: bool,
+    /// SQLite: whether the file is only for the run of this process. Then nothing of it need survive a
+    /// crash, and no commit waits for the disk.
+    pub temporary: bool,
     /// PostgreSQL: how many connections this worker may hold. One a lane is in use at a time.
     pub connections: u32,
     /// The longest wait for one answer of the store, in milliseconds: for a connection, for a lock
@@ -37,6 +40,7 @@ impl Settings {
             live_key_file: None,
             live_key: None,
             migrate: true,
+            temporary: false,
             // Two lanes, the command line's questions, and one to spare.
             connections: 4,
             // Longer than a failover's hiccup of a lock or a checkpoint, and far below the broker's
@@ -83,6 +87,7 @@ impl fmt::Debug for Settings {
             .field("live_key_file", &self.live_key_file)
             .field("live_key", &self.live_key.as_ref().map(|_| "***"))
             .field("migrate", &self.migrate)
+            .field("temporary", &self.temporary)
             .field("connections", &self.connections)
             .field("timeout_ms", &self.timeout_ms)
             .finish()

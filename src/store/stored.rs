@@ -13,9 +13,6 @@ use super::live_data::LiveKeys;
 use crate::domain::{Identity, Record, State};
 use crate::pipeline::ports::{Live, Row, StoreError};
 
-/// How many columns a row has.
-pub(super) const COLUMNS: usize = 12;
-
 /// The columns of one row, in the order in which every statement names them.
 type Columns = (
     String,

@@ -15,7 +15,7 @@ use crate::domain::copy_user_data::CopyFilter;
 use crate::domain::history::KeyList;
 use crate::domain::metadata::{MetadataItem, MetadataItems};
 use crate::domain::rules::UnknownParent;
-use crate::domain::user_data::KeyNames;
+use crate::domain::user_data::{KeyNames, KeySet};
 use crate::domain::user_data_set::{Gate, SetKey, Widgets};
 use crate::domain::value::Key;
 
@@ -219,8 +219,7 @@ fn copy(old: &Rules, new: &Rules, found: &mut Changes) {
         match (old.between(parent, child), new.between(parent, child)) {
             (before, after) if same_filter(before, after) => {}
             (CopyFilter::Keys(before), CopyFilter::Keys(after)) => {
-                let only = |own: &indexmap::IndexSet<Box<[u8]>>,
-                            other: &indexmap::IndexSet<Box<[u8]>>| {
+                let only = |own: &KeySet, other: &KeySet| {
                     own.difference(other).map(|key| Key::from_bytes(key.to_vec())).collect()
                 };
                 let (gone, come): (Vec<_>, Vec<_>) = (only(before, after), only(after, before));

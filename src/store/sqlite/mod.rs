@@ -3,7 +3,8 @@
 //! SQLite has one writer at a time, whoever it is. So this process has one writing connection, for
 //! which lanes queue without polling, and a transaction takes the write lock before it reads: what
 //! it reads cannot change until it commits. Other processes are waited for (`busy_timeout`).
-//! A commit is on disk when it returns (`synchronous = FULL`), as an acknowledged message demands.
+//! A commit is on disk when it returns (`synchronous = FULL`), as an acknowledged message demands; but
+//! for a temporary store, which nobody opens again.
 //!
 //! The version of the schema is SQLite's own `user_version`.
 
@@ -66,11 +67,16 @@ impl Sqlite {
         settings: &Settings,
         keys: Arc<LiveKeys>,
     ) -> Result<Sqlite, OpenError> {
+        let (journal, synchronous) = match settings.temporary {
+            false => (SqliteJournalMode::Wal, SqliteSynchronous::Full),
+            // A rollback still needs a journal; memory is enough for it.
+            true => (SqliteJournalMode::Memory, SqliteSynchronous::Off),
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .journal_mode(journal)
+            .synchronous(synchronous)
             .busy_timeout(settings.timeout())
             // Statements are logged without values, but a line a statement helps nobody.
             .disable_statement_logging();
@@ -95,7 +101,9 @@ impl Sqlite {
         };
         // What is erased is overwritten with zeros: history that somebody had erased must not be found
         // in the file's unused parts, and neither must an older version of it.
-        let writing = options.clone().pragma("secure_delete", "ON");
+        // A temporary file is removed as a whole.
+        let secure = if settings.temporary { "OFF" } else { "ON" };
+        let writing = options.clone().pragma("secure_delete", secure);
         // The writer connects now, so that a file that is no database is found out at once.
         let writer = connect(&writing, || pool(1), settings.timeout()).await?;
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));

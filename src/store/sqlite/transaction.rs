@@ -1,8 +1,8 @@
 //! The transaction of a batch in SQLite.
 //!
-//! Statements take many rows at once, in chunks: a statement holds [`PARAMETERS`] at most. The
-//! write lock is taken before the first read, so nothing can come between reading and writing, and
-//! no row needs a lock of its own.
+//! Statements take many rows at once, in [`runs`] of a few lengths, so that they are prepared once and
+//! not for each batch. The write lock is taken before the first read, so nothing can come between
+//! reading and writing, and no row needs a lock of its own.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use sqlx::{QueryBuilder, Sqlite, Transaction};
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
 use crate::store::live_data::LiveKeys;
-use crate::store::stored::{COLUMNS, StoredRow};
+use crate::store::stored::StoredRow;
 
-/// Parameters of one statement. SQLite's own bound is 32,766; beyond some thousands a longer
-/// statement gains nothing, and a text of this size stays in the statement cache.
-const PARAMETERS: usize = 6_000;
+/// Rows of one statement at most. Beyond some hundreds a longer statement gains nothing; SQLite's own
+/// bound of 32,766 parameters is ten times as far.
+const RUN_ROWS: usize = 256;
 
 const READ: &str = "SELECT i.tenant, i.id, i.state, i.channel, i.queue, i.facts, i.record, i.live, \
                     i.events, i.created_ms, i.updated_ms, i.ended_ms \
@@ -51,7 +51,7 @@ impl SqliteTransaction {
         keys: Arc<LiveKeys>,
     ) -> Result<(Vec<Row>, SqliteTransaction), StoreError> {
         let mut rows = Vec::with_capacity(own.len() + parents.len());
-        for wanted in [own, parents].into_iter().flat_map(|all| all.chunks(PARAMETERS / 2)) {
+        for wanted in [own, parents].into_iter().flat_map(runs) {
             let mut read = QueryBuilder::new("WITH wanted (tenant, id) AS (");
             read.push_values(wanted, |mut row, identity| {
                 row.push_bind(identity.tenant.as_ref()).push_bind(identity.id.as_ref());
@@ -68,13 +68,13 @@ impl SqliteTransaction {
         let sealed = rows.iter().map(|change| Sealed::of(change, &self.keys));
         let sealed = sealed.collect::<Result<Vec<_>, _>>()?;
         let (new, known): (Vec<_>, Vec<_>) = sealed.iter().partition(|row| row.change.is_new);
-        for rows in new.chunks(PARAMETERS / COLUMNS) {
+        for rows in runs(&new) {
             let mut insert = QueryBuilder::new(INSERT);
             insert.push_values(rows, bind);
             insert.build().execute(&mut *self.transaction).await?;
         }
         let mut updated = 0;
-        for rows in known.chunks(PARAMETERS / COLUMNS) {
+        for rows in runs(&known) {
             let mut update = QueryBuilder::new(CHANGES);
             update.push_values(rows, bind).push(") ").push(UPDATE);
             updated += update.build().execute(&mut *self.transaction).await?.rows_affected();
@@ -86,6 +86,17 @@ impl SqliteTransaction {
         }
         Ok(self.transaction.commit().await?)
     }
+}
+
+/// Cuts rows into runs whose lengths are powers of two, the longest first. However many rows batches
+/// have, there are nine texts of each statement then, and the connection keeps all of them prepared.
+fn runs<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let longest = 1 << rows.len().checked_ilog2()?;
+        let (run, rest) = rows.split_at(RUN_ROWS.min(longest));
+        rows = rest;
+        Some(run)
+    })
 }
 
 /// A change whose live data is sealed.
@@ -117,4 +128,19 @@ fn bind(mut row: Separated<'_, Sqlite, &'static str>, sealed: &&Sealed<'_>) {
         .push_bind(change.created_ms)
         .push_bind(change.updated_ms)
         .push_bind(change.ended_ms);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_have_few_lengths_and_leave_nothing_out() {
+        for count in 0..1_100 {
+            let rows: Vec<usize> = (0..count).collect();
+            let runs: Vec<_> = runs(&rows).collect();
+            assert!(runs.iter().all(|run| run.len().is_power_of_two() && run.len() <= RUN_ROWS));
+            assert_eq!(runs.concat(), rows);
+        }
+    }
 }

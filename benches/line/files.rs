@@ -1,0 +1,82 @@
+//! The command `pipe`: how fast it is, whether a store that is full slows it, and how much a store
+//! keeps of what went through.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use sqlx::{Connection as _, PgConnection};
+
+use crate::messages;
+use crate::process;
+use crate::subject::{LIVE_KEY, program};
+
+/// What a run of `pipe` came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piped {
+    /// Messages a second, from start to end.
+    pub(crate) rate: f64,
+    /// Processor time of a message, in microseconds.
+    pub(crate) cpu_us: f64,
+}
+
+/// Writes messages into a file, a line each.
+pub(crate) fn write(folder: &Path, name: &str, lines: impl Iterator<Item = String>) -> PathBuf {
+    let path = folder.join(name);
+    let mut file = BufWriter::new(File::create(&path).expect("the folder can be written"));
+    for line in lines {
+        writeln!(file, "{line}").expect("the folder has room");
+    }
+    file.flush().expect("the folder has room");
+    path
+}
+
+/// Takes a file of `count` messages through `pipe`; `store` names one that stays.
+pub(crate) fn pipe(folder: &Path, input: &Path, count: usize, store: Option<&str>) -> Piped {
+    let rules = folder.join("rules.toml");
+    std::fs::write(&rules, messages::RULES).expect("the folder can be written");
+    let mut command = program();
+    command.arg("--rules").arg(rules).args(["pipe", "--strict"]).arg(input);
+    if let Some(store) = store {
+        command.env("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY).args(["--store", store]);
+    }
+    let output = File::create(folder.join("enriched.ndjson")).expect("the folder can be written");
+    let (began, before) = (Instant::now(), process::children_cpu_secs());
+    let ran = command.stdout(output).stderr(Stdio::piped()).output().expect("it can be run");
+    let (took, after) = (began.elapsed(), process::children_cpu_secs());
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Piped { rate: count as f64 / took.as_secs_f64(), cpu_us: (after - before) * 1e6 / count as f64 }
+}
+
+/// What PostgreSQL keeps of the interactions, their index included, in bytes.
+pub(crate) async fn table_bytes(url: &str) -> u64 {
+    ask(url, "SELECT pg_total_relation_size('throughline_interaction')").await
+}
+
+/// How far PostgreSQL's write-ahead log has come, in bytes.
+pub(crate) async fn log_bytes(url: &str) -> u64 {
+    ask(url, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").await
+}
+
+async fn ask(url: &str, question: &'static str) -> u64 {
+    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL is up");
+    let answer: i64 = sqlx::query_scalar(question)
+        .fetch_one(&mut connection)
+        .await
+        .expect("PostgreSQL has an answer");
+    connection.close().await.expect("closed");
+    u64::try_from(answer).expect("a number of bytes")
+}
+
+/// The ends of the interactions of the first `count` messages.
+pub(crate) fn ends(count: usize) -> impl Iterator<Item = String> {
+    messages::bodies(count).enumerate().map(|(place, body)| {
+        let (_, rest) = body.split_once(r#""interaction":{"id":""#).expect("it has an id");
+        let (id, _) = rest.split_once('"').expect("it ends");
+        format!(
+            r#"{{"type":"interaction.ended","id":"evt-e-{place}","interaction":{{"id":"{id}","tenant":"1","state":"handled"}}}}"#
+        )
+    })
+}
