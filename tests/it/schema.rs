@@ -168,7 +168,8 @@ fn play(rules: &Rules, bodies: &[String]) -> Vec<(Option<bool>, Option<Value>)> 
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => None,
         };
         let stamp = Stamp { revision: rules.revision(), now_ms: 1_700_000_000_123, origins: true };
-        let bytes = enriched::encode_open(&decoded, &step, stamp).map(
+        let id = enriched::message_id(&decoded).to_string();
+        let bytes = enriched::encode_open(&id, &decoded, &step, stamp).map(
             |Unrouted { mut body, routing_at }| {
                 if let Some(at) = routing_at {
                     let widget_state = Some("offer_callback".to_owned());
