@@ -86,7 +86,9 @@ pub(crate) fn words(words: impl IntoIterator<Item = &'static str>) -> Value {
 
 /// An array.
 pub(crate) fn array(items: Value) -> Value {
-    json!({ "type": "array", "items": items })
+    let mut array = json!({ "type": "array" });
+    array["items"] = items;
+    array
 }
 
 /// One text, or an array of texts.

@@ -35,7 +35,10 @@ pub(super) fn messages() -> Value {
 }
 
 fn message(title: &str, payload: Value, headers: Value) -> Value {
-    json!({ "title": title, "contentType": "application/json", "headers": headers, "payload": payload })
+    let mut message = json!({ "title": title, "contentType": "application/json" });
+    message["headers"] = headers;
+    message["payload"] = payload;
+    message
 }
 
 fn published(kind: PublishedKind, schema: &str) -> Value {

@@ -86,13 +86,13 @@ impl Document {
         if *name == settings.dead_letters {
             let parameters = parameter("routingKey", "The routing key as first received.");
             let channel = self.channel(
-                format!("exchange_{name}"),
+                &format!("exchange_{name}"),
                 "Where messages are set aside.",
                 json!({ "address": "{routingKey}", "parameters": parameters, "bindings": bindings }),
                 &["deadLetter"],
             );
             self.send(
-                format!("setAside_{name}"),
+                &format!("setAside_{name}"),
                 &channel,
                 &["deadLetter"],
                 "Sets a message aside.",
@@ -103,7 +103,7 @@ impl Document {
             {
                 let what = "The interaction's channel; characters outside [A-Za-z0-9_-] become _.";
                 let channel = self.channel(
-                    format!("exchange_{name}_{message}"),
+                    &format!("exchange_{name}_{message}"),
                     "Where interactions go out: bind a queue of your own.",
                     json!({
                         "address": format!("{}.{{channel}}", published.as_str()),
@@ -116,11 +116,11 @@ impl Document {
                     PublishedKind::Enriched => "Publishes; that no queue is bound is a failure.",
                     PublishedKind::Ended => "Publishes; that no queue is bound is none.",
                 };
-                self.send(format!("publish_{message}"), &channel, &[message], summary);
+                self.send(&format!("publish_{message}"), &channel, &[message], summary);
             }
         } else if topology.bindings.iter().any(|binding| binding.exchange == *name) {
             self.channel(
-                format!("exchange_{name}"),
+                &format!("exchange_{name}"),
                 "Where interactions come in: publish here.",
                 json!({
                     "address": "{routingKey}",
@@ -155,19 +155,19 @@ impl Document {
         let waits = arguments.iter().any(|(key, _)| *key == "x-dead-letter-routing-key");
         let key = format!("queue_{name}");
         if *name == settings.dead_letters {
-            let channel = self.channel(key, "What was set aside.", body, &["deadLetter"]);
+            let channel = self.channel(&key, "What was set aside.", body, &["deadLetter"]);
             let what = "`throughline dead-letters` reads it.";
-            self.receive(format!("read_{name}"), &channel, &["deadLetter"], what);
+            self.receive(&format!("read_{name}"), &channel, &["deadLetter"], what);
         } else if waits {
             let what = "Messages that wait, until its TTL leads them back to their work queue.";
-            let channel = self.channel(key, what, body, &["waiting"]);
-            self.send(format!("wait_{name}"), &channel, &["waiting"], "Lets a message wait.");
+            let channel = self.channel(&key, what, body, &["waiting"]);
+            self.send(&format!("wait_{name}"), &channel, &["waiting"], "Lets a message wait.");
         } else {
             let messages: Vec<_> = INBOUND.into_iter().chain(["waiting", "replayed"]).collect();
-            let channel = self.channel(key, "The work queue.", body, &messages);
-            self.receive(format!("work_{name}"), &channel, &messages, "Works on messages.");
+            let channel = self.channel(&key, "The work queue.", body, &messages);
+            self.receive(&format!("work_{name}"), &channel, &messages, "Works on messages.");
             let what = "`throughline dead-letters replay`, through the default exchange.";
-            self.send(format!("replay_{name}"), &channel, &["replayed"], what);
+            self.send(&format!("replay_{name}"), &channel, &["replayed"], what);
         }
     }
 
@@ -179,7 +179,7 @@ impl Document {
         let parameters: Map<_, _> =
             placeholders.map(|name| (name.to_owned(), json!({ "description": what }))).collect();
         let key = self.channel(
-            format!("output_{place}_{}", output.exchange),
+            &format!("output_{place}_{}", output.exchange),
             "Where interactions go out beside the enriched message.",
             json!({
                 "address": template,
@@ -194,12 +194,12 @@ impl Document {
             true => "Publishes; that no queue is bound for an enriched one is a failure.",
             false => "Publishes; nobody need be bound.",
         };
-        self.send(format!("publish_output_{place}"), &key, &["output"], summary);
+        self.send(&format!("publish_output_{place}"), &key, &["output"], summary);
     }
 
     /// Adds a channel; gives the key it is found by.
-    fn channel(&mut self, name: String, title: &str, mut body: Value, messages: &[&str]) -> String {
-        let key = key(&name);
+    fn channel(&mut self, name: &str, title: &str, mut body: Value, messages: &[&str]) -> String {
+        let key = key(name);
         body["description"] = title.into();
         let reference = |name: &&str| {
             let reference = json!({ "$ref": format!("#/components/messages/{name}") });
@@ -210,21 +210,21 @@ impl Document {
         key
     }
 
-    fn send(&mut self, name: String, channel: &str, messages: &[&str], summary: &str) {
+    fn send(&mut self, name: &str, channel: &str, messages: &[&str], summary: &str) {
         let mut operation = operation("send", channel, messages, summary);
         operation["bindings"] = json!({ "amqp": {
             "deliveryMode": headers::PERSISTENT,
             "mandatory": true,
             "bindingVersion": BINDING_VERSION,
         } });
-        self.operations.insert(key(&name), operation);
+        self.operations.insert(key(name), operation);
     }
 
-    fn receive(&mut self, name: String, channel: &str, messages: &[&str], summary: &str) {
+    fn receive(&mut self, name: &str, channel: &str, messages: &[&str], summary: &str) {
         let mut operation = operation("receive", channel, messages, summary);
         operation["bindings"] =
             json!({ "amqp": { "ack": true, "bindingVersion": BINDING_VERSION } });
-        self.operations.insert(key(&name), operation);
+        self.operations.insert(key(name), operation);
     }
 }
 

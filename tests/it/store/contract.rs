@@ -168,7 +168,8 @@ async fn a_locked_row_is_waited_for_but_not_for_ever(place: &Place) {
     let holder = place.store().await;
     create(&holder, &[Sample::new("t", "a")]).await;
     let mut settings = place.settings.clone();
-    settings.timeout_ms = 100;
+    // Long enough to connect within on a busy machine, too.
+    settings.timeout_ms = 1_000;
     let hurried = store::connect(&settings).await.expect("connected");
     let own = [identity("t", "a")];
     let (_, held) = holder.begin(&own, &[]).await.expect("begun");
