@@ -25,7 +25,7 @@ use crate::store;
 ///
 /// One message per line; blank lines are skipped. What must wait for a parent is tried again when
 /// the parent arrives, and decided at the end of input. Interactions are kept in a temporary SQLite
-/// store unless --store names one. Where [gate] is configured, it is asked as by `run`, and what waits
+/// store unless --store names one. Where a status gate is configured, it is asked as by `run`, and what waits
 /// for an answer comes out behind what does not. Prints the enriched messages only: further outputs
 /// are for a broker. A summary goes to stderr at the end.
 #[derive(Debug, Args)]
