@@ -14,6 +14,9 @@ use crate::subject::Subject;
 const BEGIN: &str = "<!-- figures: begin -->\n";
 const END: &str = "<!-- figures: end -->\n";
 
+/// How the page shows the plot.
+const PLOT: &str = "![Messages a second, and processor time of a message](performance.svg)\n";
+
 /// Prints the tables, and with `write` puts them into the documentation.
 pub(crate) fn tell(measured: &Measured, write: bool) {
     let text = [machine(), against_targets(measured), subjects(measured), capacity(measured)];
@@ -27,7 +30,7 @@ pub(crate) fn tell(measured: &Measured, write: bool) {
     let old = std::fs::read_to_string(&page).expect("docs/performance.md is there");
     let (before, rest) = old.split_once(BEGIN).expect("it has the marker where figures begin");
     let (_, after) = rest.split_once(END).expect("it has the marker where figures end");
-    let new = format!("{before}{BEGIN}\n{text}\n{END}{after}");
+    let new = format!("{before}{BEGIN}\n{text}\n{PLOT}\n{END}{after}");
     std::fs::write(&page, new).expect("docs/performance.md can be written");
     std::fs::write(docs.join("performance.svg"), plot(measured)).expect("the plot can be written");
 }

@@ -39,4 +39,5 @@ pub mod settlement;
 pub mod table;
 pub mod tally;
 pub mod waits;
+mod waking;
 pub mod worker;

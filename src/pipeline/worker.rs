@@ -9,7 +9,7 @@
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ use super::rules_in_force::RulesInForce;
 use super::settlement::{Cause, Failure, Patience};
 use super::table::{Table, looks_for_parent};
 use super::tally::Tally;
+use super::waking;
 use crate::clock::Clock;
 use crate::domain::{Identity, Outcome, RejectReason, Rules, WaitFor};
 use crate::formats::enriched::{self, Stamp};
@@ -256,7 +257,7 @@ impl<S: Store> Worker<S> {
         };
         let planned = match self.wakes_within_batch {
             false => (0..batch.len()).map(|place| (place, plan(place))).collect(),
-            true => waking(batch.len(), plan),
+            true => waking::in_order(batch.len(), plan),
         };
         (planned, table)
     }
@@ -353,33 +354,6 @@ struct Under<'a> {
 fn refused_by_store(place: usize) -> Planned {
     let failure = Failure::Rejected(RejectReason::Internal);
     (place, Plan::Failed { failure, stage: "save", awaited: None })
-}
-
-/// Plans a batch in order, but for those that must wait: each is planned again right after the
-/// message that it waits for, and stands behind it. Those who still wait in the end come last.
-fn waking(messages: usize, mut plan: impl FnMut(usize) -> Plan) -> Vec<Planned> {
-    let mut planned = Vec::with_capacity(messages);
-    let mut waiting: BTreeMap<usize, Plan> = BTreeMap::new();
-    for place in 0..messages {
-        let mut next = VecDeque::from([place]);
-        while let Some(place) = next.pop_front() {
-            let plan = plan(place);
-            if let Plan::Failed { awaited: Some(_), .. } = &plan {
-                waiting.insert(place, plan);
-                continue;
-            }
-            if let Plan::Publish(message) = &plan {
-                let woken = waiting.extract_if(.., |_, waiting| match waiting {
-                    Plan::Failed { awaited: Some(awaited), .. } => awaited.on == message.identity,
-                    Plan::Failed { .. } | Plan::Publish(_) | Plan::Done(_) => false,
-                });
-                next.extend(woken.map(|(place, _)| place));
-            }
-            planned.push((place, plan));
-        }
-    }
-    planned.extend(waiting);
-    planned
 }
 
 fn decode<'a, D: Delivery>(
