@@ -16,7 +16,6 @@ mod observed;
 mod parts;
 mod store_watch;
 
-use std::iter::repeat_n;
 use std::sync::Arc;
 
 use observed::Observed;
@@ -36,8 +35,9 @@ use crate::gate;
 use crate::http::{Server, ServerError};
 use crate::pipeline::aside::WhenFull;
 use crate::pipeline::lane::{Lane, LaneError};
+use crate::pipeline::partitioner::Partitioner;
+use crate::pipeline::partitions::Partitions;
 use crate::pipeline::rules_in_force::RulesInForce;
-use crate::pipeline::tally::Tally;
 use crate::pipeline::worker::Worker;
 use crate::reload::Reloader;
 use crate::retry::Reconnect;
@@ -159,7 +159,7 @@ async fn work(
     };
     // These go on while the broker is away, and are dropped when the flow has ended.
     tokio::select! {
-        ended = flow(settings, &worker, supervisor, &observed.lanes, stop) => ended?,
+        ended = flow(settings, &worker, supervisor, observed, stop) => ended?,
         never = cleaner.run() => match never {},
         never = observed.store.watch(&worker.store), if settings.http.listen.is_some() => {
             match never {}
@@ -174,7 +174,7 @@ async fn flow(
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
     supervisor: &mut Supervisor,
-    tallies: &[Arc<Tally>],
+    observed: &Observed,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut compared = false;
@@ -185,7 +185,7 @@ async fn flow(
                 tracing::warn!("{warning}");
             }
         }
-        match run_lanes(&link, settings, worker, tallies, stop).await {
+        match run_lanes(&link, settings, worker, observed, stop).await {
             Ok(()) => {
                 link.close().await;
                 break;
@@ -203,15 +203,17 @@ async fn run_lanes(
     link: &Link,
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
-    tallies: &[Arc<Tally>],
+    observed: &Observed,
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let together = stop.child_token();
     let mut lanes = JoinSet::new();
     let sources = link.sources().iter().zip(settings.sources());
-    let sources = sources.flat_map(|(inbound, source)| repeat_n(inbound, source.lanes));
-    for (source, tally) in sources.zip(tallies) {
-        let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
+    let sources =
+        sources.flat_map(|(inbound, source)| (0..source.lanes).map(move |n| (inbound, n)));
+    for ((source, number), tally) in sources.zip(&observed.lanes) {
+        let lane = link.lane_of_partition(source, number).await;
+        let lane = lane.map_err(|error| error.to_string())?;
         let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
         let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
         lanes.spawn(async move {
@@ -224,6 +226,26 @@ async fn run_lanes(
                 tally: &tally,
             };
             lane.run(&together).await
+        });
+    }
+    let passing_on = link.sources().iter().filter(|_| settings.partitions.pass_on);
+    for (source, progress) in passing_on.zip(&observed.partitioners) {
+        let Some(partitioned) = &source.partitions else { continue };
+        let partitions = Partitions::new(partitioned.count, settings.partitions.key);
+        let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
+        let (worker, progress) = (Arc::clone(worker), Arc::clone(progress));
+        let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
+        lanes.spawn(async move {
+            let partitioner = Partitioner {
+                worker: &worker,
+                source: lane.consumer,
+                distributor: lane.publisher,
+                settler: lane.settler,
+                batch_messages,
+                partitions,
+                progress: &progress,
+            };
+            partitioner.run(&together).await
         });
     }
     let mut first_failure = None;

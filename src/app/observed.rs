@@ -23,6 +23,7 @@ use crate::cleaner::Sweeps;
 use crate::clock::Clock;
 use crate::http::{self, LaneStatus, Liveness, Problem, Readiness, Status, Version, Waiting};
 use crate::pipeline::labels::Outcome;
+use crate::pipeline::progress::Progress;
 use crate::pipeline::tally::{Counts, Tally};
 use crate::pipeline::waits::Wait;
 use crate::reload::Standing;
@@ -38,6 +39,8 @@ const OTHER_WAITS: Duration = Duration::from_secs(120);
 pub(super) struct Observed {
     /// Each lane's own.
     pub(super) lanes: Vec<Arc<Tally>>,
+    /// Of each source, who passes its messages on to its partitions; idle where there are none.
+    pub(super) partitioners: Vec<Arc<Progress>>,
     /// What the cleaner reports.
     pub(super) sweeps: Arc<Sweeps>,
     /// What the store answers.
@@ -60,9 +63,11 @@ impl Observed {
         stop: &CancellationToken,
     ) -> Observed {
         let clock = Clock::System;
-        let lanes: usize = settings.sources().iter().map(|source| source.lanes).sum();
+        let sources = settings.sources();
+        let lanes: usize = sources.iter().map(|source| source.lanes).sum();
         Observed {
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
+            partitioners: sources.iter().map(|_| Arc::default()).collect(),
             sweeps: Arc::default(),
             store: StoreWatch::default(),
             broker,
@@ -77,7 +82,8 @@ impl Observed {
 
     /// Messages that were taken and are not settled.
     pub(super) fn in_hand(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.progress.in_hand()).sum()
+        let lanes = self.lanes.iter().map(|lane| lane.progress.in_hand()).sum::<u64>();
+        lanes + self.partitioners.iter().map(|it| it.in_hand()).sum::<u64>()
     }
 
     fn counts(&self) -> Counts {
@@ -101,6 +107,11 @@ impl http::Observed for Observed {
                 let why = format!("lane {number} has ended {secs} s ago, and others go on");
                 dead.push(Problem::new("lane", why));
             }
+        }
+        for progress in self.partitioners.iter().filter(|it| it.is_stuck(bound)) {
+            let (messages, secs) = (progress.in_hand(), progress.idle().as_secs());
+            let why = format!("{messages} messages for partitions, no step for {secs} s");
+            dead.push(Problem::new("partitioner", why));
         }
         let step = self.sweeps.total().step_began.map(|began| began.elapsed());
         if let Some(step) = step.filter(|step| *step > bound) {

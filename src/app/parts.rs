@@ -54,7 +54,10 @@ pub fn store_settings(settings: &Settings) -> store::Settings {
     }
     of_store.migrate = settings.store.migrate;
     // Each lane holds one connection at a time; two more are for questions beside the flow.
-    let lanes = settings.sources().iter().map(|source| source.lanes).sum::<usize>();
+    // Whoever passes messages on to partitions looks up where they belong.
+    let partitioners = usize::from(settings.partitions.count > 0);
+    let of_source = |source: &Source| source.lanes + partitioners;
+    let lanes = settings.sources().iter().map(of_source).sum::<usize>();
     of_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
     of_store
 }
@@ -62,13 +65,13 @@ pub fn store_settings(settings: &Settings) -> store::Settings {
 /// What the broker has to be told.
 pub fn broker_settings(settings: &Settings) -> broker::Settings {
     let amqp = &settings.amqp;
-    let further = settings.output.further.iter();
+    let (sources, further) = (settings.sources().into_iter(), settings.output.further.iter());
     // What waits for the status gate is not acknowledged; others are to keep their share.
     let held = if settings.gate.endpoint.is_some() { HELD_MAX } else { 0 };
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     broker::Settings {
         url: amqp.url.expose().to_owned(),
-        sources: settings.sources().into_iter().map(|source| inbound(source, held)).collect(),
+        sources: sources.map(|source| partitioned(inbound(source, held), settings)).collect(),
         further_exchanges: further.map(|output| output.exchange.clone()).collect(),
         queue: amqp.queue.clone(),
         inbound_exchange: amqp.inbound_exchange.clone(),
@@ -96,6 +99,7 @@ pub fn broker_settings(settings: &Settings) -> broker::Settings {
 fn inbound(source: Source, held: u16) -> Inbound {
     Inbound {
         queue: source.queue,
+        partitions: None,
         exchange: source.exchange,
         routing_keys: source.routing_keys,
         waiting_prefix: source.waiting_prefix,
@@ -103,6 +107,14 @@ fn inbound(source: Source, held: u16) -> Inbound {
         format: source.format,
         tenant: source.tenant.map(Arc::from),
         signing_secret: source.signing_secret,
+    }
+}
+
+/// A source with the partitions that the settings call for.
+fn partitioned(inbound: Inbound, settings: &Settings) -> Inbound {
+    match settings.partitions.count {
+        0 => inbound,
+        count => inbound.partitioned(count, settings.partitions.header.clone()),
     }
 }
 

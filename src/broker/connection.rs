@@ -92,6 +92,21 @@ impl Link {
         }
     }
 
+    /// Looks whether another number of partitions has left messages behind that nobody would read: in
+    /// the queue behind the last partition, or in the work queue from before there were any. One that
+    /// this user may not look at counts as empty.
+    ///
+    /// # Errors
+    /// [`Error::LeftBehind`] for all such queues.
+    pub async fn look_behind(&self) -> Result<(), Error> {
+        let partitioned = self.sources.iter().filter_map(|source| source.partitions.as_ref());
+        let unread = partitioned.flat_map(|it| [it.of.clone(), it.queue(it.count)]).collect();
+        let depths = self.depths(unread).await?;
+        let full = depths.into_iter().filter(|(_, ready)| ready.is_some_and(|ready| ready > 0));
+        let names: Vec<_> = full.map(|(name, _)| format!("`{name}`")).collect();
+        if names.is_empty() { Ok(()) } else { Err(Error::LeftBehind(names)) }
+    }
+
     /// Compares what is in the broker with what must be there; changes nothing.
     ///
     /// # Errors
@@ -127,10 +142,30 @@ impl Link {
     /// # Errors
     /// When a channel cannot be opened, or the work queue cannot be consumed.
     pub async fn lane_of(&self, source: &Arc<Inbound>) -> Result<Lane, Error> {
+        self.open_lane(source, &source.queue).await
+    }
+
+    /// Opens the channels of the lane of this number: over the partition of that number, where
+    /// deliveries arrive once it is the active consumer; or over the one work queue there is.
+    ///
+    /// # Errors
+    /// As [`Link::lane_of`].
+    pub async fn lane_of_partition(
+        &self,
+        source: &Arc<Inbound>,
+        number: usize,
+    ) -> Result<Lane, Error> {
+        let partitions = source.partitions.as_ref();
+        let partition = partitions.and_then(|partitions| partitions.queues().nth(number));
+        let queue = partition.unwrap_or_else(|| source.queue.clone());
+        self.open_lane(source, &queue).await
+    }
+
+    async fn open_lane(&self, source: &Arc<Inbound>, queue: &str) -> Result<Lane, Error> {
         let limit = self.settings.answer_timeout();
         let publisher = Publisher::open(&self.publishing, &self.settings).await?;
         let consumer = self.consuming.channel(limit).await?;
-        let consumer = Consumer::open(consumer, Arc::clone(source), limit).await?;
+        let consumer = Consumer::open(consumer, Arc::clone(source), queue, limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
     }
 

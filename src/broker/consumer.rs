@@ -8,16 +8,22 @@
 //! Where a source asks for signatures, each is checked here, before anybody looks into the body; what
 //! becomes of a message without the right one is the pipeline's to say.
 //!
+//! Where a queue has a single active consumer, another consumer takes over when this one is gone. Its
+//! channel is closed then, at once, and not the consumer cancelled: RabbitMQ would hand the queue over
+//! on the cancellation, while what was delivered here and is not settled is still here. It would come
+//! again behind what it went before.
+//!
 //! Deliberately absent: settling (`settler.rs`), and any look into the body.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 
 use super::{Error, Inbound, declare, headers, within};
@@ -37,7 +43,7 @@ pub struct Consumer {
 /// A delivery of a work queue, not yet settled, with what is needed to publish it again as it was
 /// received.
 pub struct Received {
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     arrival: Arrival,
     /// Where it came from, and is to come back to.
     pub(super) source: Arc<Inbound>,
@@ -54,21 +60,22 @@ impl Consumer {
     pub(super) async fn open(
         channel: Channel,
         source: Arc<Inbound>,
+        queue: &str,
         limit: Duration,
     ) -> Result<Consumer, Error> {
-        let queue = declare::short(&source.queue)?;
+        let name = declare::short(queue)?;
+        let arguments = if source.partitions.is_some() { turn() } else { FieldTable::default() };
         let consume = async {
             // Before consuming, or the broker sends the whole queue at once (trap 8).
             let qos = BasicQosOptions::default();
             within(limit, channel.basic_qos(source.prefetch_messages, qos)).await?;
             // The broker makes up the consumer tag; connections are what operators look for.
             let options = BasicConsumeOptions::default();
-            within(limit, channel.basic_consume(queue, "".into(), options, FieldTable::default()))
-                .await
+            within(limit, channel.basic_consume(name, "".into(), options, arguments)).await
         };
-        let stream = consume.await.map_err(|error| {
-            Error::Unreachable(format!("consuming `{}`: {error}", source.queue))
-        })?;
+        let stream = consume
+            .await
+            .map_err(|error| Error::Unreachable(format!("consuming `{queue}`: {error}")))?;
         Ok(Consumer { stream, channel, source, answer_timeout: limit, stopped: false })
     }
 
@@ -92,6 +99,7 @@ impl Consumer {
         let arrival = Arrival {
             tenant: source.tenant.clone(),
             is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
+            conversation: conversation(source, &properties),
             ..headers::arrival(&properties, redelivered, source.format.as_deref())
         };
         Received {
@@ -102,6 +110,34 @@ impl Consumer {
             routing_key,
             tag: delivery_tag,
             acker,
+        }
+    }
+}
+
+/// What the header that the source names says of the conversation.
+fn conversation(source: &Inbound, properties: &BasicProperties) -> Option<String> {
+    let name = source.partitions.as_ref()?.header.as_deref()?;
+    headers::header(properties, name).and_then(headers::text).filter(|text| !text.is_empty())
+}
+
+/// How a consumer stands for a queue with a single active consumer. Drawn anew each time, so that the
+/// partitions spread over the processes: from RabbitMQ 4.0 on the highest priority is active. Before
+/// that it says nothing, and whoever came first is.
+fn turn() -> FieldTable {
+    // AMQP knows no bounds for it; a thousand are enough for few to be the same.
+    let drawn = i64::try_from(RandomState::new().hash_one(()) % 1000).unwrap_or_default();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-priority".into(), AMQPValue::LongLongInt(drawn));
+    arguments
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // The first poll hands the frame over, before dropping the stream would cancel the consumer;
+        // nobody needs the answer.
+        let closed = self.channel.close(200, "OK".into()).now_or_never();
+        if let Some(Err(error)) = closed {
+            tracing::trace!(%error, "the consumer's channel was closed already");
         }
     }
 }

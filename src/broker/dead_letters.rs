@@ -40,7 +40,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation};
 
 use super::outgoing::{self, Message};
-use super::{DeadLetter, Error, Settings, declare, within};
+use super::{DeadLetter, Error, Inbound, Settings, declare, within};
 
 /// How long the end of a pass waits for the broker to count what it was given back, so that whoever
 /// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
@@ -57,8 +57,8 @@ pub struct DeadLetters {
     /// Sends them to the work queue, with confirms.
     sending: Channel,
     queue: ShortString,
-    /// Of every source.
-    work_queues: Vec<ShortString>,
+    /// Of every source: where a replay goes, and what came by it.
+    work_queues: Vec<(ShortString, Inbound)>,
     answer_timeout: Duration,
     confirm_timeout: Duration,
     /// How many messages the pass may still look at.
@@ -87,9 +87,9 @@ impl DeadLetters {
             queue: declare::short(&settings.dead_letters)?,
             work_queues: settings
                 .inbound()
-                .iter()
-                .map(|source| declare::short(&source.queue))
-                .collect::<Result<_, _>>()?,
+                .into_iter()
+                .map(|source| Ok((declare::short(&source.queue)?, source)))
+                .collect::<Result<_, Error>>()?,
             answer_timeout,
             confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
             left: 0,
@@ -176,12 +176,13 @@ impl DeadLetters {
     /// it is the one that the letter names, and never a queue that is none of ours: anybody who may
     /// publish can write a header.
     fn work_queue_of(&self, letter: &DeadLetter) -> Result<&ShortString, Error> {
-        if let [only] = &self.work_queues[..] {
+        if let [(only, _)] = &self.work_queues[..] {
             return Ok(only);
         }
         let named = letter.queue();
-        let found = self.work_queues.iter().find(|queue| Some(queue.as_str()) == named);
-        found.ok_or_else(|| {
+        let came_by = |source: &Inbound| named.is_some_and(|queue| source.owns(queue));
+        let found = self.work_queues.iter().find(|(_, source)| came_by(source));
+        found.map(|(queue, _)| queue).ok_or_else(|| {
             Error::NotReplayed(match named {
                 Some(queue) => format!("it came from `{queue}`, which is no source's queue"),
                 None => String::from("it does not say which source's queue it came from"),

@@ -188,6 +188,7 @@ fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {
         let value = match value {
             Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
             Argument::Number(number) => AMQPValue::LongLongInt(*number),
+            Argument::Yes => AMQPValue::Boolean(true),
         };
         table.insert((*key).into(), value);
     }

@@ -87,9 +87,10 @@ pub(super) fn arrival(
         },
         replayed: header(REPLAYED).map_or(0, count),
         trace: Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) },
-        // What the source says, and no header.
+        // What the source says, or says where to look for.
         tenant: None,
         is_forged: false,
+        conversation: None,
     }
 }
 

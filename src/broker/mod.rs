@@ -42,7 +42,7 @@ pub use consumer::{Consumer, Received};
 pub use dead_letter::{DeadLetter, Selection};
 pub use dead_letters::DeadLetters;
 pub use declare::{Finding, Found};
-pub use inbound::Inbound;
+pub use inbound::{INTAKE, Inbound, Partitioned};
 pub use publisher::Publisher;
 pub use settings::{Overflow, Settings};
 pub use settler::Settler;
@@ -77,6 +77,9 @@ pub enum Error {
     /// What `topology.declare = false` leaves to others is not there: all of it, each by name.
     #[error("find in the broker: {}", .0.join(", "))]
     Missing(Vec<String>),
+    /// Queues that another number of partitions has left behind, with messages that nobody would read.
+    #[error("change the number of partitions: {} must be empty first", .0.join(", "))]
+    LeftBehind(Vec<String>),
     /// The work queue did not take a dead letter back; it is where it was.
     #[error("replay a dead letter: {0}")]
     NotReplayed(String),

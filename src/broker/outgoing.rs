@@ -6,6 +6,7 @@
 //! | the same for another output | that output's | that output's | ours, in that output's shape |
 //! | waiting | the default one | the name of its source's waiting queue | as received |
 //! | dead letter | dead letters | as received | as received |
+//! | passed on | the default one | the name of its partition's queue | as received |
 //! | replayed | the default one | the name of the work queue it came from | as received |
 //!
 //! Pure. Deliberately absent: sending it (`publisher.rs`).
@@ -139,6 +140,13 @@ impl<'o> Message<'o> {
             body,
         }
     }
+}
+
+/// The message that brings a delivery to its partition: as received, whatever its headers say.
+pub(super) fn passed_on<'o>(delivery: &'o Received, queue: String) -> Message<'o> {
+    let (properties, mut headers) = headers::as_received(&delivery.properties);
+    headers.insert(headers::ROUTING_KEY.into(), text(delivery.routing_key.as_str()));
+    Message::new(ShortString::default(), cut(queue), properties, headers, &delivery.body)
 }
 
 /// The message that brings a dead letter back to work: as received, with none of the marks that its

@@ -29,7 +29,7 @@ use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::time::Instant;
 
 use super::consumer::Received;
-use super::outgoing::{Address, Addresses};
+use super::outgoing::{self, Address, Addresses, Message};
 use super::wire::Wire;
 use super::{Error, Settings, within};
 use crate::pipeline::crash_point::{self, CrashPoint};
@@ -87,14 +87,28 @@ impl Publisher {
             .map_err(|error| error.at("leave a channel"))
     }
 
-    async fn confirmed(
-        &self,
-        batch: &[Outgoing<'_, Received>],
-    ) -> Result<Vec<Answer>, lapin::Error> {
+    async fn publish_all(
+        &mut self,
+        messages: Vec<Message<'_>>,
+    ) -> Result<Vec<Answer>, TransportError> {
+        if std::mem::replace(&mut self.in_doubt, true) {
+            return Err(TransportError::new("publish: an earlier batch was never answered"));
+        }
+        if self.refused && self.opened_at.elapsed() >= CHANNEL_LIFE {
+            self.renew().await?;
+        }
+        let answers = within(self.confirm_timeout, self.confirmed(messages))
+            .await
+            .map_err(|error| error.at("publish a batch"))?;
+        self.in_doubt = false;
+        self.refused |= answers.contains(&Answer::Refused);
+        Ok(answers)
+    }
+
+    async fn confirmed(&self, batch: Vec<Message<'_>>) -> Result<Vec<Answer>, lapin::Error> {
         let mut addresses = Vec::with_capacity(batch.len());
         let mut sent = Vec::with_capacity(batch.len());
-        for outgoing in batch {
-            let message = self.addresses.message(outgoing);
+        for message in batch {
             let Address { exchange, routing_key, .. } = message.address.clone();
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let mut publish = Box::pin(self.channel.basic_publish(
@@ -113,13 +127,13 @@ impl Publisher {
             });
             addresses.push(message.address);
         }
-        let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(batch.len());
+        let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(sent.len());
         for publish in sent {
             confirms.push(publish.await?);
         }
         crash_point::cross(CrashPoint::AfterPublish);
 
-        let mut answers = Vec::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(confirms.len());
         let mut returned = HashSet::new();
         for confirm in confirms {
             let confirmation = confirm.await?;
@@ -153,18 +167,21 @@ impl ports::Publisher<Received> for Publisher {
         &mut self,
         batch: &[Outgoing<'_, Received>],
     ) -> Result<Vec<Answer>, TransportError> {
-        if std::mem::replace(&mut self.in_doubt, true) {
-            return Err(TransportError::new("publish: an earlier batch was never answered"));
-        }
-        if self.refused && self.opened_at.elapsed() >= CHANNEL_LIFE {
-            self.renew().await?;
-        }
-        let answers = within(self.confirm_timeout, self.confirmed(batch))
-            .await
-            .map_err(|error| error.at("publish a batch"))?;
-        self.in_doubt = false;
-        self.refused |= answers.contains(&Answer::Refused);
-        Ok(answers)
+        let messages = batch.iter().map(|one| self.addresses.message(one)).collect();
+        self.publish_all(messages).await
+    }
+}
+
+impl ports::Distributor<Received> for Publisher {
+    async fn pass_on(&mut self, batch: &[(&Received, u16)]) -> Result<Vec<Answer>, TransportError> {
+        let messages = batch.iter().map(|(delivery, partition)| {
+            let partitions = delivery.source.partitions.as_ref()?;
+            Some(outgoing::passed_on(delivery, partitions.queue(*partition)))
+        });
+        let Some(messages) = messages.collect() else {
+            return Err(TransportError::new("pass on a message: its queue has no partitions"));
+        };
+        self.publish_all(messages).await
     }
 }
 

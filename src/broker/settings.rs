@@ -91,6 +91,7 @@ impl Settings {
         }
         vec![Inbound {
             queue: self.queue.clone(),
+            partitions: None,
             exchange: self.inbound_exchange.clone(),
             // Vendors' routing keys vary; what is no interaction is set aside by the worker, seen.
             routing_keys: vec![String::from("#")],

@@ -73,6 +73,7 @@ impl Supervisor {
                 tokio::time::sleep(wait).await;
                 let link = Link::open(self.settings.clone(), self.health.clone()).await?;
                 link.prepare(&self.topology).await?;
+                link.look_behind().await?;
                 Ok::<_, Error>(link)
             };
             let error = tokio::select! {

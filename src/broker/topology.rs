@@ -5,6 +5,8 @@
 //! | inbound exchange, of each source | topic | |
 //! | work queue, of each source | quorum | at-least-once dead-lettering to the dead-letter exchange |
 //! | outbound exchange, of each output | topic | |
+//! | intake queue, of each source with partitions | quorum | as the work queue, with a single active consumer |
+//! | partition's queue, of each source with partitions | quorum | the same |
 //! | waiting queue, one per work queue and delay | quorum | that delay as TTL, at-least-once back to that work queue |
 //! | dead-letter exchange | fanout | |
 //! | dead-letter queue, bound `#` | quorum | no end to how often it may be read; bounds where they are set |
@@ -35,6 +37,9 @@ pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// would *drop* it at the 21st look, since nothing lies behind this queue. (`-1` is no number to
 /// RabbitMQ 3.)
 const READ_LIMIT: i64 = i32::MAX as i64;
+
+/// One consumer reads at a time, whoever else is there; the next one takes over when it is gone.
+const SINGLE_ACTIVE_CONSUMER: (&str, Argument) = ("x-single-active-consumer", Argument::Yes);
 
 /// All that must be in the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +79,8 @@ pub enum Argument {
     Text(String),
     /// A whole number.
     Number(i64),
+    /// Yes.
+    Yes,
 }
 
 /// A binding from an exchange to a queue.
@@ -123,11 +130,14 @@ impl Topology {
         let mut queues = vec![queue(&settings.dead_letters, dead_letter_bounds(settings))];
         let mut bindings = vec![bind(&settings.dead_letters, &settings.dead_letters, "#")];
         for source in &sources {
-            let arguments = dead_lettering(&settings.dead_letters).chain([
-                ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
-                ("x-consumer-timeout", millis(CONSUMER_TIMEOUT)),
-            ]);
-            queues.push(queue(&source.queue, arguments.collect()));
+            let single = source.partitions.is_some().then_some(SINGLE_ACTIVE_CONSUMER);
+            for name in source.consumed() {
+                let arguments = dead_lettering(&settings.dead_letters).chain([
+                    ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+                    ("x-consumer-timeout", millis(CONSUMER_TIMEOUT)),
+                ]);
+                queues.push(queue(&name, arguments.chain(single.clone()).collect()));
+            }
             queues.extend(delays.iter().map(|delay| {
                 queue(
                     &source.waiting_queue(*delay),
@@ -207,6 +217,7 @@ impl fmt::Display for Topology {
                 match value {
                     Argument::Text(text) => write!(f, ", {key}={text:?}")?,
                     Argument::Number(number) => write!(f, ", {key}={number}")?,
+                    Argument::Yes => write!(f, ", {key}=true")?,
                 }
             }
             writeln!(f, ")")?;

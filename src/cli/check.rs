@@ -9,7 +9,7 @@ use super::block_on;
 use super::failure::{Exit, Failure};
 use super::output::Out;
 use crate::app::{self, checks};
-use crate::broker::{Finding, Found, Health, Link};
+use crate::broker::{self, Finding, Found, Health, Link};
 use crate::clock::Clock;
 use crate::pipeline::aside::WhenFull;
 use crate::settings::Settings;
@@ -117,9 +117,17 @@ async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure>
             }
         }
     }
+    match link.look_behind().await {
+        Ok(()) => {}
+        Err(error @ broker::Error::LeftBehind(_)) => {
+            wrong += 1;
+            out.line(format_args!("wrong    failed to {error}"))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
     // RabbitMQ does not compare it, so it says nothing of a queue that is there already.
-    let queues = settings.sources().into_iter().map(|source| format!("queue `{}`", source.queue));
-    let queues: Vec<_> = queues.collect();
+    let consumed = link.sources().iter().flat_map(|source| source.consumed());
+    let queues: Vec<_> = consumed.map(|queue| format!("queue `{queue}`")).collect();
     out.line(format_args!(
         "unknown  the consumer timeout of {}, which must be above {} s: AMQP does not tell it. \
          RabbitMQ's default is 1800; look with `rabbitmqctl list_queues name arguments \

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`ports`] | what the line needs of the world |
 //! | [`table`] | the interactions of a batch as they stand |
+//! | `decode` | what a delivery says |
 //! | [`worker`] | the first half: decode to save |
 //! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
@@ -17,6 +18,8 @@
 //! | [`aside`] | the status gate: what waits for its answer steps aside (G3) |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
+//! | [`partitions`] | which partition a message belongs to |
+//! | [`partitioner`] | passes a work queue on to its partitions |
 //! | [`tally`] | what has happened so far, in numbers |
 //! | [`labels`] | the words it is counted by |
 //! | [`progress`] [`waits`] [`histogram`] | what a lane has in hand; what waits; how long things took |
@@ -26,11 +29,14 @@
 
 pub mod aside;
 pub mod crash_point;
+mod decode;
 pub mod histogram;
 pub mod labels;
 pub mod lane;
 mod outlet;
 pub mod outputs;
+pub mod partitioner;
+pub mod partitions;
 pub mod ports;
 pub mod progress;
 mod publication;

@@ -80,6 +80,8 @@ pub struct Arrival {
     pub tenant: Option<Arc<str>>,
     /// Its source asks for a signature, and it has not the right one.
     pub is_forged: bool,
+    /// What the header says that names its conversation, where the settings name such a header.
+    pub conversation: Option<String>,
 }
 
 impl Arrival {
@@ -123,6 +125,19 @@ pub trait Publisher<D: Delivery>: Send {
     fn publish(
         &mut self,
         batch: &[Outgoing<'_, D>],
+    ) -> impl Future<Output = Result<Vec<Answer>, TransportError>> + Send;
+}
+
+/// The partitions of a work queue, each a queue that one consumer at a time reads.
+pub trait Distributor<D: Delivery>: Send {
+    /// Passes each delivery on, as it was received, to the partition of that number, and waits until
+    /// the broker has answered for every one. The answers stand in the order of the batch.
+    ///
+    /// # Errors
+    /// When the transport is lost or silent for too long: nothing is known of the whole batch then.
+    fn pass_on(
+        &mut self,
+        batch: &[(&D, u16)],
     ) -> impl Future<Output = Result<Vec<Answer>, TransportError>> + Send;
 }
 

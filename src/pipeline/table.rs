@@ -122,6 +122,11 @@ pub fn looks_for_parent<'a>(message: &Message<'a>) -> Option<Identity<'a>> {
     }
 }
 
+/// The id of the parent of a stored interaction, if it has one and its facts can be read.
+pub(super) fn parent_id(row: &Row) -> Option<String> {
+    StoredFacts::read(row).ok()?.parent_id.map(Cow::into_owned)
+}
+
 /// One changed interaction, in the form that stores keep.
 #[derive(Debug)]
 pub struct Change<'t> {

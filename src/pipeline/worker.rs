@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aside::Gating;
 use super::crash_point::{self, CrashPoint};
+use super::decode::decode;
 use super::labels::Stage;
 use super::outputs::Output;
 use super::ports::{
@@ -32,7 +33,7 @@ use super::waking;
 use crate::clock::Clock;
 use crate::domain::{Identity, Outcome, RejectReason, Rules, WaitFor};
 use crate::formats::enriched::{self, Stamp};
-use crate::formats::{self, Decoded, Hints, Refusal};
+use crate::formats::{self, Decoded, Refusal};
 use crate::retry::Reconnect;
 
 /// What is done to every batch, and with what.
@@ -354,24 +355,6 @@ struct Under<'a> {
 fn refused_by_store(place: usize) -> Planned {
     let failure = Failure::Rejected(RejectReason::Internal);
     (place, Plan::Failed { failure, stage: "save", awaited: None })
-}
-
-fn decode<'a, D: Delivery>(
-    delivery: &'a D,
-    body: &'a Result<Cow<'a, str>, Refusal>,
-) -> Result<Decoded<'a>, Refusal> {
-    let arrival = delivery.arrival();
-    let hints = Hints {
-        message_id: arrival.message_id.as_deref(),
-        format: arrival.format.as_deref(),
-        cloud_event: &arrival.cloud_event,
-        widget: arrival.widget.as_deref(),
-        tenant: arrival.tenant.as_deref(),
-    };
-    match body {
-        Ok(text) => formats::decode(text, delivery.body(), hints),
-        Err(refusal) => Err(refusal.clone()),
-    }
 }
 
 /// The interactions that a batch may change, and the parents it only reads: sorted, without repeats,

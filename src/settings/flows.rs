@@ -264,12 +264,17 @@ fn read_outbound_format(table: &mut Table<'_>) -> Option<OutboundFormat> {
 }
 
 impl Settings {
-    /// The work queues in force, one at least.
+    /// The work queues in force, one at least. With partitions, each has a lane for every one.
     pub fn sources(&self) -> Vec<Source> {
-        match self.source.is_empty() {
+        let mut sources = match self.source.is_empty() {
             true => vec![Source::of_amqp(&self.amqp, self.lanes)],
             false => self.source.clone(),
+        };
+        if self.partitions.count > 0 {
+            let lanes = usize::from(self.partitions.count);
+            sources.iter_mut().for_each(|source| source.lanes = lanes);
         }
+        sources
     }
 }
 

@@ -14,6 +14,7 @@ mod format_name;
 mod gate;
 mod http;
 mod nearest;
+mod partitions;
 mod provenance;
 mod raw;
 pub mod rules_file;
@@ -26,6 +27,7 @@ mod tables;
 pub use flows::Source;
 pub use gate::Gate;
 pub use http::Http;
+pub use partitions::Partitions;
 pub use provenance::{Origin, Shown};
 pub use schema::schema;
 pub use secret::Secret;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub source: Vec<Source>,
     /// Exchanges, queues and bindings.
     pub topology: Topology,
+    /// Order by conversation over several consumers.
+    pub partitions: Partitions,
     /// Where interactions are kept.
     pub store: Store,
     /// The rules file.
@@ -133,6 +137,7 @@ fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
         amqp: amqp.clone(),
         source,
         topology: Topology::read(&mut raw),
+        partitions: Partitions::read(&mut raw, &sources),
         store: Store::read(&mut raw),
         rules: Rules::read(&mut raw),
         pipeline: Pipeline::read(&mut raw),

@@ -31,6 +31,7 @@ fn source(bench: &Bench, name: &str) -> Inbound {
         routing_keys: vec![format!("{name}.#")],
         waiting_prefix: format!("{}{queue}.", settings.waiting_prefix),
         queue,
+        partitions: None,
         prefetch_messages: 10,
         format: None,
         tenant: None,

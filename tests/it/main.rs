@@ -21,6 +21,7 @@ mod http;
 mod laws;
 mod logs;
 mod outputs;
+mod partitions;
 mod pipeline;
 mod published;
 mod reload;

@@ -1,6 +1,6 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
-mod adapters;
+pub(crate) mod adapters;
 mod aside;
 mod outputs;
 

@@ -17,7 +17,7 @@ use crate::support::bench::{self, Bench, headers, prepared, text};
 use crate::support::program::{Worker, folder, run, stdout};
 use crate::support::rabbitmq::{self, Node};
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [copy_user_data]
 value = "rule;strategy"
 [history]
@@ -121,7 +121,7 @@ const CONVERSATIONS: usize = 5_000;
 const AT_ONCE: usize = 10;
 
 /// The messages, interleaved: event ids are `0` to `19999`, in this order.
-fn traffic() -> Vec<String> {
+pub(crate) fn traffic() -> Vec<String> {
     let mut bodies = Vec::new();
     for first in (0..CONVERSATIONS).step_by(AT_ONCE) {
         for stage in 0..4 {
@@ -165,7 +165,7 @@ fn history(folder: &Path) -> HashMap<String, Value> {
 }
 
 /// Publishes all bodies, and waits for all confirms.
-async fn publish_all(bench: &Bench, bodies: &[String]) {
+pub(crate) async fn publish_all(bench: &Bench, bodies: &[String]) {
     let mut confirms = Vec::with_capacity(bodies.len());
     for body in bodies {
         let exchange = bench.settings.inbound_exchange.as_str().into();
@@ -211,12 +211,12 @@ async fn consume(
     }
 }
 
-fn cause(delivery: &Delivery) -> usize {
+pub(crate) fn cause(delivery: &Delivery) -> usize {
     let id = delivery.properties.correlation_id().as_ref().expect("a correlation id");
     id.as_str().parse().expect("event ids are numbers here")
 }
 
-fn quorum() -> FieldTable {
+pub(crate) fn quorum() -> FieldTable {
     headers([("x-queue-type", text("quorum"))])
 }
 

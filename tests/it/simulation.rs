@@ -50,27 +50,44 @@ use crate::support::rabbitmq::Node;
 use client::{Downstream, Vendor};
 use driver::{Driver, Orders, Progress, Traffic, Volume};
 use faults::Saboteur;
-use fleet::Fleet;
+use fleet::{Crew, Fleet};
 use place::Place;
 
 /// The lanes of each worker where there are several.
 const LANES: [usize; 3] = [1, 2, 4];
 
+fn lanes(lanes: &'static [usize]) -> Crew {
+    Crew { lanes, partitions: 0 }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_on_postgresql() {
     let volume = Volume { messages: 600, faults: 8 };
-    simulate(seed().unwrap_or(11), volume, Place::postgres().await, &LANES).await;
+    simulate(seed().unwrap_or(11), volume, Place::postgres().await, lanes(&LANES)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_partitions_and_three_workers() {
+    let volume = Volume { messages: 600, faults: 6 };
+    let crew = Crew { lanes: &[1; 3], partitions: 4 };
+    simulate(seed().unwrap_or(5), volume, Place::postgres().await, crew).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_worker_on_sqlite() {
-    simulate(seed().unwrap_or(2), Volume { messages: 600, faults: 6 }, Place::sqlite(), &[1]).await;
+    simulate(
+        seed().unwrap_or(2),
+        Volume { messages: 600, faults: 6 },
+        Place::sqlite(),
+        lanes(&[1]),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_worker_of_four_lanes_on_a_small_disk() {
     let volume = Volume { messages: 600, faults: 8 };
-    simulate(seed().unwrap_or(3), volume, Place::small_disk(), &[4]).await;
+    simulate(seed().unwrap_or(3), volume, Place::small_disk(), lanes(&[4])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +96,7 @@ async fn long() {
     let messages = number("THROUGHLINE_TEST_MESSAGES").unwrap_or(200_000);
     let faults = number("THROUGHLINE_TEST_FAULTS").unwrap_or(200);
     let seed = seed().unwrap_or_else(|| getrandom::u64().expect("the system has randomness"));
-    simulate(seed, Volume { messages, faults }, Place::postgres().await, &LANES).await;
+    simulate(seed, Volume { messages, faults }, Place::postgres().await, lanes(&LANES)).await;
 }
 
 /// The seed that is to be replayed.
@@ -93,15 +110,21 @@ fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
 }
 
 /// Runs the traffic of a seed against its faults, and checks the end.
-async fn simulate(seed: u64, volume: Volume, place: Place, lanes: &[usize]) {
+async fn simulate(seed: u64, volume: Volume, place: Place, crew: Crew) {
     println!("THROUGHLINE_TEST_SEED={seed}: {} messages", volume.messages);
     let node = Arc::new(Node::start());
     let mut bench = Bench::at(&node.url).await;
+    // As the workers are told: they make the names of the partitions' queues.
+    let names = bench.settings.clone();
+    if crew.partitions > 0 {
+        let source = names.inbound().remove(0).partitioned(crew.partitions, None);
+        bench.settings.sources = vec![source];
+    }
     bench::prepared(&mut bench).await;
     let downstream = bench.downstream("#", headers([("x-queue-type", text("quorum"))])).await;
     let settings = bench.settings.clone();
-    let schedule = schedule::schedule(seed, volume.faults, &place, lanes.len());
-    let fleet = Fleet::start(&node, &settings, place, lanes).await;
+    let schedule = schedule::schedule(seed, volume.faults, &place, crew.lanes.len());
+    let fleet = Fleet::start(&node, &names, place, crew).await;
 
     let (orders, ordered) = watch::channel(Orders::default());
     let (tell, progress) = watch::channel(Progress::default());
@@ -114,7 +137,7 @@ async fn simulate(seed: u64, volume: Volume, place: Place, lanes: &[usize]) {
         progress: tell,
         traffic: Traffic::default(),
     };
-    let queue = settings.queue.clone();
+    let queue = settings.inbound().remove(0).queue;
     let outbound = (settings.outbound_exchange.clone(), downstream);
     let node = Arc::clone(&node);
     let saboteur = Saboteur { node, fleet, queue, outbound, orders, progress };

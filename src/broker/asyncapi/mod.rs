@@ -148,6 +148,7 @@ impl Document {
             "x-arguments": arguments.iter().map(|(key, value)| ((*key).to_owned(), match value {
                 Argument::Text(text) => text.as_str().into(),
                 Argument::Number(number) => Value::from(*number),
+                Argument::Yes => true.into(),
             })).collect::<Map<_, _>>(),
             "x-bound-to": bound,
         });
@@ -162,6 +163,12 @@ impl Document {
             let what = "Messages that wait, until its TTL leads them back to their work queue.";
             let channel = self.channel(&key, what, body, &["waiting"]);
             self.send(&format!("wait_{name}"), &channel, &["waiting"], "Lets a message wait.");
+        } else if settings.inbound().iter().any(|source| source.has_partition(name)) {
+            let messages: Vec<_> = INBOUND.into_iter().chain(["waiting", "replayed"]).collect();
+            let channel = self.channel(&key, "A partition.", body, &messages);
+            self.receive(&format!("work_{name}"), &channel, &messages, "Works on messages.");
+            let what = "Passes on what came by the intake.";
+            self.send(&format!("pass_on_{name}"), &channel, &messages, what);
         } else {
             let messages: Vec<_> = INBOUND.into_iter().chain(["waiting", "replayed"]).collect();
             let channel = self.channel(&key, "The work queue.", body, &messages);

@@ -14,24 +14,24 @@ use tokio::sync::Semaphore;
 
 /// What happened, in order; shared by all adapters.
 #[derive(Clone, Default)]
-pub(super) struct Journal(pub(super) Arc<Mutex<Vec<String>>>);
+pub(crate) struct Journal(pub(crate) Arc<Mutex<Vec<String>>>);
 
 impl Journal {
-    pub(super) fn note(&self, line: impl Into<String>) {
+    pub(crate) fn note(&self, line: impl Into<String>) {
         self.0.lock().expect("no test panics here").push(line.into());
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().expect("no test panics here").clone()
     }
 }
 
-pub(super) struct Parcel {
-    pub(super) name: &'static str,
-    pub(super) body: String,
-    pub(super) arrival: Arrival,
+pub(crate) struct Parcel {
+    pub(crate) name: &'static str,
+    pub(crate) body: String,
+    pub(crate) arrival: Arrival,
     /// How often it may still be asked for its arrival before the asker panics; never, where `None`.
-    pub(super) fuse: Option<AtomicU32>,
+    pub(crate) fuse: Option<AtomicU32>,
 }
 
 impl Delivery for Parcel {
@@ -46,7 +46,7 @@ impl Delivery for Parcel {
 }
 
 /// Yields batches as they were laid out.
-pub(super) struct Batches(pub(super) VecDeque<Vec<Parcel>>);
+pub(crate) struct Batches(pub(crate) VecDeque<Vec<Parcel>>);
 
 impl Source for Batches {
     type Delivery = Parcel;
@@ -56,11 +56,11 @@ impl Source for Batches {
 }
 
 /// Answers as told, by what is published; `Confirmed` where nothing is told.
-pub(super) struct Broker {
-    pub(super) journal: Journal,
-    pub(super) answers: HashMap<String, VecDeque<Answer>>,
+pub(crate) struct Broker {
+    pub(crate) journal: Journal,
+    pub(crate) answers: HashMap<String, VecDeque<Answer>>,
     /// A permit is needed for every batch.
-    pub(super) gate: Arc<Semaphore>,
+    pub(crate) gate: Arc<Semaphore>,
 }
 
 impl Publisher<Parcel> for Broker {
@@ -96,7 +96,7 @@ impl Publisher<Parcel> for Broker {
     }
 }
 
-pub(super) struct Counter(pub(super) Journal);
+pub(crate) struct Counter(pub(crate) Journal);
 
 impl Settler<Parcel> for Counter {
     async fn settle(&mut self, batch: Vec<(Parcel, Settlement)>) -> Result<(), TransportError> {
@@ -109,19 +109,21 @@ impl Settler<Parcel> for Counter {
 
 /// Rows in memory; fails as told.
 #[derive(Clone, Default)]
-pub(super) struct Memory {
-    pub(super) journal: Journal,
-    pub(super) rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
+pub(crate) struct Memory {
+    pub(crate) journal: Journal,
+    pub(crate) rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
     /// What the next saves come to, before they work.
-    pub(super) faults: Arc<Mutex<VecDeque<StoreError>>>,
+    pub(crate) faults: Arc<Mutex<VecDeque<StoreError>>>,
+    /// What the next beginnings come to, before they work.
+    pub(crate) outages: Arc<Mutex<VecDeque<StoreError>>>,
     /// So many saves work, but whoever saves never hears of it.
-    pub(super) unanswered: Arc<AtomicU32>,
+    pub(crate) unanswered: Arc<AtomicU32>,
     /// Interactions whose data the store refuses.
-    pub(super) refused: HashSet<&'static str>,
+    pub(crate) refused: HashSet<&'static str>,
 }
 
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     state: State,
     channel: String,
     queue: Option<String>,
@@ -139,6 +141,9 @@ impl Store for Memory {
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
     ) -> Result<(Vec<Row>, Memory), StoreError> {
+        if let Some(outage) = self.outages.lock().expect("no test panics here").pop_front() {
+            return Err(outage);
+        }
         let rows = self.rows.lock().expect("no test panics here");
         let found = own.iter().chain(parents).filter_map(|identity| {
             let identity = identity.to_owned();

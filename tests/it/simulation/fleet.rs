@@ -32,10 +32,20 @@ const SETTINGS: [(&str, &str); 9] = [
     ("THROUGHLINE_SHUTDOWN__DRAIN_SECS", "5"),
 ];
 
+/// How the workers are set up.
+#[derive(Clone, Copy)]
+pub(super) struct Crew {
+    /// Of each worker.
+    pub(super) lanes: &'static [usize],
+    /// Of the work queue; 0: none.
+    pub(super) partitions: u16,
+}
+
 /// The workers.
 pub(super) struct Fleet {
     pub(super) place: Place,
     broker: Settings,
+    partitions: String,
     members: Vec<Member>,
 }
 
@@ -56,14 +66,10 @@ impl Member {
 
 impl Fleet {
     /// Starts a worker for each of these numbers of lanes.
-    pub(super) async fn start(
-        node: &Node,
-        broker: &Settings,
-        place: Place,
-        lanes: &[usize],
-    ) -> Fleet {
-        let mut fleet = Fleet { place, broker: broker.clone(), members: Vec::new() };
-        for lanes in lanes {
+    pub(super) async fn start(node: &Node, broker: &Settings, place: Place, crew: Crew) -> Fleet {
+        let partitions = crew.partitions.to_string();
+        let mut fleet = Fleet { place, broker: broker.clone(), partitions, members: Vec::new() };
+        for lanes in crew.lanes {
             fleet.members.push(Member {
                 folder: folder(),
                 lanes: lanes.to_string(),
@@ -86,6 +92,7 @@ impl Fleet {
         let store = self.place.settings(member.store.as_ref());
         let mut settings = SETTINGS.to_vec();
         settings.push(("THROUGHLINE_LANES", &member.lanes));
+        settings.push(("THROUGHLINE_PARTITIONS__COUNT", &self.partitions));
         settings.extend(store.iter().map(|(name, value)| (*name, value.as_str())));
         let mut broker = self.broker.clone();
         let (scheme, _) = broker.url.rsplit_once(':').expect("a URL with a port");

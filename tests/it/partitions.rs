@@ -1,0 +1,397 @@
+//! Partitions on a real broker: a conversation stays in order whoever works on it, wherever a worker
+//! dies, and while the number of partitions is changed as docs/operating.md says.
+
+mod choice;
+mod operator;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::process::Output;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Consumer};
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use throughline::broker::{Partitioned, Queue, Settings, Topology};
+use throughline::pipeline::ports::{Answer, Delivery as _, Distributor as _, Settlement};
+use throughline::retry::Ladder;
+
+use crate::run::{RULES, cause, publish_all, quorum, traffic};
+use crate::support::bench::{self, Bench, headers, next, settle, text};
+use crate::support::postgres::Database;
+use crate::support::program::{Worker, folder, program, stderr};
+use crate::support::rabbitmq;
+
+/// 32 times the byte 7, in base64: the live key of all workers.
+const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// Workers of one store and one broker, each with a folder of its own.
+struct Fleet {
+    database: Database,
+    folders: Vec<TempDir>,
+}
+
+impl Fleet {
+    async fn new(size: usize) -> Fleet {
+        let folders = (0..size).map(|_| folder()).collect();
+        Fleet { database: Database::create().await, folders }
+    }
+
+    fn settings<'f>(&'f self, more: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+        let own = [
+            ("THROUGHLINE_STORE__URL", self.database.url.as_str()),
+            ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
+        ];
+        [&own[..], more].concat()
+    }
+
+    fn start(&self, which: usize, bench: &Bench, count: u16, more: &[(&str, &str)]) -> Worker {
+        let count = count.to_string();
+        let more = [&[("THROUGHLINE_PARTITIONS__COUNT", count.as_str())], more].concat();
+        let folder = self.folders[which].path();
+        Worker::start(folder, &unpartitioned(bench), RULES, &self.settings(&more))
+    }
+}
+
+/// The settings of a bench as they are written: the worker makes the names of the partitions.
+fn unpartitioned(bench: &Bench) -> Settings {
+    Settings { sources: Vec::new(), ..bench.settings.clone() }
+}
+
+/// Gives the bench so many partitions, declared; all that were there before are still known to it.
+async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
+    let source = unpartitioned(bench).inbound().remove(0).partitioned(count, None);
+    let partitions = source.partitions.clone().expect("it has some");
+    bench.settings.sources = vec![source];
+    let mut topology = Topology::of(&bench.settings, &Ladder::default().delays());
+    let link = bench.link().await;
+    link.prepare(&topology).await.expect("the topology can be declared");
+    link.close().await;
+    let known = std::mem::take(&mut bench.topology).queues;
+    let is_new = |queue: &Queue| !topology.queues.contains(queue);
+    let old: Vec<_> = known.into_iter().filter(is_new).collect();
+    topology.queues.extend(old);
+    bench.topology = topology;
+    partitions
+}
+
+/// What comes out, taken by one consumer from the first to the last.
+struct Outcome {
+    consumer: Consumer,
+    received: Vec<Delivery>,
+    seen: HashSet<usize>,
+}
+
+impl Outcome {
+    async fn of(bench: &Bench, queue: &str) -> Outcome {
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = bench.channel.basic_consume(queue.into(), "".into(), options, none).await;
+        Outcome { consumer: consumer.expect("consumed"), received: vec![], seen: HashSet::new() }
+    }
+
+    /// Takes until so many different events have come out.
+    async fn until(&mut self, events: usize) {
+        while self.seen.len() < events {
+            let delivery = bench::soon(self.consumer.next()).await.expect("the queue is there");
+            let delivery = delivery.expect("a delivery");
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            self.seen.insert(cause(&delivery));
+            self.received.push(delivery);
+        }
+    }
+}
+
+/// Each event's first occurrence, in order, by conversation: ten go on at the same time, four messages
+/// each. Repeats must carry the id that the first one had.
+fn by_conversation(received: &[Delivery]) -> BTreeMap<usize, Vec<usize>> {
+    let mut ids: HashMap<usize, String> = HashMap::new();
+    let mut conversations: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for delivery in received {
+        let event = cause(delivery);
+        let id = delivery.properties.message_id().as_ref().expect("a message id").to_string();
+        match ids.get(&event) {
+            Some(known) => assert_eq!(*known, id, "a repeat carries the id it had"),
+            None => {
+                ids.insert(event, id);
+                conversations.entry(conversation(event)).or_default().push(event);
+            }
+        }
+    }
+    conversations
+}
+
+fn conversation(event: usize) -> usize {
+    event / 40 * 10 + event % 10
+}
+
+/// Names a message's conversation.
+const CONVERSATION: &str = "x-conversation";
+
+/// Publishes all bodies, each with the name of its conversation.
+async fn publish_named(bench: &Bench, bodies: &[String]) {
+    let mut confirms = Vec::with_capacity(bodies.len());
+    for (event, body) in bodies.iter().enumerate() {
+        let exchange = bench.settings.inbound_exchange.as_str().into();
+        let named = headers([(CONVERSATION, text(&format!("K{}", conversation(event))))]);
+        let properties = BasicProperties::default().with_delivery_mode(2).with_headers(named);
+        let options = BasicPublishOptions::default();
+        let sent = bench.channel.basic_publish(
+            exchange,
+            "any".into(),
+            options,
+            body.as_bytes(),
+            properties,
+        );
+        confirms.push(sent.await.expect("it can be published"));
+    }
+    for confirm in confirms {
+        assert!(confirm.await.expect("it is answered").is_ack());
+    }
+}
+
+fn assert_in_order(received: &[Delivery], events: usize) {
+    let conversations = by_conversation(received);
+    assert_eq!(conversations.values().map(Vec::len).sum::<usize>(), events, "all came out");
+    for (conversation, events) in conversations {
+        assert!(events.is_sorted(), "conversation {conversation}: {events:?}");
+    }
+}
+
+/// How many messages are ready in the partitions.
+async fn left(bench: &Bench, partitions: &Partitioned) -> u32 {
+    let mut left = 0;
+    for queue in partitions.queues() {
+        left += bench.ready(&queue).await;
+    }
+    left
+}
+
+/// Waits until nothing is ready in the partitions.
+async fn run_empty(bench: &Bench, partitions: &Partitioned) {
+    bench::soon(async { while left(bench, partitions).await > 0 {} }).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_stay_in_order_by_conversation_while_workers_die_and_stop() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        let partitions = partitioned(bench, 4).await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        let fleet = Fleet::new(3).await;
+        let bodies = traffic();
+        publish_named(bench, &bodies).await;
+        // On RabbitMQ 3 the first to come is active everywhere: this one is killed, the next is told
+        // to stop, and the last one finishes.
+        let header = [("THROUGHLINE_PARTITIONS__HEADER", CONVERSATION)];
+        let mut workers: Vec<_> =
+            (0..3).map(|which| fleet.start(which, bench, 4, &header)).collect();
+        let mut outcome = Outcome::of(bench, &downstream).await;
+        for share in [4_000, 8_000] {
+            outcome.until(share).await;
+            let worker = workers.remove(0);
+            match workers.len() {
+                2 => drop(worker),
+                _ => assert_eq!(worker.stop().code(), Some(0)),
+            }
+        }
+        outcome.until(bodies.len()).await;
+        run_empty(bench, &partitions).await;
+        for worker in workers {
+            assert_eq!(worker.stop().code(), Some(0));
+        }
+
+        assert_in_order(&outcome.received, bodies.len());
+        for queue in partitions.queues().chain([bench.settings.dead_letters.clone()]) {
+            assert_eq!(bench.ready(&queue).await, 0, "{queue}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_number_of_partitions_is_changed_without_loss_or_disorder() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        let three = partitioned(bench, 3).await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        let fleet = Fleet::new(2).await;
+        let bodies: Vec<_> = traffic().into_iter().take(2_000).collect();
+        // In the middle of ten conversations: their updates and ends come when all has changed.
+        let (before, after) = bodies.split_at(1_020);
+        let start = |bench: &Bench, count: u16, more: &[(&str, &str)]| -> Vec<_> {
+            (0..2).map(|which| fleet.start(which, bench, count, more)).collect()
+        };
+        let stop = |workers: Vec<Worker>| {
+            for worker in workers {
+                assert_eq!(worker.stop().code(), Some(0));
+            }
+        };
+
+        let workers = start(bench, 3, &[]);
+        publish_all(bench, before).await;
+        let mut outcome = Outcome::of(bench, &downstream).await;
+        outcome.until(500).await;
+        // As docs/operating.md says: nothing is passed on any more, the partitions run empty …
+        stop(workers);
+        publish_all(bench, after).await;
+        // What a worker held when it was told to stop is in its partition again.
+        while left(bench, &three).await > 0 {
+            let alone = fleet.start(0, bench, 3, &[("THROUGHLINE_PARTITIONS__PASS_ON", "false")]);
+            run_empty(bench, &three).await;
+            stop(vec![alone]);
+        }
+        // … and then there are others.
+        let five = partitioned(bench, 5).await;
+        let workers = start(bench, 5, &[]);
+        outcome.until(bodies.len()).await;
+        run_empty(bench, &five).await;
+        stop(workers);
+        assert_in_order(&outcome.received, bodies.len());
+        assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_passed_on_twice_is_published_once() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        partitioned(bench, 2).await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        bench.send("any", BasicProperties::default(), &created("A", None, "1")).await;
+        // A partitioner that dies before it can acknowledge what it has passed on.
+        let link = bench.link().await;
+        let mut lane = link.lane_of(&link.sources()[0].clone()).await.expect("a lane");
+        let taken = next(&mut lane, 1).await;
+        let answers = lane.publisher.pass_on(&[(&taken[0], 0)]).await.expect("answered");
+        assert_eq!(answers, [Answer::Confirmed]);
+        drop((taken, lane, link));
+
+        let folder = folder();
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO);
+        bench.send("any", BasicProperties::default(), &created("B", None, "2")).await;
+        let received = bench.take(&downstream, 2).await;
+        let mut events: Vec<_> = received.iter().map(cause).collect();
+        events.sort_unstable();
+        assert_eq!(events, [1, 2]);
+        for queue in 0..2 {
+            let partitions = bench.settings.sources[0].partitions.as_ref().expect("some");
+            let queue = partitions.queue(queue);
+            bench::soon(async {
+                while bench.ready(&queue).await > 0 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+        assert_eq!(worker.stop().code(), Some(0));
+        assert_eq!(bench.ready(&downstream).await, 0, "nothing came out twice");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_consumer_leaves_comes_before_what_it_had_not() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        let partitions = partitioned(bench, 1).await;
+        bench.settings.sources[0].prefetch_messages = 5;
+        for n in 0..20 {
+            publish(bench, &partitions.queue(0), &n.to_string()).await;
+        }
+        let link = bench.link().await;
+        let source = link.sources()[0].clone();
+        let mut first = link.lane_of_partition(&source, 0).await.expect("a lane");
+        let taken = next(&mut first, 2).await;
+        let mut second = link.lane_of_partition(&source, 0).await.expect("another");
+        settle(&mut first, taken, Settlement::Acknowledge).await;
+        // Three more, or five, have been delivered and lie there.
+        drop(first);
+        for n in 2..20 {
+            let taken = next(&mut second, 1).await;
+            assert_eq!(taken[0].body(), n.to_string().as_bytes());
+            settle(&mut second, taken, Settlement::Acknowledge).await;
+        }
+    })
+    .await;
+}
+
+/// A worker's setting.
+const TWO: [(&str, &str); 1] = [("THROUGHLINE_PARTITIONS__COUNT", "2")];
+
+#[tokio::test]
+async fn what_waits_and_what_is_replayed_comes_back_to_its_partition() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        partitioned(bench, 2).await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        let folder = folder();
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO);
+        bench.send("vendor.key", BasicProperties::default(), &created("C", Some("P"), "2")).await;
+        bench.send("vendor.key", BasicProperties::default(), "no json").await;
+        let dead = bench.take(&bench.settings.dead_letters, 1).await;
+        assert_eq!(dead[0].routing_key.as_str(), "vendor.key", "as received");
+        let queue = dead[0].properties.headers().as_ref().expect("headers").inner();
+        let queue = queue["x-throughline-queue"].as_long_string().expect("text").to_string();
+        assert_eq!(queue, bench.settings.sources[0].queue);
+        bench.send("vendor.key", BasicProperties::default(), &created("P", None, "1")).await;
+        let received = bench.take(&downstream, 2).await;
+        let child = received.iter().find(|message| cause(message) == 2).expect("the child");
+        let child: Value = serde_json::from_slice(&child.data).expect("JSON");
+        assert_eq!(child["parent"], "found");
+
+        // An update of nobody is set aside, and replayed once somebody is there.
+        let update = json!({ "type": "interaction.updated", "id": "3",
+                             "interaction": { "id": "late", "userData": { "plan": "gold" } } });
+        assert_eq!(worker.stop().code(), Some(0));
+        let soon = [TWO[0], ("THROUGHLINE_WAITING__UNKNOWN_SECS", "1")];
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &soon);
+        let properties = BasicProperties::default().with_message_id("m-3".into());
+        bench.send("vendor.key", properties, &update.to_string()).await;
+        bench::soon(async {
+            while bench.ready(&bench.settings.dead_letters).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        bench.send("vendor.key", BasicProperties::default(), &created("late", None, "4")).await;
+        assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 4);
+        let arguments = ["dead-letters", "replay", "--id", "m-3"];
+        let replayed = command(folder.path(), bench, &TWO, &arguments);
+        assert!(replayed.status.success(), "{}", stderr(&replayed));
+        assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 3);
+        assert_eq!(worker.stop().code(), Some(0));
+    })
+    .await;
+}
+
+/// Runs a command over the names of a bench.
+fn command(folder: &Path, bench: &Bench, more: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let of = &bench.settings;
+    program(folder)
+        .args(arguments)
+        .env("THROUGHLINE_AMQP__URL", &of.url)
+        .env("THROUGHLINE_AMQP__QUEUE", &of.queue)
+        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &of.inbound_exchange)
+        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &of.outbound_exchange)
+        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &of.dead_letters)
+        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &of.waiting_prefix)
+        .envs(more.iter().copied())
+        .output()
+        .expect("the program can be run")
+}
+
+fn created(id: &str, parent: Option<&str>, event: &str) -> String {
+    let channel = if parent.is_some() { "chat" } else { "webengagement" };
+    let interaction = json!({ "id": id, "channel": channel, "parentId": parent });
+    json!({ "type": "interaction.created", "id": event, "interaction": interaction }).to_string()
+}
+
+/// Publishes straight to a queue.
+async fn publish(bench: &Bench, queue: &str, body: &str) {
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let properties = BasicProperties::default();
+    let sent =
+        bench.channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties);
+    let answer = sent.await.expect("sent").await.expect("answered");
+    assert!(answer.is_ack() && answer.take_message().is_none(), "it is there");
+}

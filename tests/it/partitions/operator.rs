@@ -1,0 +1,89 @@
+//! What operators see of partitions: settings, topology, and queues that were left behind.
+
+use pretty_assertions::assert_eq;
+use throughline::broker::Topology;
+use throughline::retry::Ladder;
+
+use super::{TWO, command, partitioned, publish, unpartitioned};
+use crate::support::bench;
+use crate::support::program::{Worker, folder, program, stderr, stdout};
+use crate::support::rabbitmq;
+
+#[tokio::test]
+async fn partitions_that_nobody_would_read_are_not_left_behind() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        let four = partitioned(bench, 4).await;
+        publish(bench, &four.queue(3), "{}").await;
+        let folder = folder();
+        let environment = [("THROUGHLINE_PARTITIONS__COUNT", "3")];
+
+        let check = command(folder.path(), bench, &environment, &["check", "--connect"]);
+        assert_eq!(check.status.code(), Some(1));
+        let expected = format!("`{}` must be empty first", four.queue(3));
+        assert!(stdout(&check).contains(&expected), "{}{}", stdout(&check), stderr(&check));
+
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), "", &environment);
+        bench::soon(async {
+            while !worker.log().contains(&expected) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(worker.stop().code(), Some(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_topology_is_shown_declared_and_compared() {
+    bench::on(rabbitmq::shared(), async |bench| {
+        let source = bench.settings.inbound().remove(0).partitioned(2, None);
+        bench.settings.sources = vec![source];
+        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        let folder = folder();
+        let shown = command(folder.path(), bench, &TWO, &["topology", "show"]);
+        assert_eq!(stdout(&shown).trim(), bench.topology.to_string().trim());
+        let single = "x-single-active-consumer=true";
+        assert_eq!(stdout(&shown).matches(single).count(), 3, "the intake and two partitions");
+        let declared = command(folder.path(), bench, &TWO, &["topology", "declare"]);
+        assert!(declared.status.success(), "{}", stderr(&declared));
+        let compared = command(folder.path(), bench, &TWO, &["check", "--connect"]);
+        assert!(compared.status.success(), "{}{}", stdout(&compared), stderr(&compared));
+        for queue in &bench.topology.queues {
+            let line = format!("ok       queue `{}`", queue.name);
+            assert!(stdout(&compared).contains(&line), "{}", stdout(&compared));
+        }
+    })
+    .await;
+}
+
+#[test]
+fn settings_that_cannot_be_are_named() {
+    let folder = folder();
+    for (variables, expected) in [
+        (
+            vec![("THROUGHLINE_PARTITIONS__COUNT", "65")],
+            "partitions.count: expected a whole number from 0 to 64, found 65",
+        ),
+        (
+            vec![("THROUGHLINE_PARTITIONS__COUNT", "2"), ("THROUGHLINE_LANES", "2")],
+            "partitions.count: gives each partition its own lane, so `lanes` stays 1",
+        ),
+        (
+            vec![("THROUGHLINE_PARTITIONS__KEY", "queue")],
+            "partitions.key: expected `conversation` or `interaction`",
+        ),
+        (
+            vec![
+                ("THROUGHLINE_PARTITIONS__COUNT", "2"),
+                ("THROUGHLINE_AMQP__WAITING_PREFIX", &*"w".repeat(230)),
+            ],
+            "partitions.count: makes names too long that begin with the queue",
+        ),
+    ] {
+        let checked =
+            program(folder.path()).arg("check").envs(variables).output().expect("it can be run");
+        assert_eq!(checked.status.code(), Some(64));
+        assert!(stderr(&checked).contains(expected), "{}", stderr(&checked));
+    }
+}
