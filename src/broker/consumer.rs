@@ -30,6 +30,8 @@ pub struct Consumer {
     stream: lapin::Consumer,
     channel: Channel,
     source: Arc<Inbound>,
+    /// The name of the queue, which each delivery takes along.
+    queue: Arc<str>,
     answer_timeout: Duration,
     stopped: bool,
 }
@@ -69,7 +71,8 @@ impl Consumer {
         let stream = consume.await.map_err(|error| {
             Error::Unreachable(format!("consuming `{}`: {error}", source.queue))
         })?;
-        Ok(Consumer { stream, channel, source, answer_timeout: limit, stopped: false })
+        let queue = Arc::from(source.queue.as_str());
+        Ok(Consumer { stream, channel, source, queue, answer_timeout: limit, stopped: false })
     }
 
     /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
@@ -90,6 +93,7 @@ impl Consumer {
         let source = &self.source;
         let is_signed = |secret: &SigningSecret| secret.signed(&data, &headers::claim(&properties));
         let arrival = Arrival {
+            queue: Some(Arc::clone(&self.queue)),
             tenant: source.tenant.clone(),
             is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
             ..headers::arrival(&properties, redelivered, source.format.as_deref())

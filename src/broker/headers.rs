@@ -88,6 +88,7 @@ pub(super) fn arrival(
         replayed: header(REPLAYED).map_or(0, count),
         trace: Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) },
         // What the source says, and no header.
+        queue: None,
         tenant: None,
         is_forged: false,
     }

@@ -7,10 +7,14 @@ use std::borrow::Cow;
 
 use super::canonical::{self, Parts};
 use super::fields::Fields;
-use super::{Decoded, Envelope, FORMATS, OuterEvent, Refusal, recognise as by_shape};
+use super::{Decoded, Envelope, FORMATS, OuterEvent, Refusal, Trace, recognise as by_shape};
 
 /// The format's name.
 pub(super) const NAME: &str = "cloud-event";
+
+/// Attributes of the distributed tracing extension.
+pub(super) const TRACE_PARENT: &str = "traceparent";
+pub(super) const TRACE_STATE: &str = "tracestate";
 
 /// A `specversion` in the body. In binary mode the headers say it, see [`binary`].
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
@@ -25,6 +29,20 @@ pub(super) fn binary(attributes: &[(String, String)]) -> Option<OuterEvent<'_>> 
     };
     attribute("specversion")?;
     Some(OuterEvent { id: attribute("id"), kind: attribute("type"), time: attribute("time") })
+}
+
+/// The event's trace context, an extension of CloudEvents: members in structured mode, attributes in
+/// binary mode. One that is no text is none; it is no reason to refuse what it came with.
+pub(super) fn trace(envelope: &Envelope<'_>, attributes: &[(String, String)]) -> Trace {
+    let named = |name: &str| {
+        if recognise(envelope) {
+            return envelope.fields.text(name).ok().flatten().map(Cow::into_owned);
+        }
+        let found = attributes.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let named = |name: &str| named(name).filter(|value| !value.is_empty());
+    Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) }
 }
 
 /// Decodes the event's data, in whatever format that is.

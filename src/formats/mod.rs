@@ -57,6 +57,18 @@ pub struct Decoded<'a> {
     pub carried: Vec<(Key<'a>, Value<'a>)>,
     /// The upstream's time of the event, as it says it.
     pub time: Option<Cow<'a, str>>,
+    /// The trace context that what is published of it carries; a CloudEvent's own, until somebody who
+    /// knows better sets another.
+    pub trace: Trace,
+}
+
+/// W3C Trace Context, as text that nobody has looked into.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// `traceparent`.
+    pub parent: Option<String>,
+    /// `tracestate`.
+    pub state: Option<String>,
 }
 
 /// Why a body is no message that can be worked on. The detail names members, never values.
@@ -212,6 +224,7 @@ pub fn decode<'a>(
     if let Some(default) = hints.tenant.filter(|_| tenant.is_empty()) {
         *tenant = Cow::Borrowed(default);
     }
+    decoded.trace = cloud_event::trace(&envelope, hints.cloud_event);
     Ok(decoded)
 }
 

@@ -7,12 +7,15 @@
 //! | `cloud-event-binary` | the event's data; its attributes stand in headers | `application/json` |
 //! | `sap-c4c` | SAP Service Cloud's payload, as JSON or XML | `application/json`, `application/xml` |
 //!
+//! A CloudEvent also names the span it comes from (`traceparent`, `tracestate`), where there is one.
+//!
 //! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
 //! Deliberately absent: where any of them goes, and under which `message_id`.
 
+use super::cloud_event::{TRACE_PARENT, TRACE_STATE};
 use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id, rfc3339};
 use super::json::Json;
-use super::{Decoded, sap_c4c};
+use super::{Decoded, Trace, sap_c4c};
 use crate::domain::Step;
 
 /// A shape in which an interaction is published.
@@ -135,15 +138,19 @@ fn attributes(
     decoded: &Decoded<'_>,
     step: &Step<'_>,
     stamp: Stamp<'_>,
-) -> Option<[(&'static str, String); 6]> {
-    Some([
+) -> Option<Vec<(&'static str, String)>> {
+    let Trace { parent, state } = &decoded.trace;
+    let trace = [(TRACE_PARENT, parent), (TRACE_STATE, state)];
+    let trace = trace.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+    let event = [
         ("specversion", "1.0".to_owned()),
         ("type", kind(&step.outcome)?.to_owned()),
         ("source", SOURCE.to_owned()),
         ("id", message_id(decoded).to_string()),
         ("time", rfc3339(stamp.now_ms)),
         ("subject", decoded.message.identity.id.to_string()),
-    ])
+    ];
+    Some(event.into_iter().chain(trace).collect())
 }
 
 /// The AMQP header of an attribute.
@@ -154,6 +161,8 @@ fn header(attribute: &'static str) -> &'static str {
         "source" => "cloudEvents:source",
         "id" => "cloudEvents:id",
         "time" => "cloudEvents:time",
+        TRACE_PARENT => "cloudEvents:traceparent",
+        TRACE_STATE => "cloudEvents:tracestate",
         _ => "cloudEvents:subject",
     }
 }

@@ -21,6 +21,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use indexmap::IndexMap;
 
+use super::message_trace::Traced;
 use super::outlet::Saved;
 use super::ports::{Asked, Gate, Published, Verdict, Why};
 use super::tally::Tally;
@@ -64,7 +65,7 @@ pub(super) struct Aside<'w, D> {
     gating: Option<&'w Gating>,
     tally: &'w Tally,
     /// Each interaction's deliveries in their order. The first of each waits for an answer.
-    held: IndexMap<Identity<'static>, VecDeque<(D, Box<Published>)>>,
+    held: IndexMap<Identity<'static>, VecDeque<(Traced<D>, Box<Published>)>>,
     held_messages: usize,
     /// The widgets that are being asked about, each with one question.
     asked: HashSet<String>,
@@ -117,7 +118,7 @@ impl<'w, D> Aside<'w, D> {
     fn sort(
         &mut self,
         gating: &Gating,
-        delivery: D,
+        delivery: Traced<D>,
         mut message: Box<Published>,
         at_once: &mut Saved<D>,
     ) {
@@ -185,7 +186,7 @@ impl<'w, D> Aside<'w, D> {
                     self.decide(message, &verdict);
                 }
             }
-            let waits = |(_, message): &(D, Box<Published>)| message.gated.is_some();
+            let waits = |(_, message): &(Traced<D>, Box<Published>)| message.gated.is_some();
             let ready = messages.iter().position(waits).unwrap_or(messages.len());
             let ready = messages.drain(..ready);
             released.extend(ready.map(|(delivery, message)| (delivery, Plan::Publish(message))));

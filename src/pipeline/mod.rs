@@ -17,6 +17,8 @@
 //! | [`aside`] | the status gate: what waits for its answer steps aside (G3) |
 //! | `outlet` | the second half: publish, confirms, settle |
 //! | [`lane`] | both halves, overlapping, in order |
+//! | [`spans`] [`trace_context`] | what a tracing system is told; how messages name the span they come from |
+//! | [`message_trace`] `batch_trace` | the trace of a message; of a batch, and its spans at its end |
 //! | [`tally`] | what has happened so far, in numbers |
 //! | [`labels`] | the words it is counted by |
 //! | [`progress`] [`waits`] [`histogram`] | what a lane has in hand; what waits; how long things took |
@@ -25,10 +27,12 @@
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
 pub mod aside;
+mod batch_trace;
 pub mod crash_point;
 pub mod histogram;
 pub mod labels;
 pub mod lane;
+pub mod message_trace;
 mod outlet;
 pub mod outputs;
 pub mod ports;
@@ -36,7 +40,10 @@ pub mod progress;
 mod publication;
 pub mod rules_in_force;
 pub mod settlement;
+pub mod spans;
 pub mod table;
 pub mod tally;
+pub mod trace_context;
 pub mod waits;
+mod waking;
 pub mod worker;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::outputs::legal;
 use crate::domain::{Identity, Record, RejectReason, Routing, State};
+pub use crate::formats::Trace;
 use crate::formats::enriched;
 
 // ---------------------------------------------------------------------------------------- Source
@@ -76,6 +77,8 @@ pub struct Arrival {
     pub replayed: u32,
     /// The W3C trace context to be carried on: `traceparent`, `tracestate`.
     pub trace: Trace,
+    /// The queue it came from.
+    pub queue: Option<Arc<str>>,
     /// The tenant of interactions whose message names none.
     pub tenant: Option<Arc<str>>,
     /// Its source asks for a signature, and it has not the right one.
@@ -88,15 +91,6 @@ impl Arrival {
     pub fn may_be_unfinished(&self) -> bool {
         self.redelivered || self.attempts.count > 0 || self.replayed > 0
     }
-}
-
-/// W3C trace context, carried from the inbound to the outbound message.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// `traceparent`.
-    pub parent: Option<String>,
-    /// `tracestate`.
-    pub state: Option<String>,
 }
 
 /// How often a message has waited for the same thing, and since when we know it.
@@ -184,7 +178,7 @@ pub struct Published {
     pub channel: String,
     /// The first hex digits of the rules' hash, for `x-throughline-revision`.
     pub revision: String,
-    /// The trace context to be carried on.
+    /// The trace context that it carries.
     pub trace: Trace,
     /// Milliseconds since the Unix epoch at which it was enriched.
     pub timestamp_ms: i64,

@@ -32,3 +32,4 @@ mod soak;
 mod startup;
 mod store;
 mod support;
+mod traces;
