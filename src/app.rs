@@ -24,7 +24,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use parts::{
-    broker_settings, gating, lifetimes, load_rules, rules_source, store_settings, topology, worker,
+    broker_settings, gating, lifetimes, load_rules, rules_source, store_settings, topology, tracer,
+    worker,
 };
 
 use crate::broker::{self, Link, Supervisor};
@@ -43,6 +44,7 @@ use crate::reload::Reloader;
 use crate::retry::Reconnect;
 use crate::settings::Settings;
 use crate::store::{self, OpenError, Store};
+use crate::telemetry::traces::Exporter;
 
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +152,13 @@ async fn work(
     for warning in odd.into_iter().flatten() {
         tracing::warn!("{warning}");
     }
-    let worker = Arc::new(Worker { gating, ..worker(settings, rules, store) });
+    let tracer = tracer(settings, &observed.traces);
+    let worker = Arc::new(Worker { gating, tracer, ..worker(settings, rules, store) });
+    let exporter = settings.traces.endpoint.clone().map(|collector| {
+        tracing::info!(%collector, "sending traces");
+        let service_name = settings.traces.service_name.clone();
+        Exporter::start(Arc::clone(&observed.traces), collector, service_name)
+    });
     let cleaner = Cleaner {
         store: Arc::clone(&worker.store),
         lifetimes: lifetimes(settings),
@@ -166,6 +174,9 @@ async fn work(
         }
     }
     worker.store.close().await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
     Ok(Ended::Drained)
 }
 

@@ -34,6 +34,17 @@ impl Clock {
         }
     }
 
+    /// Nanoseconds since the Unix epoch.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
+    pub fn now_ns(&self) -> u64 {
+        match self {
+            Clock::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
+            Clock::Manual(_) => u64::try_from(self.now_ms()).unwrap_or(0).saturating_mul(1_000_000),
+        }
+    }
+
     /// Moves a manual clock on by `ms`; the system's clock cannot be moved.
     pub fn advance_ms(&self, ms: i64) {
         if let Clock::Manual(now) = self {

@@ -29,6 +29,7 @@ use crate::pipeline::waits::Wait;
 use crate::reload::Standing;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{LaneSample, MEDIA_TYPE, Sample, SweepSample};
+use crate::telemetry::traces::Outbox;
 
 /// What a lane may wait for between two steps beside the confirms of a batch, all of it together: half a
 /// minute between two tries, some ten seconds for each of the store's answers, and for the broker to
@@ -43,6 +44,8 @@ pub(super) struct Observed {
     pub(super) partitioners: Vec<Arc<Progress>>,
     /// What the cleaner reports.
     pub(super) sweeps: Arc<Sweeps>,
+    /// Spans on their way out.
+    pub(super) traces: Arc<Outbox>,
     /// What the store answers.
     pub(super) store: StoreWatch,
     broker: watch::Receiver<Health>,
@@ -69,6 +72,7 @@ impl Observed {
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
             partitioners: sources.iter().map(|_| Arc::default()).collect(),
             sweeps: Arc::default(),
+            traces: Arc::default(),
             store: StoreWatch::default(),
             broker,
             stop: stop.clone(),
@@ -186,6 +190,8 @@ impl http::Observed for Observed {
             broker_blocked: broker == Health::Blocked,
             store_up: self.store.is_up(),
             draining: self.stop.is_cancelled(),
+            spans_exported: self.traces.exported(),
+            spans_dropped: self.traces.dropped(),
             sweep: SweepSample {
                 rounds: swept.rounds,
                 rows: swept.latest.as_ref().map(|latest| latest.rows),

@@ -9,12 +9,14 @@ use crate::gate::{self, StatusGate};
 use crate::pipeline::aside::{Gating, HELD_MAX, WhenFull};
 use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::settlement::Patience;
+use crate::pipeline::spans::Tracer;
 use crate::pipeline::worker::Worker;
 use crate::reload::{NotTaken, RulesSource};
 use crate::retry::Ladder;
 use crate::settings::rules_file::{Document, Loaded};
 use crate::settings::{self, LiveKey, Settings, Source};
 use crate::store::{self, Lifetimes};
+use crate::telemetry::traces::Outbox;
 
 /// The rules that the settings name, and what is to be said about them. Whoever works by them takes
 /// the source that [`rules_source`] gives; whoever only looks at them may leave its cases out.
@@ -143,7 +145,19 @@ pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Wor
         // Waiting queues have delays, and the order of arrival is kept.
         wakes_within_batch: false,
         gating: None,
+        // For those who have a collector to send to.
+        tracer: None,
     }
+}
+
+/// Makes spans and puts them into the outbox; `None` where no collector is configured.
+pub fn tracer(settings: &Settings, outbox: &Arc<Outbox>) -> Option<Tracer> {
+    settings.traces.endpoint.as_ref().map(|_| Tracer {
+        sample_per_thousand: settings.traces.sample_per_thousand,
+        outbound_exchange: settings.amqp.outbound_exchange.clone(),
+        clock: Clock::System,
+        sink: Arc::<Outbox>::clone(outbox),
+    })
 }
 
 /// How the status gate is asked; `None` where none is configured.

@@ -36,6 +36,7 @@ pub struct Consumer {
     stream: lapin::Consumer,
     channel: Channel,
     source: Arc<Inbound>,
+    queue: String,
     answer_timeout: Duration,
     stopped: bool,
 }
@@ -76,7 +77,8 @@ impl Consumer {
         let stream = consume
             .await
             .map_err(|error| Error::Unreachable(format!("consuming `{queue}`: {error}")))?;
-        Ok(Consumer { stream, channel, source, answer_timeout: limit, stopped: false })
+        let queue = queue.to_owned();
+        Ok(Consumer { stream, channel, source, queue, answer_timeout: limit, stopped: false })
     }
 
     /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
@@ -144,6 +146,10 @@ impl Drop for Consumer {
 
 impl Source for Consumer {
     type Delivery = Received;
+
+    fn queue(&self) -> Option<&str> {
+        Some(&self.queue)
+    }
 
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Received>, TransportError> {
         if self.stopped {

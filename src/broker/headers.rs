@@ -18,6 +18,8 @@
 //! Properties and headers are kept as received, but for those that would act on the copy as if its
 //! publisher had just sent it. Deliberately absent: reading a body.
 
+use std::borrow::Cow;
+
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use time::OffsetDateTime;
@@ -86,7 +88,10 @@ pub(super) fn arrival(
             first_seen_ms: header(FIRST_SEEN).and_then(integer),
         },
         replayed: header(REPLAYED).map_or(0, count),
-        trace: Trace { parent: named(TRACE_PARENT), state: named(TRACE_STATE) },
+        trace: Trace {
+            parent: named(TRACE_PARENT).map(Cow::Owned),
+            state: named(TRACE_STATE).map(Cow::Owned),
+        },
         // What the source says, or says where to look for.
         tenant: None,
         is_forged: false,

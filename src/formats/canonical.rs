@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::enriched::write_facts;
 use super::fields::Fields;
 use super::json::Json;
-use super::{Decoded, Envelope, Fallback, Refusal};
+use super::{Decoded, Envelope, Fallback, Refusal, Trace};
 use crate::domain::value::{Key, Kind, Value, string_bytes};
 use crate::domain::{
     Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
@@ -112,7 +112,12 @@ pub(super) fn decode_parts<'a>(
         warnings: Vec::new(),
         progress: None,
     };
-    Ok(Decoded { carried: carried(&interaction, event), time: parts.time, message })
+    Ok(Decoded {
+        carried: carried(&interaction, event),
+        time: parts.time,
+        trace: Trace::default(),
+        message,
+    })
 }
 
 fn end_state(interaction: &Fields<'_>) -> Result<EndState, Refusal> {

@@ -57,6 +57,35 @@ pub struct Decoded<'a> {
     pub carried: Vec<(Key<'a>, Value<'a>)>,
     /// The upstream's time of the event, as it says it.
     pub time: Option<Cow<'a, str>>,
+    /// The trace context that what is published of it carries; a CloudEvent's own, until somebody who
+    /// knows better sets another.
+    pub trace: Trace<'a>,
+}
+
+/// W3C Trace Context, as text that nobody has looked into.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Trace<'a> {
+    /// `traceparent`.
+    pub parent: Option<Cow<'a, str>>,
+    /// `tracestate`.
+    pub state: Option<Cow<'a, str>>,
+}
+
+impl Trace<'_> {
+    /// The same without a copy of the text.
+    pub fn borrowed(&self) -> Trace<'_> {
+        Trace {
+            parent: self.parent.as_deref().map(Cow::Borrowed),
+            state: self.state.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// A copy that outlives what it was read from.
+    pub fn to_owned(&self) -> Trace<'static> {
+        let owned =
+            |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| text.to_owned().into());
+        Trace { parent: owned(&self.parent), state: owned(&self.state) }
+    }
 }
 
 /// Why a body is no message that can be worked on. The detail names members, never values.
@@ -212,6 +241,7 @@ pub fn decode<'a>(
     if let Some(default) = hints.tenant.filter(|_| tenant.is_empty()) {
         *tenant = Cow::Borrowed(default);
     }
+    decoded.trace = cloud_event::trace(&envelope, hints.cloud_event);
     Ok(decoded)
 }
 

@@ -7,9 +7,12 @@
 //! | `cloud-event-binary` | the event's data; its attributes stand in headers | `application/json` |
 //! | `sap-c4c` | SAP Service Cloud's payload, as JSON or XML | `application/json`, `application/xml` |
 //!
+//! A CloudEvent also names the span it comes from (`traceparent`, `tracestate`), where there is one.
+//!
 //! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
 //! Deliberately absent: where any of them goes, and under which `message_id`.
 
+use super::cloud_event::{TRACE_PARENT, TRACE_STATE, trace_attributes};
 use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id, rfc3339};
 use super::json::Json;
 use super::{Decoded, sap_c4c};
@@ -116,7 +119,7 @@ impl OutboundFormat {
                 let attributes = attributes(decoded, step, stamp)?;
                 let mut data = Json::open();
                 let routing_at = content(&mut data, decoded, step, stamp);
-                let headers = attributes.into_iter().map(|(name, value)| (header(name), value));
+                let headers = attributes.map(|(name, value)| (header(name), value));
                 Some(Encoded { headers: headers.collect(), routing_at, ..json(data.close()) })
             }
             OutboundFormat::SapC4cJson => sap_c4c::json(decoded, step).map(json),
@@ -135,15 +138,16 @@ fn attributes(
     decoded: &Decoded<'_>,
     step: &Step<'_>,
     stamp: Stamp<'_>,
-) -> Option<[(&'static str, String); 6]> {
-    Some([
+) -> Option<impl Iterator<Item = (&'static str, String)>> {
+    let event = [
         ("specversion", "1.0".to_owned()),
         ("type", kind(&step.outcome)?.to_owned()),
         ("source", SOURCE.to_owned()),
         ("id", message_id(decoded).to_string()),
         ("time", rfc3339(stamp.now_ms)),
         ("subject", decoded.message.identity.id.to_string()),
-    ])
+    ];
+    Some(event.into_iter().chain(trace_attributes(&decoded.trace)))
 }
 
 /// The AMQP header of an attribute.
@@ -154,6 +158,8 @@ fn header(attribute: &'static str) -> &'static str {
         "source" => "cloudEvents:source",
         "id" => "cloudEvents:id",
         "time" => "cloudEvents:time",
+        TRACE_PARENT => "cloudEvents:traceparent",
+        TRACE_STATE => "cloudEvents:tracestate",
         _ => "cloudEvents:subject",
     }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::fields::check_name;
-use super::{Decoded, Envelope, Refusal, upstream};
+use super::{Decoded, Envelope, Refusal, Trace, upstream};
 use crate::domain::progress::Progress;
 use crate::domain::{Attached, Event, Facts, Identity, KeyNames, Message, Source, Warning};
 
@@ -97,6 +97,7 @@ impl<'a> Said<'a> {
             message,
             carried: upstream::carried(&envelope.fields, self.left_out),
             time: envelope.event.time.clone().or(self.time),
+            trace: Trace::default(),
         })
     }
 }

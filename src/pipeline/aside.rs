@@ -21,6 +21,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use indexmap::IndexMap;
 
+use super::message_trace::Traced;
 use super::outlet::Saved;
 use super::ports::{Asked, Gate, Published, Verdict, Why};
 use super::tally::Tally;
@@ -59,12 +60,15 @@ impl Gating {
     }
 }
 
+/// A delivery, and what is published of it.
+type Held<D> = (Traced<D>, Box<Published>);
+
 /// What a lane holds for the status gate.
 pub(super) struct Aside<'w, D> {
     gating: Option<&'w Gating>,
     tally: &'w Tally,
     /// Each interaction's deliveries in their order. The first of each waits for an answer.
-    held: IndexMap<Identity<'static>, VecDeque<(D, Box<Published>)>>,
+    held: IndexMap<Identity<'static>, VecDeque<Held<D>>>,
     held_messages: usize,
     /// The widgets that are being asked about, each with one question.
     asked: HashSet<String>,
@@ -117,7 +121,7 @@ impl<'w, D> Aside<'w, D> {
     fn sort(
         &mut self,
         gating: &Gating,
-        delivery: D,
+        delivery: Traced<D>,
         mut message: Box<Published>,
         at_once: &mut Saved<D>,
     ) {
@@ -185,7 +189,7 @@ impl<'w, D> Aside<'w, D> {
                     self.decide(message, &verdict);
                 }
             }
-            let waits = |(_, message): &(D, Box<Published>)| message.gated.is_some();
+            let waits = |(_, message): &Held<D>| message.gated.is_some();
             let ready = messages.iter().position(waits).unwrap_or(messages.len());
             let ready = messages.drain(..ready);
             released.extend(ready.map(|(delivery, message)| (delivery, Plan::Publish(message))));

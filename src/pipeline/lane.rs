@@ -4,15 +4,18 @@
 //! worked through and saved. What arrives in order leaves in order. A half that fails ends the lane;
 //! whatever was not settled is delivered anew.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::message_trace::Traced;
 use super::outlet::{Outlet, Saved};
 use super::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
+use super::spans::Tracer;
 use super::tally::Tally;
-use super::worker::{HOLD_SECS, Worker, WorkerError};
+use super::worker::{HOLD_SECS, Planned, Worker, WorkerError};
 
 /// Batches between the halves. One is enough for the halves to overlap; more would only hold more
 /// deliveries back from other workers.
@@ -87,10 +90,19 @@ where
         let Lane { worker, source, publisher, settler, batch_messages, tally } = self;
         // Dropped last: what is not settled by then is given back.
         let _running = tally.progress.run();
+        let queue = worker.tracer.as_ref().and(source.queue()).map(Arc::from);
         let intake = Intake { worker, source, batch_messages, saved, tally };
         let (refused_in_a_row, held_batches) = (0, 0);
-        let mut outlet =
-            Outlet { worker, publisher, settler, tally, refused_in_a_row, held_batches };
+        let mut outlet = Outlet {
+            worker,
+            publisher,
+            settler,
+            tally,
+            refused_in_a_row,
+            held_batches,
+            queue,
+            trace: None,
+        };
         let outgoing = async { Ok(outlet.run(to_publish, stop).await?) };
         let (source, ()) = tokio::try_join!(intake.run(stop), outgoing)?;
         // The source outlives the last settlement: dropping it may give deliveries back.
@@ -123,15 +135,18 @@ impl<S: Store, So: Source> Intake<'_, S, So> {
             }
             let has_waited = |delivery: &&So::Delivery| delivery.arrival().attempts.count > 0;
             self.tally.took(batch.len(), batch.iter().filter(has_waited).count());
+            let tracer = self.worker.tracer.as_ref();
+            let taken_ns = tracer.map_or(0, Tracer::now_ns);
             let plans = match self.worker.work(&batch, self.tally, stop).await {
                 Ok(plans) => plans,
                 Err(WorkerError::Stopped) => break,
                 Err(error) => return Err(LaneError::from(error)),
             };
             let mut places: Vec<_> = batch.into_iter().map(Some).collect();
-            let in_order = plans.into_iter().filter_map(|(place, plan)| {
-                let delivery = places.get_mut(place).and_then(Option::take);
-                delivery.map(|delivery| (delivery, plan))
+            let in_order = plans.into_iter().filter_map(|Planned { place, plan, trace }| {
+                let delivery = places.get_mut(place).and_then(Option::take)?;
+                let trace = tracer.map(|tracer| tracer.taken(trace, &delivery, taken_ns));
+                Some((Traced { delivery, trace }, plan))
             });
             if self.saved.send(in_order.collect()).await.is_err() {
                 // The other half has failed and says why.

@@ -20,6 +20,8 @@
 //! | [`lane`] | both halves, overlapping, in order |
 //! | [`partitions`] | which partition a message belongs to |
 //! | [`partitioner`] | passes a work queue on to its partitions |
+//! | [`spans`] [`trace_context`] | what a tracing system is told; how messages name the span they come from |
+//! | [`message_trace`] `batch_trace` | the trace of a message; of a batch, and its spans at its end |
 //! | [`tally`] | what has happened so far, in numbers |
 //! | [`labels`] | the words it is counted by |
 //! | [`progress`] [`waits`] [`histogram`] | what a lane has in hand; what waits; how long things took |
@@ -28,11 +30,13 @@
 //! The unit of work is whatever has been delivered, up to a bound; no timer waits for more.
 
 pub mod aside;
+mod batch_trace;
 pub mod crash_point;
 mod decode;
 pub mod histogram;
 pub mod labels;
 pub mod lane;
+pub mod message_trace;
 mod outlet;
 pub mod outputs;
 pub mod partitioner;
@@ -42,8 +46,10 @@ pub mod progress;
 mod publication;
 pub mod rules_in_force;
 pub mod settlement;
+pub mod spans;
 pub mod table;
 pub mod tally;
+pub mod trace_context;
 pub mod waits;
 mod waking;
 pub mod worker;

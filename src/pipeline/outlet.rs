@@ -5,7 +5,11 @@
 //! asks with one message at a time, instead of pushing a whole queue into waiting queues and dead
 //! letters. It does so for `waiting.unroutable_secs` per batch, no longer: what is behind may be for
 //! somebody else.
+//!
+//! This file is long because the second half is told in one go, from the first publication to the
+//! settlement, with all that may come back; what one message is published as is in `publication.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,8 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::aside::Aside;
+use super::batch_trace::BatchTrace;
 use super::crash_point::{self, CrashPoint};
 use super::labels::{Outcome, Stage};
+use super::message_trace::{LoggedIds, Traced};
 use super::ports::{
     Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
@@ -30,8 +36,8 @@ use crate::retry::Reconnect;
 /// Fewer than a batch, so that an outage costs no more than the messages of one.
 const MANY: u32 = 20;
 
-/// A batch that is saved: deliveries with their plans.
-pub(super) type Saved<D> = Vec<(D, Plan)>;
+/// A batch that is saved: deliveries with their traces and their plans.
+pub(super) type Saved<D> = Vec<(Traced<D>, Plan)>;
 
 /// The second half of a lane.
 pub(super) struct Outlet<'w, S, Pu, Se> {
@@ -43,6 +49,10 @@ pub(super) struct Outlet<'w, S, Pu, Se> {
     pub(super) refused_in_a_row: u32,
     /// Batches that were held since somebody took something.
     pub(super) held_batches: u64,
+    /// The queue that deliveries come from, where there is a tracer to be told.
+    pub(super) queue: Option<Arc<str>>,
+    /// The trace of the batch in hand, where there is a tracer.
+    pub(super) trace: Option<BatchTrace>,
 }
 
 /// What is to become of one delivery of the batch in hand.
@@ -82,30 +92,40 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                 },
             };
             if !batch.is_empty() {
-                self.deliver(batch, stop).await?;
+                let delivered = self.deliver(batch, stop).await;
+                if let (Some(tracer), Some(trace)) = (&self.worker.tracer, self.trace.take()) {
+                    trace.end(tracer, delivered.as_deref().ok());
+                }
+                delivered?;
             }
         }
         Ok(())
     }
 
+    /// Publishes and settles a batch; says how each of its messages was finished.
     async fn deliver<D: Delivery>(
         &mut self,
         batch: Saved<D>,
         stop: &CancellationToken,
-    ) -> Result<(), TransportError>
+    ) -> Result<Vec<Finish>, TransportError>
     where
         Pu: Publisher<D>,
         Se: Settler<D>,
     {
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut fates = Vec::with_capacity(batch.len());
-        for (delivery, plan) in batch {
+        let tracer = self.worker.tracer.as_ref();
+        self.trace = tracer.map(|_| BatchTrace::of(self.queue.clone()));
+        for (place, (Traced { delivery, trace }, plan)) in batch.into_iter().enumerate() {
+            if let (Some(batch), Some(trace)) = (&mut self.trace, trace) {
+                batch.add(*trace, &delivery, &plan);
+            }
             fates.push(match plan {
                 Plan::Done(Unpublished::Duplicate) => Fate::Settled(Finish::As(Outcome::Duplicate)),
                 Plan::Done(Unpublished::Ignored) => Fate::Settled(Finish::As(Outcome::Ignored)),
                 Plan::Publish(message) => Fate::Publish(Publication::of(message)),
                 Plan::Failed { failure, stage, awaited } => {
-                    Fate::Remedy { remedy: self.remedy(failure, &delivery), stage, awaited }
+                    Fate::Remedy { remedy: self.remedy(failure, place, &delivery), stage, awaited }
                 }
             });
             deliveries.push(delivery);
@@ -131,11 +151,19 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let settled = settled.collect();
         crash_point::cross(CrashPoint::BeforeAcknowledge);
         let began = Instant::now();
+        self.note_times(|trace, now_ns| trace.settle_ns = Some(now_ns));
         self.settler.settle(settled).await?;
         self.tally.stage(Stage::Settle, began);
         self.tally.finished(&finished);
         crash_point::cross(CrashPoint::AfterAcknowledge);
-        Ok(())
+        Ok(finished)
+    }
+
+    /// Notes the time in the trace of the batch, where there is one.
+    fn note_times(&mut self, note: impl FnOnce(&mut BatchTrace, u64)) {
+        if let (Some(tracer), Some(trace)) = (&self.worker.tracer, &mut self.trace) {
+            note(trace, tracer.now_ns());
+        }
     }
 
     /// Publishes a batch. Where many in a row come back, holds it and asks until some are taken.
@@ -282,7 +310,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         }
         crash_point::cross(CrashPoint::BeforePublish);
         let began = Instant::now();
+        self.note_times(BatchTrace::publishes);
         let answers = self.publisher.publish(&outgoing).await;
+        self.note_times(BatchTrace::published);
         self.tally.published(&outgoing, answers.as_deref().ok());
         let answers = answers?;
         self.tally.stage(Stage::Publish, began);
@@ -311,11 +341,18 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     ) {
         let now_ms = self.worker.clock.now_ms();
         for (place, answer) in answers {
-            fates[place] = self.after(&deliveries[place], &fates[place], answer, now_ms);
+            fates[place] = self.after(place, &deliveries[place], &fates[place], answer, now_ms);
         }
     }
 
-    fn after<D: Delivery>(&self, delivery: &D, fate: &Fate, answer: Answer, now_ms: i64) -> Fate {
+    fn after<D: Delivery>(
+        &self,
+        place: usize,
+        delivery: &D,
+        fate: &Fate,
+        answer: Answer,
+        now_ms: i64,
+    ) -> Fate {
         let failure = match (fate, answer) {
             (Fate::Publish(it), Answer::Returned) if it.message.kind == PublishedKind::Enriched => {
                 Failure::MustWait(Cause::Unroutable)
@@ -354,15 +391,24 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                 Failure::NotSetAside
             }
         };
-        Fate::Remedy { remedy: self.remedy(failure, delivery), stage: "publish", awaited: None }
+        let remedy = self.remedy(failure, place, delivery);
+        Fate::Remedy { remedy, stage: "publish", awaited: None }
     }
 
-    fn remedy<D: Delivery>(&self, failure: Failure, delivery: &D) -> Remedy {
+    fn remedy<D: Delivery>(&self, failure: Failure, place: usize, delivery: &D) -> Remedy {
         let worker = self.worker;
         let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
         let told = self.tally.rejected(&remedy);
         if let (Remedy::DeadLetter(reason), true) = (&remedy, told) {
-            tracing::warn!(delivery = delivery.name(), %reason, "a message is set aside");
+            let trace = self.trace.as_ref().and_then(|trace| trace.messages.get(place));
+            let ids = LoggedIds::of(trace, delivery.arrival());
+            tracing::warn!(
+                delivery = delivery.name(),
+                %reason,
+                trace_id = ids.trace_id(),
+                span_id = ids.span_id(),
+                "a message is set aside"
+            );
         }
         remedy
     }

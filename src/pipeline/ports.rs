@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::outputs::legal;
 use crate::domain::{Identity, Record, RejectReason, Routing, State};
+pub use crate::formats::Trace;
 use crate::formats::enriched;
 
 // ---------------------------------------------------------------------------------------- Source
@@ -39,6 +40,11 @@ pub trait Source: Send {
         &mut self,
         max: usize,
     ) -> impl Future<Output = Result<Vec<Self::Delivery>, TransportError>> + Send;
+
+    /// The queue that all of it comes from, where there is one.
+    fn queue(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// One delivered message, not yet settled. Deliberately not `Clone`: it is settled once.
@@ -75,7 +81,7 @@ pub struct Arrival {
     /// How often it was replayed from the dead letters.
     pub replayed: u32,
     /// The W3C trace context to be carried on: `traceparent`, `tracestate`.
-    pub trace: Trace,
+    pub trace: Trace<'static>,
     /// The tenant of interactions whose message names none.
     pub tenant: Option<Arc<str>>,
     /// Its source asks for a signature, and it has not the right one.
@@ -90,15 +96,6 @@ impl Arrival {
     pub fn may_be_unfinished(&self) -> bool {
         self.redelivered || self.attempts.count > 0 || self.replayed > 0
     }
-}
-
-/// W3C trace context, carried from the inbound to the outbound message.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// `traceparent`.
-    pub parent: Option<String>,
-    /// `tracestate`.
-    pub state: Option<String>,
 }
 
 /// How often a message has waited for the same thing, and since when we know it.
@@ -199,8 +196,8 @@ pub struct Published {
     pub channel: String,
     /// The first hex digits of the rules' hash, for `x-throughline-revision`.
     pub revision: String,
-    /// The trace context to be carried on.
-    pub trace: Trace,
+    /// The trace context that it carries.
+    pub trace: Trace<'static>,
     /// Milliseconds since the Unix epoch at which it was enriched.
     pub timestamp_ms: i64,
     /// Milliseconds since the Unix epoch at which the inbound message was sent, as its sender says;

@@ -60,6 +60,17 @@ pub(super) enum Finish {
     DeadLettered(RejectReason),
 }
 
+impl Finish {
+    /// The outcome that it is counted by.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Finish::As(outcome) => *outcome,
+            Finish::Waiting(_) => Outcome::Waiting,
+            Finish::DeadLettered(_) => Outcome::DeadLettered,
+        }
+    }
+}
+
 /// Upper bounds of a stage's duration in microseconds: from a tenth of a millisecond, which decoding
 /// one message takes, to the longest wait for a confirm.
 const STAGE_US: &[u64] = &[
@@ -107,18 +118,16 @@ impl Tally {
     /// Counts messages that are settled, each by how it was finished.
     pub(super) fn finished(&self, finished: &[Finish]) {
         for finish in finished {
-            let outcome = match finish {
-                Finish::As(outcome) => *outcome,
+            match finish {
+                Finish::As(_) => {}
                 Finish::Waiting(cause) => {
                     add(&self.waited[*cause as usize], 1);
-                    Outcome::Waiting
                 }
                 Finish::DeadLettered(reason) => {
                     add(&self.dead_lettered[*reason as usize], 1);
-                    Outcome::DeadLettered
                 }
-            };
-            add(&self.finished[outcome as usize], 1);
+            }
+            add(&self.finished[finish.outcome() as usize], 1);
         }
         self.progress.settle(finished.len());
     }

@@ -25,9 +25,9 @@ pub(super) fn in_order(messages: usize, mut plan: impl FnMut(usize) -> Plan) -> 
                 });
                 next.extend(woken.map(|(place, _)| place));
             }
-            planned.push((place, plan));
+            planned.push(Planned { place, plan, trace: None });
         }
     }
-    planned.extend(waiting);
+    planned.extend(waiting.into_iter().map(|(place, plan)| Planned { place, plan, trace: None }));
     planned
 }

@@ -7,6 +7,9 @@
 //! What comes out is a [`Plan`] for each delivery, and the batch is committed. A row
 //! that the store refuses does not fail its neighbours: the batch is then worked through one by one
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
+//!
+//! This file is long because the first half is told in one go, from the delivery to the commit; what can
+//! be understood by itself is elsewhere (`table.rs`, `message_trace.rs`, `waking.rs`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,6 +23,7 @@ use super::aside::Gating;
 use super::crash_point::{self, CrashPoint};
 use super::decode::decode;
 use super::labels::Stage;
+use super::message_trace::{MessageTrace, Traces};
 use super::outputs::Output;
 use super::ports::{
     Awaited, Delivery, Gated, Published, PublishedKind, Row, RowChange, Store, StoreError,
@@ -27,6 +31,7 @@ use super::ports::{
 };
 use super::rules_in_force::RulesInForce;
 use super::settlement::{Cause, Failure, Patience};
+use super::spans::Tracer;
 use super::table::{Table, looks_for_parent};
 use super::tally::Tally;
 use super::waking;
@@ -59,10 +64,20 @@ pub struct Worker<S> {
     pub wakes_within_batch: bool,
     /// Where a status gate is configured: which interactions it is asked about, and how (G1).
     pub gating: Option<Gating>,
+    /// Makes spans of what is done; none: nobody is told.
+    pub tracer: Option<Tracer>,
 }
 
-/// A delivery's place in its batch, and what is to be done about it; in the order of publication.
-pub type Planned = (usize, Plan);
+/// What is to be done about one delivery; in the order of publication.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its place in the batch.
+    pub place: usize,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Its trace, where there is a tracer.
+    pub trace: Option<Box<MessageTrace>>,
+}
 
 /// What is to be done about one delivery, once its batch is saved.
 #[derive(Debug)]
@@ -134,10 +149,11 @@ impl<S: Store> Worker<S> {
                 for (place, delivery) in batch.iter().enumerate() {
                     let alone = std::slice::from_ref(delivery);
                     let alone = self.persist(alone, rules, tally, stop).await?;
-                    let plan = alone.and_then(|mut plans| plans.pop());
-                    plans.push(
-                        plan.map_or_else(|| refused_by_store(place), |(_, plan)| (place, plan)),
-                    );
+                    let planned = alone.and_then(|mut plans| plans.pop());
+                    plans.push(match planned {
+                        Some(planned) => Planned { place, ..planned },
+                        None => refused_by_store(place),
+                    });
                 }
                 Ok(plans)
             }
@@ -213,17 +229,19 @@ impl<S: Store> Worker<S> {
                 }),
             })
             .collect();
-        let decoded: Vec<_> =
+        let mut decoded: Vec<_> =
             batch.iter().zip(&bodies).map(|(delivery, body)| decode(delivery, body)).collect();
+        let traces = Traces::begin(self.tracer.as_ref(), batch, &mut decoded);
         let (own, parents) = identities(&decoded);
         let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            return Ok(self.propagate(batch, &decoded, under, &[]).0);
+            let (plans, _) = self.propagate(batch, &decoded, &traces, under, &[]);
+            return Ok(traces.with(plans));
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
         let began = tally.stage(Stage::Read, began);
-        let (plans, table) = self.propagate(batch, &decoded, under, &rows);
+        let (plans, table) = self.propagate(batch, &decoded, &traces, under, &rows);
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         let began = tally.stage(Stage::Apply, began);
@@ -233,7 +251,7 @@ impl<S: Store> Worker<S> {
         saved?;
         tally.stage(Stage::Save, began);
         crash_point::cross(CrashPoint::AfterSave);
-        Ok(plans)
+        Ok(traces.with(plans))
     }
 
     /// Takes the batch through the rules. Pure but for the warnings it logs.
@@ -241,6 +259,7 @@ impl<S: Store> Worker<S> {
         &'a self,
         batch: &[D],
         decoded: &[Result<Decoded<'a>, Refusal>],
+        traces: &Traces,
         under: Under<'a>,
         rows: &'a [Row],
     ) -> (Vec<Planned>, Table<'a>) {
@@ -250,38 +269,56 @@ impl<S: Store> Worker<S> {
         }
         let mut plan = |place: usize| match &decoded[place] {
             Err(refusal) => {
-                tracing::debug!(reason = %refusal.reason, detail = %refusal.detail, "rejected");
+                let ids = traces.logged(place, &batch[place]);
+                tracing::debug!(
+                    reason = %refusal.reason,
+                    detail = %refusal.detail,
+                    trace_id = ids.trace_id(),
+                    span_id = ids.span_id(),
+                    "rejected"
+                );
                 let failure = Failure::Rejected(refusal.reason);
                 Plan::Failed { failure, stage: "decode", awaited: None }
             }
-            Ok(decoded) => self.plan_or_set_aside(&batch[place], decoded, under, &mut table),
+            Ok(decoded) => {
+                let delivery = &batch[place];
+                let plan = self.plan_unless_it_panics(delivery, decoded, under, &mut table);
+                plan.unwrap_or_else(|| {
+                    // The panic's text is the panic hook's to tell; it may not hold values (cli).
+                    let ids = traces.logged(place, delivery);
+                    tracing::error!(
+                        delivery = delivery.name(),
+                        trace_id = ids.trace_id(),
+                        span_id = ids.span_id(),
+                        "a fault of our own: a message is set aside"
+                    );
+                    let failure = Failure::Rejected(RejectReason::Internal);
+                    Plan::Failed { failure, stage: "propagate", awaited: None }
+                })
+            }
         };
         let planned = match self.wakes_within_batch {
-            false => (0..batch.len()).map(|place| (place, plan(place))).collect(),
+            false => {
+                let planned = |place| Planned { place, plan: plan(place), trace: None };
+                (0..batch.len()).map(planned).collect()
+            }
             true => waking::in_order(batch.len(), plan),
         };
         (planned, table)
     }
 
-    /// A panic in our own code is a fault with this one message: it is set aside, and the lane goes
-    /// on. The table changes in one step at the end of [`Table::take`], so it is whole either way.
-    fn plan_or_set_aside<'a, D: Delivery>(
+    /// The plan of a message; `None` where our own code panicked over it, a fault with this one message:
+    /// it is set aside, and the lane goes on. The table changes in one step at the end of
+    /// [`Table::take`], so it is whole either way.
+    fn plan_unless_it_panics<'a, D: Delivery>(
         &'a self,
         delivery: &D,
         decoded: &Decoded<'a>,
         under: Under<'a>,
         table: &mut Table<'a>,
-    ) -> Plan {
+    ) -> Option<Plan> {
         let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, under, table));
-        catch_unwind(plan).unwrap_or_else(|_| {
-            // The panic's text is the panic hook's to tell; it may not hold values (cli).
-            tracing::error!(
-                delivery = delivery.name(),
-                "a fault of our own: a message is set aside"
-            );
-            let failure = Failure::Rejected(RejectReason::Internal);
-            Plan::Failed { failure, stage: "propagate", awaited: None }
-        })
+        catch_unwind(plan).ok()
     }
 
     fn plan<'a, D: Delivery>(
@@ -329,7 +366,7 @@ impl<S: Store> Worker<S> {
             kind,
             channel: facts.channel.to_string(),
             revision: rules.revision().as_str().to_owned(),
-            trace: delivery.arrival().trace.clone(),
+            trace: decoded.trace.to_owned(),
             timestamp_ms: now_ms,
             sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
             identity: decoded.message.identity.to_owned(),
@@ -354,7 +391,8 @@ struct Under<'a> {
 
 fn refused_by_store(place: usize) -> Planned {
     let failure = Failure::Rejected(RejectReason::Internal);
-    (place, Plan::Failed { failure, stage: "save", awaited: None })
+    let plan = Plan::Failed { failure, stage: "save", awaited: None };
+    Planned { place, plan, trace: None }
 }
 
 /// The interactions that a batch may change, and the parents it only reads: sorted, without repeats,

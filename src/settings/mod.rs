@@ -23,6 +23,7 @@ mod secret;
 mod sections;
 mod sources;
 mod tables;
+mod traces;
 
 pub use flows::Source;
 pub use gate::Gate;
@@ -37,7 +38,7 @@ pub use sections::{
 };
 pub use sources::{Flag, Sources};
 
-use crate::telemetry::logs;
+use crate::telemetry::{self, logs};
 use flows::WrittenSource;
 use schema::Expectation;
 
@@ -78,6 +79,8 @@ pub struct Settings {
     pub shutdown: Shutdown,
     /// The HTTP server.
     pub http: Http,
+    /// Traces.
+    pub traces: telemetry::traces::Settings,
     /// Logs.
     pub log: logs::Settings,
 }
@@ -150,6 +153,7 @@ fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
         output: Output::read(&mut raw, &amqp, &sources),
         shutdown: Shutdown::read(&mut raw),
         http: Http::read(&mut raw),
+        traces: traces::read(&mut raw),
         log: sections::read_log(&mut raw),
     };
     if settings.store.repeat < settings.waiting.unroutable {

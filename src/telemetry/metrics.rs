@@ -59,6 +59,10 @@ pub struct Sample {
     pub store_up: bool,
     /// Whether the worker was told to stop.
     pub draining: bool,
+    /// Spans that a collector took.
+    pub spans_exported: u64,
+    /// Spans that nobody took.
+    pub spans_dropped: u64,
     /// What the cleaner found.
     pub sweep: SweepSample,
 }
@@ -197,6 +201,11 @@ impl Sample {
         to.gauge("broker_blocked", help, None, yes(self.broker_blocked))?;
         to.gauge("store_up", "Whether the store answers.", None, yes(self.store_up))?;
         to.gauge("draining", "Whether the worker was told to stop.", None, yes(self.draining))?;
+
+        let help = "Spans that the collector took.";
+        to.counter("spans_exported", help, self.spans_exported)?;
+        let help = "Spans that were dropped: the queue was full, or the collector away.";
+        to.counter("spans_dropped", help, self.spans_dropped)?;
 
         let SweepSample { rounds, rows, live_rows, expired, forgotten, deleted } = self.sweep;
         to.counter("sweeps", "Rounds of the cleaner through the store.", rounds)?;

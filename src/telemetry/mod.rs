@@ -5,4 +5,6 @@
 
 pub mod logs;
 pub mod metrics;
+mod otlp;
 pub mod panics;
+pub mod traces;

@@ -1,7 +1,7 @@
 //! Canaries: values that must be nowhere. They are planted in everything that history does not list,
 //! sent through the program itself, and looked for wherever something might stay: in the files of the
 //! store while interactions are active and after their end, in the logs at their most talkative, in
-//! what is said of messages that are refused, and in what a worker tells over HTTP (K8).
+//! what is said of messages that are refused, in what a worker tells over HTTP, and in its spans (K8).
 //!
 //! A listed value is the control: the same search must find it, or it proves nothing.
 
@@ -11,6 +11,7 @@ use std::process::Command;
 use lapin::types::FieldTable;
 
 use crate::support::bench::{self, prepared};
+use crate::support::collector::Collector;
 use crate::support::conversation::{Conversation, run, throughline};
 use crate::support::files::any_holds;
 use crate::support::postgres::{Database, shared_files};
@@ -257,13 +258,15 @@ fn what_is_explained_holds_no_value_unless_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn no_answer_of_the_http_server_holds_a_value() {
+async fn no_answer_of_the_http_server_and_no_span_holds_a_value() {
     bench::on(rabbitmq::shared(), async |bench| {
         prepared(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let folder = folder();
         let canary = Canary::hatch();
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &[]).await;
+        let collector = Collector::start();
+        let traces = [("THROUGHLINE_TRACES__ENDPOINT", collector.endpoint.as_str())];
+        let watched = Watched::start(folder.path(), &bench.settings, RULES, &traces).await;
         let (known, refused) = (active(&canary.0, "x"), refused(&canary.0));
         bench.send_all(known.lines().chain(refused.lines())).await;
         let published = bench.take(&downstream, known.lines().count()).await;
@@ -284,6 +287,10 @@ async fn no_answer_of_the_http_server_holds_a_value() {
         }
         assert!(!canary.is_in(&watched.worker.log()), "it is in the log");
         assert_eq!(watched.worker.stop().code(), Some(0));
+        // At its end it sends what it still has.
+        let exported = collector.bodies().concat();
+        assert!(exported.contains("not_an_interaction"), "there are spans of them: {exported}");
+        assert!(!canary.is_in(&exported), "{exported}");
     })
     .await;
 }

@@ -33,3 +33,4 @@ mod soak;
 mod startup;
 mod store;
 mod support;
+mod traces;

@@ -58,12 +58,12 @@ impl Fleet {
 }
 
 /// The settings of a bench as they are written: the worker makes the names of the partitions.
-fn unpartitioned(bench: &Bench) -> Settings {
+pub(crate) fn unpartitioned(bench: &Bench) -> Settings {
     Settings { sources: Vec::new(), ..bench.settings.clone() }
 }
 
 /// Gives the bench so many partitions, declared; all that were there before are still known to it.
-async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
+pub(crate) async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
     let source = unpartitioned(bench).inbound().remove(0).partitioned(count, None);
     let partitions = source.partitions.clone().expect("it has some");
     bench.settings.sources = vec![source];

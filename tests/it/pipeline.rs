@@ -3,6 +3,7 @@
 pub(crate) mod adapters;
 mod aside;
 mod outputs;
+mod traces;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use throughline::pipeline::outputs::Output;
 use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
 use throughline::pipeline::rules_in_force::RulesInForce;
 use throughline::pipeline::settlement::Patience;
+use throughline::pipeline::spans::Tracer;
 use throughline::pipeline::tally::Tally;
 use throughline::pipeline::worker::Worker;
 use throughline::retry::Ladder;
@@ -37,6 +39,7 @@ struct Bench {
     publish_ms: u64,
     outputs: Vec<Output>,
     gating: Option<Gating>,
+    tracer: Option<Tracer>,
 }
 
 impl Bench {
@@ -53,6 +56,7 @@ impl Bench {
             publish_ms: 250,
             outputs: Vec::new(),
             gating: None,
+            tracer: None,
         }
     }
 
@@ -85,6 +89,7 @@ impl Bench {
             outputs: self.outputs.clone(),
             wakes_within_batch: false,
             gating: self.gating.clone(),
+            tracer: self.tracer.clone(),
         };
         let lane = Lane {
             worker: &worker,
@@ -166,8 +171,9 @@ async fn a_bad_message_does_not_touch_its_neighbours() {
 #[tokio::test]
 async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
     let mut bench = Bench::new();
-    // Asked to be counted, whether it is signed, to be decoded, to be worked out: there it panics.
-    let faulty = Parcel { fuse: Some(4.into()), ..created("b") };
+    // Asked to be counted, whether it is signed, to be decoded, for its trace, to be worked out: there it
+    // panics.
+    let faulty = Parcel { fuse: Some(5.into()), ..created("b") };
     bench.run(vec![vec![created("a"), faulty, created("c")]]).await.expect("the input ends");
     assert_eq!(
         bench.journal.lines(),

@@ -300,6 +300,17 @@ fn a_client_certificate_needs_its_key() {
 }
 
 #[test]
+fn a_collector_that_cannot_be_is_named_and_its_url_is_not_quoted() {
+    for url in ["https://otel:4318", "otel:4318", "http://otel", "http://u:hunter2@otel:4318"] {
+        let [problem] = &problems(variables(&[("THROUGHLINE_TRACES__ENDPOINT", url)]))[..] else {
+            panic!("one problem with {url}");
+        };
+        assert!(problem.starts_with("traces.endpoint: must be http://HOST:PORT"), "{problem}");
+        assert!(!problem.contains("otel") && !problem.contains("hunter2"), "{problem}");
+    }
+}
+
+#[test]
 fn retention_is_a_list_in_files_and_in_variables() {
     let (_folder, path) = file(
         "[history]\nretention_days = 365\n\

@@ -75,7 +75,12 @@ pub(super) fn output(format: OutboundFormat) -> Value {
             "type": "object",
             "description": "A CloudEvent 1.0; its data are those of the enriched message.",
             "required": ["specversion", "type", "source", "id", "time", "data"],
-            "properties": { "type": kinds(), "data": { "type": "object" } },
+            "properties": {
+                "type": kinds(),
+                "traceparent": header(headers::TRACE_PARENT),
+                "tracestate": header(headers::TRACE_STATE),
+                "data": { "type": "object" },
+            },
         }),
         OutboundFormat::CloudEventBinary => {
             headers["patternProperties"] = json!({
@@ -164,8 +169,10 @@ fn header(name: &str) -> Value {
             (text(), "with its nonce and timestamp: who sent it, where a source asks for it")
         }
         headers::WIDGET => (text(), "the widget, for formats whose body may leave it to the page"),
-        headers::TRACE_PARENT => (text(), "W3C trace context, carried on"),
-        headers::TRACE_STATE => (text(), "W3C trace context, carried on"),
+        headers::TRACE_PARENT => {
+            (text(), "W3C trace context: the span that the message comes from")
+        }
+        headers::TRACE_STATE => (text(), "W3C trace context: what belongs to traceparent"),
         headers::REVISION => (text(), "the revision of the rules"),
         headers::ATTEMPTS => {
             (count(), "how often it has waited for this cause, this wait included")

@@ -58,6 +58,13 @@ fn cloud_event() -> Value {
         )
         .optional("id", "The event's id, by which a repeat is recognised.", short_text())
         .optional("time", "The sender's time of the event, as RFC 3339.", text())
+        // Of whatever type: what is no text counts as none.
+        .optional(
+            "traceparent",
+            "The sender's span, where no AMQP header names it (W3C).",
+            json!({}),
+        )
+        .optional("tracestate", "What belongs to traceparent.", json!({}))
         .required("data", "The interaction.", envelope(Table::new()).schema())
         .others(Value::Bool(true))
         .with(

@@ -63,6 +63,7 @@ impl Desk {
             outputs: Vec::new(),
             wakes_within_batch: false,
             gating: None,
+            tracer: None,
         };
         Desk { journal, worker, queues: Queues::default() }
     }

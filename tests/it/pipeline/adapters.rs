@@ -53,6 +53,9 @@ impl Source for Batches {
     async fn next_batch(&mut self, _max: usize) -> Result<Vec<Parcel>, TransportError> {
         Ok(self.0.pop_front().unwrap_or_default())
     }
+    fn queue(&self) -> Option<&str> {
+        Some("work")
+    }
 }
 
 /// Answers as told, by what is published; `Confirmed` where nothing is told.
