@@ -12,6 +12,7 @@ ARG RUST_IMAGE=rust:1.95-slim-trixie
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 # Dependencies first, with an empty program: this layer is built anew only when Cargo.lock changes.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && echo 'fn main() {}' >src/main.rs \
