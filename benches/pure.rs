@@ -30,8 +30,8 @@ const BATCH: usize = 200;
 /// whatever else the machine does makes it slower.
 const SAMPLES: usize = 31;
 
-/// When the messages are worked out, in milliseconds since the Unix epoch.
-const NOW_MS: i64 = 1_795_252_527_481;
+/// When the messages are worked out.
+const TIME: &str = "2026-11-21T09:15:27.481Z";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -102,7 +102,7 @@ fn cipher() {
 /// The number of messages that are published.
 fn whole(rules: &Rules, bodies: &[String]) -> usize {
     let mut table = Table::default();
-    let stamp = Stamp { revision: rules.revision(), now_ms: NOW_MS, origins: true };
+    let stamp = Stamp { revision: rules.revision(), time: TIME, origins: true };
     let mut published = 0;
     for body in bodies {
         let decoded = decode_one(body);
@@ -130,7 +130,7 @@ fn take<'a>(rules: &'a Rules, decoded: &[Decoded<'a>]) -> Vec<Step<'a>> {
 }
 
 fn encode(rules: &Rules, decoded: &[Decoded<'_>], steps: &[Step<'_>]) -> usize {
-    let stamp = Stamp { revision: rules.revision(), now_ms: NOW_MS, origins: true };
+    let stamp = Stamp { revision: rules.revision(), time: TIME, origins: true };
     let published = decoded.iter().zip(steps);
     let published = published.filter_map(|(decoded, step)| enriched::encode(decoded, step, stamp));
     published.map(black_box).count()

@@ -91,7 +91,9 @@ fn explain(
     let last = arguments.last_attempt;
     let attempt =
         Attempt { may_be_unfinished: false, last_for_parent: last, last_for_interaction: last };
-    let stamp = Stamp { revision: rules.revision(), now_ms, origins: settings.output.origins };
+    let time = enriched::rfc3339(now_ms);
+    let origins = settings.output.origins;
+    let stamp = Stamp { revision: rules.revision(), time: &time, origins };
     for (n, message) in decoded.iter().enumerate() {
         match message {
             Err(refusal) if arguments.json => {

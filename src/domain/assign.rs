@@ -5,8 +5,9 @@
 
 use std::fmt;
 
+use super::json::RawJson;
 use super::user_data::Received;
-use super::value::{JSON_EVENT, Key, Kind, Value, elements, kind, members};
+use super::value::{JSON_EVENT, Key, Kind, Value};
 
 /// One entry: puts a value under a key of its own.
 #[derive(Clone, Debug)]
@@ -107,10 +108,10 @@ impl Pointer {
     fn resolve<'a>(&self, root: &Value<'a>) -> Option<Value<'a>> {
         let Some(json) = root.as_slice() else {
             // A value that was made here does not outlive this call: what is found is copied.
-            return walk(root.as_json(), &self.tokens)
-                .map(|json| Value::from_json(json.to_owned()));
+            return walk(root.raw(), &self.tokens)
+                .map(|json| Value::from_json(json.get().to_owned()));
         };
-        walk(json, &self.tokens).map(Value::from_json)
+        walk(json, &self.tokens).map(Value::from_raw)
     }
 }
 
@@ -126,15 +127,15 @@ impl fmt::Display for Pointer {
     }
 }
 
-fn walk<'v>(mut json: &'v str, tokens: &[Vec<u8>]) -> Option<&'v str> {
+fn walk<'v>(mut json: RawJson<'v>, tokens: &[Vec<u8>]) -> Option<RawJson<'v>> {
     for token in tokens {
-        json = match kind(json) {
+        json = match json.kind() {
             // A member twice: the last counts, as it does for keys (K4).
             Kind::Object => {
-                let mut found = members(json)?.into_iter().rev();
-                found.find(|(key, _)| key.as_bytes() == token)?.1.get()
+                let mut found = json.members()?.into_iter().rev();
+                found.find(|(key, _)| key.as_bytes() == token)?.1
             }
-            Kind::Array => elements(json)?.get(index(token)?)?.get(),
+            Kind::Array => *json.elements()?.get(index(token)?)?,
             Kind::Null | Kind::Bool | Kind::Number | Kind::String => return None,
         };
     }

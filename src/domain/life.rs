@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};
 use super::report::{DropReason, RejectReason, Report, WaitFor, Warning, WarningCode};
 use super::rules::{Rules, UnknownParent};
+use super::source::Source;
 use super::value::Key;
 
 /// What a message comes to.
@@ -274,15 +275,16 @@ impl<'a> Walk<'_, 'a> {
         let mut of_parent = Report::default();
         let pairs = parent
             .user_data
-            .read(names, &mut of_parent)
+            .read(names, &Source::Customer, &mut of_parent)
             .map_err(|_| Outcome::Rejected(RejectReason::UserDataNotAMap))?;
         for (key, reason) in of_parent.dropped() {
             if reason == DropReason::InvalidKey {
                 self.report.drop(key.clone(), reason);
             }
         }
+        let pairs = pairs.iter().map(|(key, value, _)| (key.clone(), value.clone()));
         let channels = (parent.channel.as_ref(), child);
-        Ok(propagate::copy(self.rules, channels, pairs.into_iter(), &mut self.report))
+        Ok(propagate::copy(self.rules, channels, pairs, &mut self.report))
     }
 
     fn update(&mut self, standing: &Standing<'a>, live: &LiveData<'a>) -> Outcome<'a> {

@@ -14,6 +14,7 @@ pub mod copy_user_data;
 pub mod event_log;
 pub mod history;
 pub mod interaction;
+pub mod json;
 pub mod life;
 pub mod live_data;
 pub mod metadata;
@@ -32,6 +33,7 @@ pub use history::{KeyList, Record};
 pub use interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
+pub use json::RawJson;
 pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step, step};
 pub use live_data::LiveData;
 pub use progress::Progress;

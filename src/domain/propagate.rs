@@ -15,8 +15,8 @@ use super::interaction::{Facts, Message};
 use super::live_data::LiveData;
 use super::metadata::Metadata;
 use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCode};
-use super::rules::Rules;
-use super::user_data::{KeyMap, Loser, NotAMap, Received, UserData};
+use super::rules::{Limits, Rules};
+use super::user_data::{Loser, NotAMap, Received, UserData};
 use super::value::{JSON_EVENT, Key, Value};
 
 /// An interaction as it is published.
@@ -81,44 +81,45 @@ pub(crate) fn read_own<'a>(
     report: &mut Report<'a>,
 ) -> Result<OwnPairs<'a>, NotAMap> {
     let names = rules.key_names.of(message.format, message.key_names);
-    let lots: Vec<(_, KeyMap<'a, Value<'a>>)> = message
-        .own
-        .iter()
-        .map(|(source, attached)| Ok((source, attached.read(names, report)?)))
-        .collect::<Result<_, _>>()?;
-    let arrived = lots.iter().map(|(_, pairs)| pairs.len()).sum();
-    let received = Received::with_capacity(arrived);
-    let mut own = OwnPairs { received, ..OwnPairs::default() };
+    let mut lots = Vec::with_capacity(message.own.len());
+    for (source, attached) in &message.own {
+        lots.push((source, attached.read(names, source, report)?));
+    }
+    let mut own = OwnPairs::default();
     if reading.creates && assign::concerns(&rules.assign, reading.channel) {
-        let mut all = Received::with_capacity(arrived);
-        for (source, pairs) in &lots {
-            for (key, value) in pairs {
-                all.take(key.clone(), value.clone(), (*source).clone(), &rules.priority);
+        own.assigned = match lots.as_slice() {
+            [(_, all)] => assign::run(&rules.assign, reading.channel, all),
+            several => {
+                let mut all = Received::default();
+                for (_, lot) in several {
+                    all.take_all(lot.clone(), &rules.priority, |_, _| {});
+                }
+                assign::run(&rules.assign, reading.channel, &all)
             }
-        }
-        own.assigned = assign::run(&rules.assign, reading.channel, &all);
+        };
     }
     let gate = rules.widgets.gate(reading.widget);
     let frozen = !reading.creates && rules.customer_frozen.contains(reading.channel);
-    for (source, pairs) in lots {
-        let customer = rules.priority.is_customer(source);
-        for (key, value) in pairs {
-            if customer && frozen {
-                report.warn(Warning::about(WarningCode::Frozen, &key));
-                report.drop(key, DropReason::Frozen);
-                continue;
-            }
-            match if customer { gate.judge(&key, &value) } else { Ok(true) } {
-                Ok(false) => {}
-                Err(reason) => report.drop(key, reason),
-                Ok(true) => {
-                    let named = key.clone();
-                    let lost = own.received.take(key, value, source.clone(), &rules.priority);
-                    if lost.is_some() {
-                        report.drop(named, DropReason::Overridden);
-                    }
+    for (source, mut lot) in lots {
+        if rules.priority.is_customer(source) {
+            lot.retain(|key, value| match gate.judge(key, value) {
+                _ if frozen => {
+                    report.warn(Warning::about(WarningCode::Frozen, key));
+                    report.drop(key.clone(), DropReason::Frozen);
+                    false
                 }
-            }
+                Ok(kept) => kept,
+                Err(reason) => {
+                    report.drop(key.clone(), reason);
+                    false
+                }
+            });
+        }
+        if own.received.is_empty() {
+            own.received = lot;
+        } else {
+            let overridden = |key, _| report.drop(key, DropReason::Overridden);
+            own.received.take_all(lot, &rules.priority, overridden);
         }
     }
     own.json_event = own.received.remove(&JSON_EVENT);
@@ -132,12 +133,11 @@ pub(crate) fn merge<'a>(
     own: Received<'a>,
     report: &mut Report<'a>,
 ) {
-    for (key, (value, source)) in own.into_pairs() {
-        let named = key.clone();
-        if into.take(key, value, source, &rules.priority) == Some(Loser::Later) {
-            report.drop(named, DropReason::Overridden);
+    into.take_all(own, &rules.priority, |key, loser| {
+        if loser == Loser::Later {
+            report.drop(key, DropReason::Overridden);
         }
-    }
+    });
 }
 
 /// What the copy filter selects of a parent's data for a child (C1 to C5); the rest is reported.
@@ -219,12 +219,15 @@ pub(crate) fn work_out<'a>(
         report.warn(Warning::of(WarningCode::WidgetUnknown));
     }
     let data = finish(rules, widget, live, json_event, report);
-    let bytes = data.json_len();
-    if bytes > rules.limits.user_data_max_bytes {
-        return Err(RejectReason::TooLarge);
-    }
-    if bytes > rules.limits.user_data_warn_bytes {
-        report.warn(Warning::of(WarningCode::UserDataLarge));
+    let Limits { user_data_warn_bytes, user_data_max_bytes } = rules.limits;
+    if !data.surely_fits(user_data_warn_bytes.min(user_data_max_bytes)) {
+        let bytes = data.json_len();
+        if bytes > user_data_max_bytes {
+            return Err(RejectReason::TooLarge);
+        }
+        if bytes > user_data_warn_bytes {
+            report.warn(Warning::of(WarningCode::UserDataLarge));
+        }
     }
     let of_widget = || rules.widgets.get(widget?)?.call_target.as_deref();
     let call_target = facts.call_target.as_deref().or_else(of_widget);

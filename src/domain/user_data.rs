@@ -9,11 +9,11 @@ use std::fmt;
 use foldhash::fast::RandomState;
 use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
-use serde_json::value::RawValue;
 
+use super::json::RawJson;
 use super::report::{DropReason, Origin, Report, Warning, WarningCode};
 use super::source::{Priority, Source};
-use super::value::{Key, Kind, Value, elements, kind, members, string_bytes};
+use super::value::{Key, Kind, Value};
 
 /// A map from keys to something, in the order of arrival. The hash is seeded at random, since
 /// customers choose the keys.
@@ -31,7 +31,7 @@ pub(crate) type KeySet = IndexSet<Box<[u8]>, RandomState>;
 #[derive(Clone)]
 pub enum Attached<'a> {
     /// JSON of one of the three shapes of rule K4, or of none.
-    Json(&'a str),
+    Json(RawJson<'a>),
     /// Pairs that a format has already taken apart.
     Pairs(Vec<(Key<'a>, Value<'a>)>),
 }
@@ -39,7 +39,7 @@ pub enum Attached<'a> {
 impl fmt::Debug for Attached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Attached::Json(json) => write!(f, "Attached({} bytes)", json.len()),
+            Attached::Json(json) => write!(f, "Attached({} bytes)", json.get().len()),
             Attached::Pairs(pairs) => f.debug_list().entries(pairs).finish(),
         }
     }
@@ -50,16 +50,17 @@ impl fmt::Debug for Attached<'_> {
 pub struct NotAMap;
 
 impl<'a> Attached<'a> {
-    /// Reads the pairs: K6 first, then the last of each key wins (K4). Keys that are refused and
-    /// keys that repeat go into the report.
+    /// Reads the pairs that `source` attached: K6 first, then the last of each key wins (K4). Keys that
+    /// are refused and keys that repeat go into the report.
     ///
     /// # Errors
     /// [`NotAMap`] when the data is no object, typed array or list.
     pub(crate) fn read(
         &self,
         names: KeyNames,
+        source: &Source<'a>,
         report: &mut Report<'a>,
-    ) -> Result<KeyMap<'a, Value<'a>>, NotAMap> {
+    ) -> Result<Received<'a>, NotAMap> {
         let mut pairs = KeyMap::default();
         let take = |pairs: &mut KeyMap<'a, _>, key: Key<'a>, value, report: &mut Report<'a>| {
             if !names.allow(&key) {
@@ -68,11 +69,11 @@ impl<'a> Attached<'a> {
             }
             match pairs.entry(key) {
                 Entry::Vacant(entry) => {
-                    entry.insert(value);
+                    entry.insert((value, source.clone()));
                 }
                 Entry::Occupied(mut entry) => {
                     report.warn(Warning::about(WarningCode::DuplicateKey, entry.key()));
-                    entry.insert(value);
+                    entry.get_mut().0 = value;
                 }
             }
         };
@@ -83,17 +84,17 @@ impl<'a> Attached<'a> {
                     take(&mut pairs, key.clone(), value.clone(), report);
                 }
             }
-            Attached::Json(json) => match kind(json) {
+            Attached::Json(json) => match json.kind() {
                 Kind::Null => {}
                 Kind::Object => {
-                    let members = members(json).ok_or(NotAMap)?;
+                    let members = json.members().ok_or(NotAMap)?;
                     pairs.reserve(members.len());
                     for (key, raw) in members {
                         take(&mut pairs, key, Value::from_raw(raw), report);
                     }
                 }
                 Kind::Array => {
-                    let elements = elements(json).ok_or(NotAMap)?;
+                    let elements = json.elements().ok_or(NotAMap)?;
                     pairs.reserve(elements.len());
                     for element in elements {
                         let (key, value) = read_element(element, report)?;
@@ -103,7 +104,7 @@ impl<'a> Attached<'a> {
                 Kind::Bool | Kind::Number | Kind::String => return Err(NotAMap),
             },
         }
-        Ok(pairs)
+        Ok(Received { pairs })
     }
 
     /// Whether there is anything in it at all.
@@ -111,8 +112,8 @@ impl<'a> Attached<'a> {
         match self {
             Attached::Pairs(pairs) => pairs.is_empty(),
             Attached::Json(json) => {
-                let inner = json.trim_matches(['{', '}', '[', ']', ' ', '\t', '\n', '\r']);
-                inner.is_empty() || *json == "null"
+                let inner = json.get().trim_matches(['{', '}', '[', ']', ' ', '\t', '\n', '\r']);
+                inner.is_empty() || json.kind() == Kind::Null
             }
         }
     }
@@ -120,13 +121,13 @@ impl<'a> Attached<'a> {
 
 /// Reads `{key,type,value}` or `{k,v}`: `key` counts before `k`, a missing value is `null` (K4).
 fn read_element<'a>(
-    element: &'a RawValue,
+    element: RawJson<'a>,
     report: &mut Report<'a>,
 ) -> Result<(Key<'a>, Value<'a>), NotAMap> {
     let (mut key, mut k, mut value, mut v, mut kind_name) = (None, None, None, None, None);
-    for (name, raw) in members(element.get()).ok_or(NotAMap)? {
+    for (name, raw) in element.members().ok_or(NotAMap)? {
         // `null` counts as absent where a name is meant; as a value it is one.
-        let named = (kind(raw.get()) != Kind::Null).then_some(raw);
+        let named = (raw.kind() != Kind::Null).then_some(raw);
         match name.as_bytes() {
             b"key" => key = named,
             b"k" => k = named,
@@ -136,11 +137,10 @@ fn read_element<'a>(
             _ => {}
         }
     }
-    let key = string_bytes(key.or(k).ok_or(NotAMap)?.get()).map(Key::from_bytes).ok_or(NotAMap)?;
+    let key = key.or(k).and_then(RawJson::string_bytes).map(Key::from_bytes).ok_or(NotAMap)?;
     let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
-    let known = |name: &RawValue| {
-        string_bytes(name.get())
-            .is_some_and(|name| matches!(name.as_ref(), b"str" | b"int" | b"kvlist"))
+    let known = |name: RawJson<'_>| {
+        name.string_bytes().is_some_and(|name| matches!(name.as_ref(), b"str" | b"int" | b"kvlist"))
     };
     if kind_name.is_some_and(|name| !known(name)) {
         report.warn(Warning::about(WarningCode::UnknownType, &key));
@@ -238,9 +238,24 @@ impl<'a> Received<'a> {
         self.pairs.shift_remove(key.as_bytes()).map(|(value, _)| value)
     }
 
-    /// The pairs themselves.
-    pub(crate) fn into_pairs(self) -> impl Iterator<Item = (Key<'a>, (Value<'a>, Source<'a>))> {
-        self.pairs.into_iter()
+    /// Takes later pairs, one by one (P1); says of which keys there were two, and which one lost.
+    pub(crate) fn take_all(
+        &mut self,
+        later: Received<'a>,
+        priority: &Priority,
+        mut lost: impl FnMut(Key<'a>, Loser),
+    ) {
+        for (key, (value, source)) in later.pairs {
+            let named = key.clone();
+            if let Some(loser) = self.take(key, value, source, priority) {
+                lost(named, loser);
+            }
+        }
+    }
+
+    /// Keeps the pairs that `keep` says.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Key<'a>, &Value<'a>) -> bool) {
+        self.pairs.retain(|key, (value, _)| keep(key, value));
     }
 
     /// How many pairs there are.
@@ -309,6 +324,15 @@ impl<'a> UserData<'a> {
         self.pairs.is_empty()
     }
 
+    /// Whether it is clear at a glance that the JSON object that would be published is no larger than
+    /// this (K7): no byte of a key takes more than six.
+    pub(crate) fn surely_fits(&self, bytes: usize) -> bool {
+        let at_most = |(key, value, _): (&Key<'_>, &Value<'_>, Origin)| {
+            6 * key.as_bytes().len() + value.as_json().len() + r#"":,""#.len()
+        };
+        self.iter().map(at_most).sum::<usize>() + "{}".len() <= bytes
+    }
+
     /// The size of the JSON object that would be published, in bytes (K7).
     pub fn json_len(&self) -> usize {
         let pairs: usize =
@@ -320,6 +344,10 @@ impl<'a> UserData<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn attached(json: &str) -> Attached<'_> {
+        Attached::Json(RawJson::check(json).expect("JSON"))
+    }
 
     #[test]
     fn element_names() {
@@ -335,8 +363,9 @@ mod tests {
     fn elements_of_lists() {
         let mut report = Report::default();
         let json = r#"[{"k":"a","v":1},{"key":"b","k":"x","value":2,"v":3},{"key":"c"},{"key":null,"k":"d"}]"#;
-        let pairs = Attached::Json(json).read(KeyNames::Any, &mut report).expect("a list");
-        let texts: Vec<_> = pairs.iter().map(|(k, v)| format!("{k}={}", v.as_json())).collect();
+        let pairs =
+            attached(json).read(KeyNames::Any, &Source::Customer, &mut report).expect("a list");
+        let texts: Vec<_> = pairs.iter().map(|(k, v, _)| format!("{k}={}", v.as_json())).collect();
         assert_eq!(texts, ["a=1", "b=2", "c=null", "d=null"]);
     }
 
@@ -349,14 +378,16 @@ mod tests {
             (r#"[{"key":"a","type":1}]"#, true),
         ] {
             let mut report = Report::default();
-            Attached::Json(json).read(KeyNames::Any, &mut report).expect("a typed array");
+            attached(json)
+                .read(KeyNames::Any, &Source::Customer, &mut report)
+                .expect("a typed array");
             assert_eq!(report.warnings().len() > 0, warned, "{json}");
         }
     }
 
     #[test]
     fn debug_shows_no_value_that_arrived() {
-        let attached = Attached::Json(r#"{"name":"planted"}"#);
+        let attached = attached(r#"{"name":"planted"}"#);
         assert_eq!(format!("{attached:?}"), "Attached(18 bytes)");
         let pairs = Attached::Pairs(vec![(Key::from("name"), Value::from_text("planted"))]);
         assert!(!format!("{pairs:?}").contains("planted"));
@@ -365,7 +396,8 @@ mod tests {
     #[test]
     fn what_is_no_map() {
         for json in ["1", "true", "\"a=b\"", "[1]", "[[]]", r#"[{"v":1}]"#, r#"[{"key":5}]"#] {
-            let read = Attached::Json(json).read(KeyNames::Any, &mut Report::default());
+            let read =
+                attached(json).read(KeyNames::Any, &Source::Customer, &mut Report::default());
             assert_eq!(read.err(), Some(NotAMap), "{json}");
         }
     }

@@ -10,8 +10,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use super::json::RawJson;
 
 /// The key that is never stored and never copied (A2).
 pub const JSON_EVENT: Key<'static> = Key(Cow::Borrowed(b"jsonEvent"));
@@ -124,7 +125,7 @@ pub enum Kind {
 
 impl<'a> Value<'a> {
     /// The value that `raw` stands for.
-    pub fn from_raw(raw: &'a RawValue) -> Value<'a> {
+    pub fn from_raw(raw: RawJson<'a>) -> Value<'a> {
         Value(Cow::Borrowed(raw.get()))
     }
 
@@ -149,10 +150,15 @@ impl<'a> Value<'a> {
         Value(Cow::Borrowed(&self.0))
     }
 
+    /// The value's text, to be taken apart.
+    pub(super) fn raw(&self) -> RawJson<'_> {
+        RawJson::known(&self.0)
+    }
+
     /// The slice of the message that holds the value; `None` for a value that was made here.
-    pub(crate) fn as_slice(&self) -> Option<&'a str> {
+    pub(super) fn as_slice(&self) -> Option<RawJson<'a>> {
         match self.0 {
-            Cow::Borrowed(json) => Some(json),
+            Cow::Borrowed(json) => Some(RawJson::known(json)),
             Cow::Owned(_) => None,
         }
     }
@@ -195,59 +201,15 @@ pub fn kind(json: &str) -> Kind {
 /// no JSON string.
 pub fn string_bytes(json: &str) -> Option<Cow<'_, [u8]>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.as_bytes().contains(&b'\\') {
+    if first_of([b'\\'; 2], inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner.as_bytes()));
     }
     serde_json::from_str::<Key<'_>>(json).ok().map(|key| key.0)
 }
 
-/// The members of a JSON object, in order, repeats included. `None` if the text is no valid object.
-pub fn members(json: &str) -> Option<Vec<(Key<'_>, &RawValue)>> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Key<'de>, &'de RawValue)>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            // Sixteen holds the members of the usual message without growing.
-            let mut members = Vec::with_capacity(16);
-            while let Some(member) = map.next_entry()? {
-                members.push(member);
-            }
-            Ok(members)
-        }
-    }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let members = reader.deserialize_map(Members).ok()?;
-    reader.end().ok()?;
-    Some(members)
-}
-
-/// The elements of a JSON array, in order. `None` if the text is no valid array.
-pub fn elements(json: &str) -> Option<Vec<&RawValue>> {
-    struct Elements;
-    impl<'de> Visitor<'de> for Elements {
-        type Value = Vec<&'de RawValue>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut elements = Vec::new();
-            while let Some(element) = seq.next_element()? {
-                elements.push(element);
-            }
-            Ok(elements)
-        }
-    }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let elements = reader.deserialize_seq(Elements).ok()?;
-    reader.end().ok()?;
-    Some(elements)
-}
-
 /// Appends bytes (UTF-8, but for lone surrogates) as a JSON string.
 pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
     if is_plain(bytes) {
         out.extend_from_slice(bytes);
@@ -282,19 +244,61 @@ pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Whether a text stands in JSON as it is, as most names and ids do. 0xED may begin a surrogate, so it
 /// goes the long way.
+///
+/// Eight bytes at a time, since every key and every id of every message is asked about.
 fn is_plain(bytes: &[u8]) -> bool {
-    /// The bytes that do not are 1; looked up, since every key and every id of every message is asked
-    /// about.
-    const SPECIAL: [u8; 256] = {
-        let mut special = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            special[byte] = (byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0xED)) as u8;
-            byte += 1;
-        }
-        special
+    let (words, rest) = bytes.as_chunks::<8>();
+    let special =
+        words.iter().fold(0, |special, word| special | specials(u64::from_le_bytes(*word)));
+    let rest = match bytes.last_chunk::<8>() {
+        // Some of these eight have been asked already.
+        Some(last) => specials(u64::from_le_bytes(*last)),
+        None => rest.iter().fold(0, |special, byte| special | specials(u64::from(*byte) | BLANKS)),
     };
-    bytes.iter().fold(0, |special, byte| special | SPECIAL[usize::from(*byte)]) == 0
+    special | rest == 0
+}
+
+/// Where the first byte stands that is one of two. Strings are short, so eight bytes at a time are as
+/// good as more.
+pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let marks = (equal(word, wanted[0]) | equal(word, wanted[1])) & HIGHEST;
+        if marks != 0 {
+            // The first mark is a true one: what looks like one beside it stands behind it.
+            return Some(at + marks.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    rest.iter().position(|byte| wanted.contains(byte)).map(|rest| at + rest)
+}
+
+/// Marks bytes that do not stand in JSON as they are, or are 0xED; zero if none of the eight is such a
+/// byte.
+fn specials(word: u64) -> u64 {
+    let marks = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0xED);
+    marks & HIGHEST
+}
+
+/// Seven blanks, which are plain, and room for a byte before them.
+const BLANKS: u64 = 0x2020_2020_2020_2000;
+/// One in each byte of a word.
+const ONES: u64 = u64::MAX / 0xFF;
+/// The highest bit of each byte of a word.
+const HIGHEST: u64 = ONES << 7;
+
+/// Sets the highest bit of bytes below `bound`; it may set that of the byte behind such a one, too. Other
+/// bits mean nothing.
+fn below(word: u64, bound: u64) -> u64 {
+    // Such a byte borrows from its highest bit, which it had not set.
+    word.wrapping_sub(ONES * bound) & !word
+}
+
+/// The same for bytes that are `byte`.
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * u64::from(byte)), 1)
 }
 
 #[cfg(test)]
@@ -327,18 +331,44 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
+        for around in 0..=u8::MAX {
+            for length in 0..20 {
+                let wanted = [b'"', b'\\'];
+                let bytes = vec![around; length];
+                let expected = bytes.iter().position(|byte| wanted.contains(byte));
+                assert_eq!(first_of(wanted, &bytes), expected, "{length} of {around}");
+                for (at, byte) in (0..length).flat_map(|at| wanted.map(|byte| (at, byte))) {
+                    let mut bytes = bytes.clone();
+                    bytes[at] = byte;
+                    let expected = bytes.iter().position(|byte| wanted.contains(byte));
+                    assert_eq!(first_of(wanted, &bytes), expected, "{byte} at {at} in {around}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn plain_is_what_holds_no_special_byte_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            let special = byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED);
+            for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+                for around in [b'a', b' ', 0x21, 0x80, 0xFF] {
+                    let mut bytes = vec![around; length];
+                    bytes[at] = byte;
+                    assert_eq!(is_plain(&bytes), !special, "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_plain(b""));
+    }
+
+    #[test]
     fn an_escaped_and_a_plain_spelling_are_the_same_key() {
         let plain: Key<'_> = serde_json::from_str(r#""é😀""#).expect("a JSON string");
         let escaped: Key<'_> =
             serde_json::from_str(r#""\u00e9\ud83d\ude00""#).expect("a JSON string");
         assert_eq!(plain, escaped);
-    }
-
-    #[test]
-    fn members_keep_order_repeats_and_literals() {
-        let members = members(r#"{"b":1.10,"a":{"z":1,"a":[ 1 ]},"b":1E400}"#).expect("an object");
-        let texts: Vec<_> = members.iter().map(|(key, raw)| format!("{key}={raw}")).collect();
-        assert_eq!(texts, ["b=1.10", r#"a={"z":1,"a":[ 1 ]}"#, "b=1E400"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The body as text: of a size we take, UTF-8, and nested no deeper than 128 levels.
 //!
-//! One pass, without recursion, over bytes nobody has vouched for. The grammar itself is checked by
-//! serde_json when the members are read; this pass looks at what that lets through: depth (it skips
-//! nested values without counting) and control characters in member names.
+//! Without recursion, over bytes nobody has vouched for. The grammar itself is checked afterwards, by
+//! serde_json when the members are read; here is looked for what it lets through: depth (it skips nested
+//! values without counting), control characters in member names, and line breaks between tokens.
 
 use std::borrow::Cow;
 use std::slice::Iter;
@@ -28,12 +28,29 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
         ));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| not_json("the body is not UTF-8"))?;
-    let breaks_lines = scan(text.as_bytes())?;
+    let breaks_lines = may_hide_something(text.as_bytes()) && scan(text.as_bytes())?;
     let text = text.trim_matches([' ', '\t', '\r', '\n']);
     Ok(match breaks_lines {
         true => Cow::Owned(text.replace(['\r', '\n'], " ")),
         false => Cow::Borrowed(text),
     })
+}
+
+/// Whether [`scan`], which goes from token to token, could find anything: most bodies have no control
+/// characters and few brackets, wherever those stand.
+fn may_hide_something(bytes: &[u8]) -> bool {
+    // Counted in runs that a byte can count, which is many bytes at a time.
+    let (mut opening, mut controls) = (0, 0);
+    for run in bytes.chunks(usize::from(u8::MAX)) {
+        opening += count(run, |byte| byte == b'{' || byte == b'[');
+        controls += count(run, |byte| byte < 0x20);
+    }
+    opening > MAX_DEPTH || controls > 0
+}
+
+/// How many of at most 255 bytes are such.
+fn count(run: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    run.iter().map(|byte| u8::from(is(*byte))).sum::<u8>().into()
 }
 
 /// Looks for nesting that is too deep and for control characters in strings, where JSON has none.

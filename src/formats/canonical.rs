@@ -9,16 +9,14 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::enriched::write_facts;
 use super::fields::Fields;
 use super::json::Json;
 use super::{Decoded, Envelope, Fallback, Refusal, Trace};
-use crate::domain::value::{Key, Kind, Value, string_bytes};
+use crate::domain::value::{Key, Kind, Value};
 use crate::domain::{
-    Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RejectReason,
-    Source,
+    Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RawJson,
+    RejectReason, Source,
 };
 
 /// The format's name.
@@ -31,7 +29,7 @@ pub(super) const PARENT_IDS: [&str; 4] =
 /// A `type` starting `interaction.`, and an `interaction` object.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let fields = &envelope.fields;
-    let kind = fields.last("type").and_then(|raw| string_bytes(raw.get()));
+    let kind = fields.last("type").and_then(RawJson::string_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"interaction."))
         && fields.kind_of("interaction") == Some(Kind::Object)
 }
@@ -166,13 +164,13 @@ fn own_data<'a>(
     let mut own = Vec::with_capacity(1);
     let from = source(fields)?;
     if let Some(raw) = interaction.one("userData")? {
-        own.push((from, Attached::Json(raw.get())));
+        own.push((from, Attached::Json(raw)));
     }
     for raw in interaction.array("attached")? {
-        let lot = Fields::of(raw.get(), "interaction.attached[].")?;
+        let lot = Fields::of(raw, "interaction.attached[].")?;
         let from = source(&lot)?;
         if let Some(raw) = lot.one("userData")? {
-            own.push((from, Attached::Json(raw.get())));
+            own.push((from, Attached::Json(raw)));
         }
     }
     Ok(own)
@@ -182,7 +180,7 @@ fn unread_data<'a>(interaction: &Fields<'a>) -> Vec<(Source<'a>, Attached<'a>)> 
     ["userData", "attached"]
         .into_iter()
         .filter_map(|name| interaction.last(name))
-        .map(|raw| (Source::Customer, Attached::Json(raw.get())))
+        .map(|raw| (Source::Customer, Attached::Json(raw)))
         .collect()
 }
 
@@ -195,7 +193,7 @@ fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>
     Ok(user_data.map(|raw| InlineParent {
         // C8: without a channel it counts as the one that copyUserData was made for.
         channel: channel.unwrap_or(Cow::Borrowed("webengagement")),
-        user_data: Attached::Json(raw.get()),
+        user_data: Attached::Json(raw),
     }))
 }
 
@@ -203,7 +201,7 @@ fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>
 /// parent's id under another name than ours is carried only where it counts, on a creation; a
 /// direction or time of creation that is absent in all but name makes room for what is known.
 fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a>)> {
-    let ours = |key: &Key<'_>, raw: &RawValue| match key.as_bytes() {
+    let ours = |key: &Key<'_>, raw: RawJson<'_>| match key.as_bytes() {
         b"id" | b"channel" | b"tenant" | b"queue" | b"widget" | b"callTarget" | b"parentId"
         | b"userData" | b"attached" | b"parent" | b"metadata" | b"extraData" | b"routing" => true,
         b"ParentId" | b"parentInteractionId" | b"parent_id" => event != Event::Created,
@@ -211,7 +209,7 @@ fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a
         b"direction" | b"createdAt" => matches!(raw.get(), "null" | r#""""#),
         _ => false,
     };
-    let members = interaction.iter().filter(|(key, raw)| !ours(key, raw));
+    let members = interaction.iter().filter(|(key, raw)| !ours(key, *raw));
     members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))).collect()
 }
 
@@ -272,7 +270,7 @@ fn write_source(json: &mut Json, source: &Source<'_>) {
 fn write_user_data(json: &mut Json, attached: &Attached<'_>) {
     json.name("userData");
     match attached {
-        Attached::Json(raw) => json.raw(raw),
+        Attached::Json(raw) => json.raw(raw.get()),
         Attached::Pairs(pairs) => json.object(|json| {
             for (key, value) in pairs {
                 json.key(|out| key.write_json(out)).raw(value.as_json());

@@ -30,8 +30,8 @@ pub fn message_id(decoded: &Decoded<'_>) -> Uuid {
 pub struct Stamp<'a> {
     /// The rules in force.
     pub revision: &'a Revision,
-    /// When the batch was worked out, in milliseconds since the Unix epoch.
-    pub now_ms: i64,
+    /// When the batch was worked out, as [`rfc3339`] has it.
+    pub time: &'a str,
     /// Whether `origins` are published (`output.origins`).
     pub origins: bool,
 }
@@ -69,7 +69,7 @@ pub fn encode_open(
     let mut json = Json::open();
     json.name("type").word(kind);
     json.name("id").text(message_id);
-    json.name("time").text(&rfc3339(stamp.now_ms));
+    json.name("time").text(stamp.time);
     let routing_at = content(&mut json, decoded, step, stamp);
     Some(Unrouted { body: json.close(), routing_at })
 }

@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::value::RawValue;
-
 use super::Refusal;
-use crate::domain::RejectReason;
-use crate::domain::value::{Key, Kind, elements, kind, members, string_bytes};
+use crate::domain::json::members;
+use crate::domain::value::{Key, Kind};
+use crate::domain::{RawJson, RejectReason};
 
 /// The longest id or name, in bytes: what AMQP's short strings hold, and an index bears.
 const MAX_NAME_BYTES: usize = 255;
@@ -18,7 +17,7 @@ const MAX_NAME_BYTES: usize = 255;
 /// The members of one object. `Debug` names them (K8).
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
-    members: Vec<(Key<'a>, &'a RawValue)>,
+    members: Vec<(Key<'a>, RawJson<'a>)>,
     /// Where the object stands, for refusals: empty, or ending in a dot.
     place: &'static str,
 }
@@ -30,26 +29,37 @@ impl fmt::Debug for Fields<'_> {
 }
 
 impl<'a> Fields<'a> {
-    /// The members of a JSON object.
+    /// The members of a body, which nobody has checked yet.
     ///
     /// # Errors
     /// `not_json` for a text that is no JSON, `not_an_interaction` for JSON that is no object.
-    pub(super) fn of(json: &'a str, place: &'static str) -> Result<Fields<'a>, Refusal> {
-        if let Some(members) = members(json) {
-            return Ok(Fields { members, place });
+    pub(super) fn of_body(text: &'a str) -> Result<Fields<'a>, Refusal> {
+        // Checked and taken apart at once; what is wrong with one is asked afterwards.
+        if let Some(members) = members(text) {
+            return Ok(Fields { members, place: "" });
         }
-        match serde_json::from_str::<serde::de::IgnoredAny>(json) {
-            Ok(_) if place.is_empty() => Err(Refusal::shape("the body is no object")),
-            Ok(_) => Err(Refusal::shape(format!("{} is no object", place.trim_end_matches('.')))),
-            Err(error) => Err(Refusal::of(
-                RejectReason::NotJson,
-                format!("the body is not JSON at line {}, column {}", error.line(), error.column()),
-            )),
-        }
+        let json = RawJson::check(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not JSON at line {line}, column {column}");
+            Refusal::of(RejectReason::NotJson, detail)
+        })?;
+        Fields::of(json, "")
+    }
+
+    /// The members of a JSON object.
+    ///
+    /// # Errors
+    /// `not_an_interaction` for JSON that is no object.
+    pub(super) fn of(json: RawJson<'a>, place: &'static str) -> Result<Fields<'a>, Refusal> {
+        let members = json.members().ok_or_else(|| match place {
+            "" => Refusal::shape("the body is no object"),
+            place => Refusal::shape(format!("{} is no object", place.trim_end_matches('.'))),
+        })?;
+        Ok(Fields { members, place })
     }
 
     /// All members, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key<'a>, &'a RawValue)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key<'a>, RawJson<'a>)> {
         self.members.iter().map(|(key, raw)| (key, *raw))
     }
 
@@ -60,28 +70,28 @@ impl<'a> Fields<'a> {
 
     /// The kind of a member's value, the last one's.
     pub(super) fn kind_of(&self, name: &str) -> Option<Kind> {
-        self.last(name).map(|raw| kind(raw.get()))
+        self.last(name).map(RawJson::kind)
     }
 
     /// The last of the members of this name that is not `null`, whatever its type.
-    pub(super) fn last(&self, name: &str) -> Option<&'a RawValue> {
+    pub(super) fn last(&self, name: &str) -> Option<RawJson<'a>> {
         let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
         let found = self.members.iter().rev().find(named).map(|(_, raw)| *raw);
-        found.filter(|raw| kind(raw.get()) != Kind::Null)
+        found.filter(|raw| raw.kind() != Kind::Null)
     }
 
     /// A member that may stand once; `null` is absent.
     ///
     /// # Errors
     /// When it stands twice.
-    pub(super) fn one(&self, name: &str) -> Result<Option<&'a RawValue>, Refusal> {
+    pub(super) fn one(&self, name: &str) -> Result<Option<RawJson<'a>>, Refusal> {
         let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
         let mut found = self.members.iter().filter(named).map(|(_, raw)| *raw);
         let first = found.next();
         if found.next().is_some() {
             return Err(self.refuse(name, "is given twice"));
         }
-        Ok(first.filter(|raw| kind(raw.get()) != Kind::Null))
+        Ok(first.filter(|raw| raw.kind() != Kind::Null))
     }
 
     /// A member that is an object.
@@ -93,12 +103,12 @@ impl<'a> Fields<'a> {
         name: &str,
         place: &'static str,
     ) -> Result<Option<Fields<'a>>, Refusal> {
-        self.one(name)?.map(|raw| Fields::of(raw.get(), place)).transpose()
+        self.one(name)?.map(|raw| Fields::of(raw, place)).transpose()
     }
 
     /// The members of the object under a name, if it is one: for recognising a shape.
     pub(super) fn inside(&self, name: &str) -> Option<Fields<'a>> {
-        let members = members(self.last(name)?.get())?;
+        let members = self.last(name)?.members()?;
         Some(Fields { members, place: "" })
     }
 
@@ -106,9 +116,9 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it stands twice or is none.
-    pub(super) fn array(&self, name: &str) -> Result<Vec<&'a RawValue>, Refusal> {
+    pub(super) fn array(&self, name: &str) -> Result<Vec<RawJson<'a>>, Refusal> {
         let Some(raw) = self.one(name)? else { return Ok(Vec::new()) };
-        elements(raw.get()).ok_or_else(|| self.refuse(name, "is no array"))
+        raw.elements().ok_or_else(|| self.refuse(name, "is no array"))
     }
 
     /// A member that is a text of any length; empty is absent. A lone surrogate reads as U+FFFD.
@@ -139,8 +149,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is none.
     pub(super) fn id(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        match self.one(name)?.map(RawValue::get) {
-            Some(number) if kind(number) == Kind::Number => {
+        match self.one(name)? {
+            Some(number) if number.kind() == Kind::Number => {
+                let number = number.get();
                 check_name(number.as_bytes()).map_err(|what| self.refuse(name, what))?;
                 Ok(Some(Cow::Borrowed(number)))
             }
@@ -151,14 +162,14 @@ impl<'a> Fields<'a> {
     /// A text that is neither id nor name and on which nothing depends: of no other type, and of a
     /// length and kind that a store can hold; else it is as if it were not there.
     pub(super) fn remark(&self, name: &str) -> Option<Cow<'a, str>> {
-        let bytes = string_bytes(self.last(name)?.get())?;
+        let bytes = self.last(name)?.string_bytes()?;
         check_name(&bytes).ok()?;
         utf8(bytes).filter(|text| !text.is_empty())
     }
 
     fn bytes(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
         let Some(raw) = self.one(name)? else { return Ok(None) };
-        let bytes = string_bytes(raw.get()).ok_or_else(|| self.refuse(name, "is no string"))?;
+        let bytes = raw.string_bytes().ok_or_else(|| self.refuse(name, "is no string"))?;
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 

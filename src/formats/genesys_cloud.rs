@@ -19,8 +19,7 @@ use super::enriched::rfc3339;
 use super::fields::{Fields, check_name};
 use super::vendor::{Said, lot, lower_case};
 use super::{Decoded, Envelope, Refusal};
-use crate::domain::value::string_bytes;
-use crate::domain::{EndState, Event, Facts, RejectReason, Source};
+use crate::domain::{EndState, Event, Facts, RawJson, RejectReason, Source};
 
 /// The format's name.
 pub(super) const NAME: &str = "genesys-cloud";
@@ -31,7 +30,7 @@ const TOPICS: &str = "v2.detail.events.conversation.";
 /// A topic of conversations, here or in `detail`.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let is_topic = |fields: &Fields<'_>| {
-        let topic = fields.last("topicName").and_then(|raw| string_bytes(raw.get()));
+        let topic = fields.last("topicName").and_then(RawJson::string_bytes);
         topic.is_some_and(|topic| topic.starts_with(TOPICS.as_bytes()))
     };
     let fields = &envelope.fields;

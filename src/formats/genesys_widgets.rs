@@ -14,8 +14,10 @@ use std::borrow::Cow;
 use super::fields::Fields;
 use super::vendor::{Said, lot};
 use super::{Decoded, Envelope, Refusal};
-use crate::domain::value::{Key, Kind, Value, elements, kind, string_bytes};
-use crate::domain::{Attached, EndState, Event, Facts, Progress, Source, Warning, WarningCode};
+use crate::domain::value::{Key, Kind, Value};
+use crate::domain::{
+    Attached, EndState, Event, Facts, Progress, RawJson, Source, Warning, WarningCode,
+};
 
 /// The format's name.
 pub(super) const NAME: &str = "genesys-widgets";
@@ -59,7 +61,7 @@ const TIME_KEYS: [&str; 5] = [
 /// An event of the lifecycle, with or without its plugin's name, and a block of metadata.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let fields = &envelope.fields;
-    let event = fields.last("event").and_then(|raw| string_bytes(raw.get()));
+    let event = fields.last("event").and_then(RawJson::string_bytes);
     let is_step = event.is_some_and(|event| std::str::from_utf8(&event).is_ok_and(is_known));
     is_step && fields.kind_of("metadata") == Some(Kind::Object)
 }
@@ -137,10 +139,10 @@ fn own_pairs<'a>(
     let mut pairs = Vec::new();
     pairs.extend(fields.last("metadata").map(|raw| (Key::from("callback"), Value::from_raw(raw))));
     for (name, raw) in block.iter() {
-        let value = match kind(raw.get()) {
+        let value = match raw.kind() {
             Kind::Bool if raw.get() == "false" => None,
             Kind::Bool | Kind::Number | Kind::String => Some(Value::from_raw(raw)),
-            Kind::Array if name.as_bytes() == b"errors" => codes(raw.get()),
+            Kind::Array if name.as_bytes() == b"errors" => codes(raw),
             Kind::Null | Kind::Array | Kind::Object => None,
         };
         pairs.extend(value.map(|value| (flat(name.as_bytes()), value)));
@@ -156,10 +158,10 @@ fn flat(name: &[u8]) -> Key<'static> {
 }
 
 /// Codes of errors, numbers or strings, as one text. `None` for what is no list of codes, or empty.
-fn codes(json: &str) -> Option<Value<'static>> {
-    let codes = elements(json)?.into_iter().map(|raw| match kind(raw.get()) {
+fn codes(json: RawJson<'_>) -> Option<Value<'static>> {
+    let codes = json.elements()?.into_iter().map(|raw| match raw.kind() {
         Kind::Number => Some(raw.get().to_owned()),
-        Kind::String => String::from_utf8(string_bytes(raw.get())?.into_owned()).ok(),
+        Kind::String => String::from_utf8(raw.string_bytes()?.into_owned()).ok(),
         Kind::Null | Kind::Bool | Kind::Array | Kind::Object => None,
     });
     let codes: Vec<_> = codes.collect::<Option<_>>()?;

@@ -216,7 +216,7 @@ pub fn decode<'a>(
     bytes: &'a [u8],
     hints: Hints<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
-    let fields = Fields::of(text, "")?;
+    let fields = Fields::of_body(text)?;
     let event = cloud_event::binary(hints.cloud_event);
     if let Some(id) = event.as_ref().and_then(|event| event.id.as_ref()) {
         fields::check_name(id.as_bytes())

@@ -13,7 +13,7 @@
 //! Deliberately absent: where any of them goes, and under which `message_id`.
 
 use super::cloud_event::{TRACE_PARENT, TRACE_STATE, trace_attributes};
-use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id, rfc3339};
+use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id};
 use super::json::Json;
 use super::{Decoded, sap_c4c};
 use crate::domain::Step;
@@ -144,7 +144,7 @@ fn attributes(
         ("type", kind(&step.outcome)?.to_owned()),
         ("source", SOURCE.to_owned()),
         ("id", message_id(decoded).to_string()),
-        ("time", rfc3339(stamp.now_ms)),
+        ("time", stamp.time.to_owned()),
         ("subject", decoded.message.identity.id.to_string()),
     ];
     Some(event.into_iter().chain(trace_attributes(&decoded.trace)))

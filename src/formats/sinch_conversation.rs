@@ -10,12 +10,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::fields::Fields;
 use super::vendor::{Said, lot, lower_case};
 use super::{Decoded, Envelope, Refusal, body};
-use crate::domain::value::{Key, Kind, Value, kind, members, string_bytes};
+use crate::domain::json::{RawJson, members};
+use crate::domain::value::{Key, Kind, Value};
 use crate::domain::{Attached, Event, Facts, KeyNames, Source, Warning, WarningCode};
 
 /// The format's name.
@@ -99,14 +98,14 @@ struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    fn read(&mut self, raw: Option<&'a RawValue>) {
+    fn read(&mut self, raw: Option<RawJson<'a>>) {
         let Some(raw) = raw else { return };
-        if kind(raw.get()) == Kind::Object {
+        if raw.kind() == Kind::Object {
             // Already unpacked on its way here.
             self.own.extend(lot(Source::Customer, Some(raw)));
             return;
         }
-        match packed_pairs(raw.get()) {
+        match packed_pairs(raw) {
             Some(pairs) => self.own.push((Source::Customer, Attached::Pairs(pairs))),
             None if self.warnings.is_empty() => {
                 self.warnings.push(Warning::of(WarningCode::MetadataNotAMap));
@@ -118,10 +117,10 @@ impl<'a> Metadata<'a> {
 
 /// The pairs of an object that stands, as JSON, in a JSON string. Nothing has looked at the inner text
 /// yet, so it goes through the same checks as a body.
-fn packed_pairs(json: &str) -> Option<Vec<(Key<'static>, Value<'static>)>> {
-    let packed = string_bytes(json)?;
+fn packed_pairs(json: RawJson<'_>) -> Option<Vec<(Key<'static>, Value<'static>)>> {
+    let packed = json.string_bytes()?;
     let text = body::check(&packed, packed.len()).ok()?;
-    let owned = |(key, raw): (Key<'_>, &RawValue)| {
+    let owned = |(key, raw): (Key<'_>, RawJson<'_>)| {
         let key = Key::from_bytes(key.as_bytes().to_vec());
         (key, Value::from_json(raw.get().to_owned()))
     };

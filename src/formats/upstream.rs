@@ -4,10 +4,9 @@
 //! A pair that the rules hold back must not leave by this door, so a member is left out wherever it
 //! stands, as often as it stands, and whatever its type is.
 
-use serde_json::value::RawValue;
-
 use super::fields::Fields;
-use crate::domain::value::{Key, Kind, Value, kind, members};
+use crate::domain::RawJson;
+use crate::domain::value::{Key, Kind, Value};
 
 /// The member of the interaction under which it is published.
 const NAME: &str = "upstream";
@@ -26,7 +25,7 @@ pub(super) fn carried<'a>(
 
 /// Writes an object of the members that stay; returns how many they are.
 fn write_members<'m, 'a: 'm>(
-    members: impl Iterator<Item = (&'m Key<'a>, &'a RawValue)>,
+    members: impl Iterator<Item = (&'m Key<'a>, RawJson<'a>)>,
     left_out: &[&'static str],
     out: &mut Vec<u8>,
 ) -> usize {
@@ -49,9 +48,9 @@ fn write_members<'m, 'a: 'm>(
 }
 
 /// Writes a value without the members of these paths.
-fn write_value(raw: &RawValue, left_out: &[&'static str], out: &mut Vec<u8>) {
-    let inner = match kind(raw.get()) {
-        Kind::Object if !left_out.is_empty() => members(raw.get()),
+fn write_value(raw: RawJson<'_>, left_out: &[&'static str], out: &mut Vec<u8>) {
+    let inner = match raw.kind() {
+        Kind::Object if !left_out.is_empty() => raw.members(),
         _ => None,
     };
     match inner {
@@ -73,6 +72,7 @@ mod tests {
     use super::*;
 
     fn upstream(json: &str, left_out: &[&'static str]) -> Option<String> {
+        let json = RawJson::check(json).expect("JSON");
         let fields = Fields::of(json, "").expect("an object");
         let carried = carried(&fields, left_out);
         carried.first().map(|(_, value)| value.as_json().to_owned())

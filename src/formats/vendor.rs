@@ -6,12 +6,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::fields::check_name;
 use super::{Decoded, Envelope, Refusal, Trace, upstream};
 use crate::domain::progress::Progress;
-use crate::domain::{Attached, Event, Facts, Identity, KeyNames, Message, Source, Warning};
+use crate::domain::{
+    Attached, Event, Facts, Identity, KeyNames, Message, RawJson, Source, Warning,
+};
 
 /// What a vendor's message says.
 pub(super) struct Said<'a> {
@@ -106,9 +106,9 @@ impl<'a> Said<'a> {
 /// read (K4).
 pub(super) fn lot<'a>(
     source: Source<'a>,
-    raw: Option<&'a RawValue>,
+    raw: Option<RawJson<'a>>,
 ) -> Vec<(Source<'a>, Attached<'a>)> {
-    raw.map(|raw| (source, Attached::Json(raw.get()))).into_iter().collect()
+    raw.map(|raw| (source, Attached::Json(raw))).into_iter().collect()
 }
 
 /// A vendor's name of a channel, in lower case as channels are named here.

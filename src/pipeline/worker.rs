@@ -216,7 +216,8 @@ impl<S: Store> Worker<S> {
         tally: &Tally,
     ) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
-        let under = Under { rules, now_ms, in_doubt: *in_doubt };
+        let time = enriched::rfc3339(now_ms);
+        let under = Under { rules, now_ms, time: &time, in_doubt: *in_doubt };
         let began = Instant::now();
         let bodies: Vec<_> = batch
             .iter()
@@ -328,7 +329,7 @@ impl<S: Store> Worker<S> {
         under: Under<'a>,
         table: &mut Table<'a>,
     ) -> Plan {
-        let Under { rules, now_ms, in_doubt } = under;
+        let Under { rules, now_ms, time, in_doubt } = under;
         let mut attempt = self.patience.attempt(delivery.arrival());
         attempt.may_be_unfinished |= in_doubt;
         let step = table.take(rules, &decoded.message, attempt);
@@ -349,7 +350,7 @@ impl<S: Store> Worker<S> {
                 return Plan::Failed { failure, stage: "propagate", awaited: None };
             }
         };
-        let stamp = Stamp { revision: rules.revision(), now_ms, origins: self.origins };
+        let stamp = Stamp { revision: rules.revision(), time, origins: self.origins };
         let message_id = enriched::message_id(decoded);
         let outputs = self.outputs.iter();
         let name = message_id.to_string();
@@ -385,6 +386,8 @@ impl<S: Store> Worker<S> {
 struct Under<'a> {
     rules: &'a Rules,
     now_ms: i64,
+    /// The same as text, once for all messages.
+    time: &'a str,
     /// An attempt before this one may have been saved.
     in_doubt: bool,
 }

@@ -3,6 +3,7 @@
 //! The samples are the same on every run: a law that fails today failed yesterday. What the rules say
 //! of a particular message is for the case files; here is what no message may bring about.
 
+mod json;
 mod samples;
 
 use proptest::collection::vec;
@@ -10,7 +11,8 @@ use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_
 use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
-use throughline::domain::value::{Key, members};
+use throughline::domain::json::members;
+use throughline::domain::value::Key;
 use throughline::domain::{Attempt, LiveData, Origin, Outcome, Record, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
@@ -30,7 +32,8 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 fn published(rules: &Rules, decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Vec<u8>> {
-    let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+    let stamp =
+        Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
     enriched::encode(decoded, step, stamp)
 }
 

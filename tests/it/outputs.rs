@@ -27,7 +27,8 @@ fn encoded(messages: &[Value], format: OutboundFormat) -> Encoded {
     for text in &texts {
         let decoded = formats::decode(text, text.as_bytes(), Hints::default()).expect("a message");
         let step = table.take(&rules, &decoded.message, Attempt::default());
-        let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+        let stamp =
+            Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
         last = format.encode(&decoded, &step, stamp);
     }
     last.expect("the last message is published")

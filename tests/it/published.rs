@@ -20,7 +20,8 @@ fn published(messages: &[Value]) -> Value {
     for text in &texts {
         let decoded = formats::decode(text, text.as_bytes(), Hints::default()).expect("a message");
         let step = table.take(&rules, &decoded.message, Attempt::default());
-        let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+        let stamp =
+            Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
         last = enriched::encode(&decoded, &step, stamp);
     }
     let bytes = last.expect("the last message is published");

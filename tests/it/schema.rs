@@ -167,7 +167,8 @@ fn play(rules: &Rules, bodies: &[String]) -> Vec<(Option<bool>, Option<Value>)> 
             Outcome::Enriched(_) | Outcome::Ended(_) => Some(false),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => None,
         };
-        let stamp = Stamp { revision: rules.revision(), now_ms: 1_700_000_000_123, origins: true };
+        let stamp =
+            Stamp { revision: rules.revision(), time: "2023-11-14T22:13:20.123Z", origins: true };
         let id = enriched::message_id(&decoded).to_string();
         let bytes = enriched::encode_open(&id, &decoded, &step, stamp).map(
             |Unrouted { mut body, routing_at }| {

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde_json::value::RawValue;
 use toml_edit::{DocumentMut, Item, Value as TomlValue};
 
-use crate::domain::value::{Kind, elements, kind, members, string_bytes, write_json_string};
+use crate::domain::json::{elements, members};
+use crate::domain::value::{Kind, kind, string_bytes, write_json_string};
 
 /// A rules or case document, as JSON text that is known to be valid.
 ///

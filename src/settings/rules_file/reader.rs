@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::Problem;
-use crate::domain::value::{Kind, elements, kind, members, string_bytes};
+use crate::domain::json::{RawJson, elements, members};
+use crate::domain::value::{Kind, kind, string_bytes};
 
 /// Collects problems and warnings while a document is walked.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl Reader {
             self.problem(&node.path, "must be an array");
             return Vec::new();
         };
-        let place = |(n, raw): (usize, &'d serde_json::value::RawValue)| Node {
+        let place = |(n, raw): (usize, RawJson<'d>)| Node {
             json: raw.get(),
             path: format!("{}[{n}]", node.path),
         };

@@ -184,7 +184,8 @@ fn take<'a>(rules: &'a Rules, decoded: &Decoded<'a>) -> Step<'a> {
 
 /// What is published, less what only the message's own format knows.
 fn published(rules: &Rules, decoded: &Decoded<'_>) -> Option<String> {
-    let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+    let stamp =
+        Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
     let json = enriched::encode(decoded, &take(rules, decoded), stamp)?;
     let mut json: Json = serde_json::from_slice(&json).expect("what is published is JSON");
     json.as_object_mut().map(|members: &mut Map<_, _>| members.remove("warnings"));

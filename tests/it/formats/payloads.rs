@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use throughline::domain::value::members;
 use throughline::domain::{Attached, RejectReason};
 use throughline::formats::{self, Decoded, Hints, Refusal};
 
@@ -59,8 +58,8 @@ pub(crate) fn pairs(decoded: &Decoded<'_>) -> Vec<String> {
             pairs.iter().map(|(key, value)| format!("{key}={}", value.as_json())).collect()
         }
         Attached::Json(json) => {
-            let members = members(json).unwrap_or_default();
-            members.iter().map(|(key, raw)| format!("{key}={raw}")).collect::<Vec<_>>()
+            let members = json.members().unwrap_or_default();
+            members.iter().map(|(key, raw)| format!("{key}={}", raw.get())).collect::<Vec<_>>()
         }
     });
     pairs.collect()

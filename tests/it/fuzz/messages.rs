@@ -110,7 +110,8 @@ fn taken(rules: &Rules, decoded: &Decoded<'_>, attempt: Attempt, rows: Rows) -> 
 
 /// What is published, less the warnings: they speak of the message, the rest of the interaction.
 fn published(rules: &Rules, decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Json> {
-    let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+    let stamp =
+        Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
     let line = enriched::encode(decoded, step, stamp)?;
     assert!(!line.contains(&b'\n'), "it is one line");
     // Numbers as written may be beyond what a tree can hold, and are JSON all the same.

@@ -52,7 +52,8 @@ pub(crate) fn hold_for(input: &[u8]) {
     let mut table = Table::default();
     for decoded in &decoded {
         let step = table.take(&rules, &decoded.message, Attempt::default());
-        let stamp = Stamp { revision: rules.revision(), now_ms: 0, origins: true };
+        let stamp =
+            Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
         if let Some(line) = enriched::encode(decoded, &step, stamp) {
             assert!(!line.contains(&b'\n'), "what is published is one line");
             serde_json::from_slice::<&RawValue>(&line).expect("what is published is JSON");
