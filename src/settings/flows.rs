@@ -193,6 +193,27 @@ fn overlap(a: &str, b: &str) -> bool {
     words(&a, &b)
 }
 
+/// Refuses an outbound exchange from which what we publish would come back to us, or be a dead letter.
+/// One exchange may serve both ways where the work queues' own keys leave ours out.
+pub(super) fn check_outbound(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) {
+    let comes_back = |source: &Source| {
+        source.exchange == amqp.outbound_exchange
+            && source.routing_keys.iter().any(|key| overlap(key, PUBLISHED_KEYS))
+    };
+    let what = if amqp.outbound_exchange == amqp.dead_letters {
+        "is the exchange of dead letters"
+    } else if sources.iter().any(comes_back) {
+        "is one that interactions come in by: they would come again"
+    } else {
+        return;
+    };
+    raw.problem("amqp.outbound_exchange", what);
+}
+
+/// What matches the routing keys that enriched interactions and ends go out with
+/// ([`Published::routing_key`](crate::pipeline::ports::Published::routing_key)).
+const PUBLISHED_KEYS: &str = "interaction.*.#";
+
 /// All `[[output]]`s that are written.
 pub(super) fn read_outputs(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) -> Vec<Output> {
     let mut outputs: Vec<Option<Output>> = Vec::new();

@@ -135,6 +135,7 @@ fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
         true => vec![Source::of_amqp(&amqp, lanes)],
         false => source.clone(),
     };
+    flows::check_outbound(&mut raw, &amqp, &sources);
     let settings = Settings {
         lanes,
         amqp: amqp.clone(),

@@ -173,6 +173,24 @@ fn what_is_wrong_with_outputs_is_named_all_at_once() {
 }
 
 #[test]
+fn what_goes_out_must_not_come_in_again() {
+    let again =
+        "amqp.outbound_exchange: is one that interactions come in by: they would come again";
+    let amqp = "[amqp]\noutbound_exchange = 'interactions'\n";
+    assert_eq!(wrong(amqp), [again]);
+    assert_eq!(
+        wrong(&format!("{amqp}[[source]]\nqueue = 'a'\nrouting_keys = ['*.ended.#']\n")),
+        [again]
+    );
+    let apart = of(&format!("{amqp}[[source]]\nqueue = 'a'\nrouting_keys = ['genesys.#']\n"));
+    assert_eq!(apart.amqp.outbound_exchange, "interactions");
+    assert_eq!(
+        wrong("[amqp]\noutbound_exchange = 'throughline.dead-letters'\n"),
+        ["amqp.outbound_exchange: is the exchange of dead letters"]
+    );
+}
+
+#[test]
 fn a_format_that_nobody_knows_is_refused_for_amqp_too() {
     let problems = wrong("[amqp]\nformat = 'genesys'\n");
     assert!(
