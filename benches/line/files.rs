@@ -12,6 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::messages;
 use crate::process;
 use crate::subject::{LIVE_KEY, program};
+use crate::support::postgres::Database;
 
 /// What a run of `pipe` came to.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,19 @@ pub(crate) fn pipe(folder: &Path, input: &Path, count: usize, store: Option<&str
 /// What PostgreSQL keeps of the interactions, their index included, in bytes.
 pub(crate) async fn table_bytes(url: &str) -> u64 {
     ask(url, "SELECT pg_total_relation_size('throughline_interaction')").await
+}
+
+/// Writes rows of interactions that are long over, as history has them.
+pub(crate) async fn write_history(database: &Database, rows: usize) {
+    let sql = format!(
+        "INSERT INTO throughline_interaction \
+         SELECT n, n, n, 2, '1', 'old-' || n, 'chat', 'support@acme.test', '{{}}', \
+         '{{\"plan\":\"gold-annual\",\"rule\":\"cart-over-100\"}}', '', NULL \
+         FROM generate_series(1, {rows}) AS n"
+    );
+    database.execute(&sql).await;
+    database.execute("VACUUM ANALYZE throughline_interaction").await;
+    database.execute("CHECKPOINT").await;
 }
 
 /// How far PostgreSQL's write-ahead log has come, in bytes.

@@ -50,10 +50,20 @@ struct Size {
     lines: usize,
     /// Starts that are timed.
     starts: usize,
+    /// Rows of history that the largest store has.
+    history: usize,
 }
 
-const FULL: Size = Size { rounds: 5, messages: 40_000, steady_secs: 8, lines: 200_000, starts: 9 };
-const QUICK: Size = Size { rounds: 1, messages: 6_000, steady_secs: 3, lines: 20_000, starts: 3 };
+const FULL: Size = Size {
+    rounds: 5,
+    messages: 40_000,
+    steady_secs: 8,
+    lines: 200_000,
+    starts: 9,
+    history: 10_000_000,
+};
+const QUICK: Size =
+    Size { rounds: 1, messages: 6_000, steady_secs: 3, lines: 20_000, starts: 3, history: 100_000 };
 
 /// Messages a second of the runs at a steady rate.
 const STEADY_RATE: u32 = 1_000;
@@ -64,6 +74,8 @@ struct Measured {
     throughput: BTreeMap<Subject, Vec<Throughput>>,
     /// With a prefetch of 2,000.
     wide: Vec<Throughput>,
+    /// Runs with calls among the messages, by whether there is a gate for them.
+    gate: BTreeMap<&'static str, Vec<Throughput>>,
     /// Latencies in milliseconds: at p50 and at p99, a sample a round.
     latency: BTreeMap<Subject, [Samples; 2]>,
     starts: BTreeMap<Subject, Samples>,
@@ -120,7 +132,8 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
                 Subject::Node => 8,
                 Subject::Python => 20,
             };
-            let run = stage::throughput(&place, *subject, size.messages / part, &[]).await;
+            let bodies: Vec<_> = messages::bodies(size.messages / part).collect();
+            let run = stage::throughput(&place, *subject, &bodies, &[]).await;
             eprintln!("round {round}: {}: {:.0}/s, {:.0} µs", subject.name(), run.rate, run.cpu_us);
             measured.throughput.entry(*subject).or_default().push(run);
         }
@@ -129,9 +142,11 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
         ("THROUGHLINE_AMQP__PREFETCH_MESSAGES", "2000"),
         ("THROUGHLINE_PIPELINE__BATCH_MESSAGES", "1000"),
     ];
-    let run = stage::throughput(&place, Subject::Postgres, size.messages, &wide).await;
+    let bodies: Vec<_> = messages::bodies(size.messages).collect();
+    let run = stage::throughput(&place, Subject::Postgres, &bodies, &wide).await;
     eprintln!("prefetch 2,000: {:.0}/s, {:.0} MiB", run.rate, run.peak_mib);
     measured.wide.push(run);
+    gates(size, &place, &mut measured).await;
     for round in 1..=size.rounds.min(3) {
         for subject in subjects {
             let taken = stage::latencies(&place, subject, STEADY_RATE, size.steady_secs).await;
@@ -149,6 +164,36 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
     }
     pipes(size, place.folder, &mut measured).await;
     measured
+}
+
+/// What a status gate whose endpoint takes connections and never answers does to the traffic that it is
+/// not asked about, beside the same traffic without a gate.
+async fn gates(size: &Size, place: &Place<'_>, measured: &mut Measured) {
+    let endpoint = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", endpoint.local_addr().expect("it is bound"));
+    let hangs = [("THROUGHLINE_GATE__BASE_URL", url.as_str())];
+    let bodies: Vec<_> = with_calls(size.messages).collect();
+    for round in 1..=size.rounds {
+        for (name, more) in [("no gate", &[][..]), ("a gate that hangs", &hangs)] {
+            let run = stage::throughput(place, Subject::Sqlite, &bodies, more).await;
+            eprintln!("round {round}: {name}: {:.0}/s, {:.0} µs", run.rate, run.cpu_us);
+            measured.gate.entry(name).or_default().push(run);
+        }
+    }
+}
+
+/// The usual messages, and after every twentieth a call for one of ten widgets, which the gate is asked
+/// about.
+fn with_calls(count: usize) -> impl Iterator<Item = String> {
+    messages::bodies(count).enumerate().flat_map(|(n, body)| {
+        let call = || {
+            let widget = n / 20 % 10;
+            format!(
+                r#"{{"type":"interaction.created","id":"evt-v-{n:08}","interaction":{{"id":"0000Vx{n:010}","channel":"voice","tenant":"1","widget":"w-{widget}"}}}}"#
+            )
+        };
+        std::iter::once(body).chain((n % 20 == 0).then(call))
+    })
 }
 
 /// The command `pipe`, over a temporary store and over stores that stay.
@@ -194,4 +239,9 @@ async fn pipes(size: &Size, folder: &Path, measured: &mut Measured) {
     files::pipe(folder, &input, lines, Some(&database.url));
     database.execute("VACUUM FULL throughline_interaction").await;
     rows("postgres_ended", files::table_bytes(&database.url).await);
+    files::write_history(&database, size.history).await;
+    let input = files::write(folder, "part.ndjson", messages::bodies(lines + count).skip(lines));
+    let run = files::pipe(folder, &input, count, Some(&database.url));
+    eprintln!("pipe over {} rows: {:.0}/s", size.history, run.rate);
+    measured.pipe.entry("postgres_vast").or_default().push(run.rate);
 }

@@ -101,6 +101,12 @@ fn against_targets(measured: &Measured) -> String {
     row("cipher of the seal, 1 KiB, µs", "", &pure("cipher_ns", 1000.0));
     row("10 → 100,000 widgets and sets", "1 (flat)", &ratio("widgets_100000_ns", "widgets_10_ns"));
     row("10 → 500 keys", "≤ 50 (linear)", &ratio("keys_500_ns", "keys_10_ns"));
+    let gate = |name, of: fn(&Throughput) -> f64| {
+        Samples(measured.gate.get(name).into_iter().flatten().map(of).collect())
+    };
+    let gates = |of| gate("a gate that hangs", of).over(&gate("no gate", of));
+    row("throughput with a gate that hangs ÷ without one", "1", &gates(|run| run.rate));
+    row("CPU per message with a gate that hangs ÷ without one", "1", &gates(|run| run.cpu_us));
     let piped = |name| measured.pipe.get(name).cloned().unwrap_or_default();
     row(
         "SQLite, full ÷ empty: messages/s",
@@ -111,6 +117,11 @@ fn against_targets(measured: &Measured) -> String {
         "PostgreSQL, full ÷ empty: messages/s",
         "1 (flat)",
         &piped("postgres_full").over(&piped("postgres_empty")),
+    );
+    row(
+        "PostgreSQL, 10,000,000 rows of history ÷ empty: messages/s",
+        "1 (flat)",
+        &piped("postgres_vast").over(&piped("postgres_empty")),
     );
     let peak = measured.wide.iter().map(|run| run.peak_mib).collect();
     row("memory at prefetch 2,000, MiB", "≤ 64", &Samples(peak));

@@ -84,9 +84,8 @@ impl Stage {
         Running::start(subject, self.folder.path(), &self.bench.settings, &self.store, more)
     }
 
-    /// Publishes `count` messages and awaits their confirms.
-    async fn fill(&self, count: usize) {
-        let bodies: Vec<_> = messages::bodies(count).collect();
+    /// Publishes messages and awaits their confirms.
+    async fn fill(&self, bodies: &[String]) {
         for bodies in bodies.chunks(FILL) {
             let mut confirms = Vec::with_capacity(bodies.len());
             for body in bodies {
@@ -125,15 +124,16 @@ impl Stage {
     }
 }
 
-/// Has a subject empty a queue of `count` messages. The first tenth is its start and does not count.
+/// Has a subject empty a queue of these messages. The first tenth is its start and does not count.
 pub(crate) async fn throughput(
     place: &Place<'_>,
     subject: Subject,
-    count: usize,
+    bodies: &[String],
     more: &[(&str, &str)],
 ) -> Throughput {
     let stage = Stage::set(place, subject).await;
-    stage.fill(count).await;
+    stage.fill(bodies).await;
+    let count = bodies.len();
     let mut running = stage.start(subject, more);
     let pid = running.child.id();
     let used = || {
