@@ -247,15 +247,13 @@ pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
 ///
 /// Eight bytes at a time, since every key and every id of every message is asked about.
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let special =
-        words.iter().fold(0, |special, word| special | specials(u64::from_le_bytes(*word)));
-    let rest = match bytes.last_chunk::<8>() {
-        // Some of these eight have been asked already.
-        Some(last) => specials(u64::from_le_bytes(*last)),
-        None => rest.iter().fold(0, |special, byte| special | specials(u64::from(*byte) | BLANKS)),
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return !bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED));
     };
-    special | rest == 0
+    let (words, _) = bytes.as_chunks::<8>();
+    // Some of the last eight are asked twice.
+    let words = words.iter().chain([last]);
+    words.fold(0, |special, word| special | specials(u64::from_le_bytes(*word))) == 0
 }
 
 /// Where the first byte stands that is one of two. Strings are short, so eight bytes at a time are as
@@ -282,8 +280,6 @@ fn specials(word: u64) -> u64 {
     marks & HIGHEST
 }
 
-/// Seven blanks, which are plain, and room for a byte before them.
-const BLANKS: u64 = 0x2020_2020_2020_2000;
 /// One in each byte of a word.
 const ONES: u64 = u64::MAX / 0xFF;
 /// The highest bit of each byte of a word.
