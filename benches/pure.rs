@@ -17,11 +17,16 @@ use std::time::Instant;
 
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use mimalloc::MiMalloc;
 use throughline::domain::{Attempt, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// As many messages as the worker takes at once by default.
 const BATCH: usize = 200;
