@@ -15,7 +15,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// Prefetch and batch are the worker's defaults.
-const PREFETCH: u16 = 400;
+const PREFETCH: u16 = 1_000;
 const BATCH: usize = 200;
 
 /// Relays from `queue` to `exchange` until it is killed.

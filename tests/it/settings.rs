@@ -364,7 +364,7 @@ fn repeats_are_recognised_for_as_long_as_messages_may_wait() {
 fn settings_are_shown_as_toml_and_json_in_order() {
     let loaded = load(variables(&[("THROUGHLINE_LANES", "2")]));
     let shown: toml_edit::DocumentMut = loaded.show().parse().expect("what is shown is TOML");
-    assert_eq!(shown["amqp"]["prefetch_messages"].as_integer(), Some(400));
+    assert_eq!(shown["amqp"]["prefetch_messages"].as_integer(), Some(1000));
     assert_eq!(
         loaded.show_json()[0],
         serde_json::json!({ "setting": "lanes", "value": 2, "origin": "THROUGHLINE_LANES" })
