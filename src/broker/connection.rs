@@ -234,10 +234,11 @@ fn watch_events(
                 _ => {}
             }
             match events.next().await {
+                // Of a connection, and then its status says so; or of one of its channels only, as
+                // when a queue is looked for that is not there. Whoever uses it sees the error as well,
+                // and handles it.
                 Some(Event::Error(error)) => {
-                    // Whoever uses the connection sees the error as well, and handles it.
-                    tracing::debug!(%error, "the connection to the broker has failed");
-                    return;
+                    tracing::debug!(%error, "a connection to the broker, or a channel, has failed");
                 }
                 Some(_) => {}
                 None => return,

@@ -118,6 +118,9 @@ async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
     let shutdown = CancellationToken::new();
     let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
     let mut lane = link.lane().await.expect("a lane");
+    // The broker closes the channel that asks; the connections are as they were, and still watched.
+    let depths = link.depths(vec!["nowhere".into()]).await.expect("answered");
+    assert_eq!(depths, [("nowhere".to_owned(), None)]);
 
     node.control(&["set_vm_memory_high_watermark", "0.0000001"]);
     let batch = [published("m-1", "chat")];

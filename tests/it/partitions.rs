@@ -3,6 +3,7 @@
 
 mod choice;
 mod operator;
+mod rolling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -25,6 +26,7 @@ use crate::support::bench::{self, Bench, headers, next, settle, text};
 use crate::support::postgres::Database;
 use crate::support::program::{Worker, folder, program, stderr};
 use crate::support::rabbitmq;
+use crate::support::watched::Watched;
 
 /// 32 times the byte 7, in base64: the live key of all workers.
 const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -54,6 +56,13 @@ impl Fleet {
         let more = [&[("THROUGHLINE_PARTITIONS__COUNT", count.as_str())], more].concat();
         let folder = self.folders[which].path();
         Worker::start(folder, &unpartitioned(bench), RULES, &self.settings(&more))
+    }
+
+    /// The same with an HTTP server.
+    async fn watched(&self, which: usize, bench: &Bench, count: u16) -> Watched {
+        let count = count.to_string();
+        let more = self.settings(&[("THROUGHLINE_PARTITIONS__COUNT", count.as_str())]);
+        Watched::start(self.folders[which].path(), &unpartitioned(bench), RULES, &more).await
     }
 }
 
