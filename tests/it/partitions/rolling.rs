@@ -1,14 +1,17 @@
 //! Workers are replaced one after the other while messages keep coming, as an upgrade does it: no
 //! conversation is lost, repeated or out of order, and nobody is woken.
 //!
-//! Sixty messages at most are under way at any time, and as many go in as come out, so each worker is
-//! told to stop in the middle of its work, however fast the machine is. What would wake somebody is
-//! [`QUIET`]; that its metrics are those of the alert rules is checked.
+//! Traffic comes in shares. A worker is told to stop when a third of a share has come out, and the next
+//! share begins before its successor does, so there is work at every moment that matters, however fast
+//! the machine is. What would wake somebody is [`QUIET`]; that its metrics are those of the alert rules is
+//! checked.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
 use pretty_assertions::assert_eq;
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Fleet, Outcome, assert_in_order, left, partitioned, run_empty};
@@ -25,8 +28,9 @@ const PARTITIONS: u16 = 4;
 const PORTION: usize = 20;
 /// What may be under way when the next portion follows; enough for every partition to have some.
 const UNDER_WAY: usize = 40;
-/// How many must come out between a worker's end and the next one's.
-const BETWEEN: usize = 60;
+/// Whole conversations, and more than [`UNDER_WAY`] twice, so that some of a share is still to be
+/// published when a third of it has come out.
+const SHARE: usize = 120;
 
 /// Samples of metrics, by the beginning of their names, and the value at which nobody is woken. The
 /// alert rules that have rates of these cannot fire while there is nothing to count.
@@ -56,37 +60,33 @@ async fn three_workers_are_replaced_under_load_and_nobody_notices() {
             workers.push(ready(&fleet, which, bench).await);
         }
         let mut outcome = Outcome::of(bench, &downstream).await;
-        let (came_out, so_far) = watch::channel(0);
-        let all_replaced = Cell::new(false);
+        let (traffic, shares) = Traffic::new();
         let replaced = async {
             for which in WORKERS..2 * WORKERS {
+                traffic.begins().await;
                 let stops = workers.remove(0);
-                flows(&so_far).await;
                 for worker in workers.iter().chain([&stops]) {
                     assert_quiet(worker).await;
                 }
                 stopped(stops, &workers).await;
+                traffic.begins().await;
                 workers.push(ready(&fleet, which, bench).await);
             }
-            flows(&so_far).await;
-            all_replaced.set(true);
+            traffic.begins().await;
+            drop(traffic);
             workers
         };
-        let (events, workers) =
-            tokio::join!(feed(bench, &mut outcome, &came_out, &all_replaced), replaced);
+        let (events, workers) = tokio::join!(feed(bench, &mut outcome, shares), replaced);
+        assert_eq!(events, (2 * WORKERS + 1) * SHARE);
 
         run_empty(bench, &partitions).await;
         for worker in workers {
             assert_quiet(&worker).await;
             assert_eq!(worker.worker.stop().code(), Some(0));
         }
+        no_more(bench, &downstream, &mut outcome, events).await;
+        assert_eq!(outcome.received.len(), events, "whoever has time to finish repeats nothing");
         assert_in_order(&outcome.received, events);
-        assert_eq!(
-            outcome.received.len(),
-            events,
-            "who has time to finish leaves nothing to repeat"
-        );
-        assert_eq!(bench.ready(&downstream).await, 0, "nothing more came out");
         assert_eq!(left(bench, &partitions).await, 0);
         assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0);
         assert_history(&fleet, events);
@@ -101,31 +101,48 @@ async fn ready(fleet: &Fleet, which: usize, bench: &Bench) -> Watched {
     watched
 }
 
-/// Keeps messages coming until all workers are replaced, whole conversations of them, and takes what
-/// comes out; gives the number.
-async fn feed(
-    bench: &Bench,
-    outcome: &mut Outcome,
-    came_out: &watch::Sender<usize>,
-    enough: &Cell<bool>,
-) -> usize {
+/// Asks for traffic.
+struct Traffic {
+    asked: watch::Sender<usize>,
+    came_out: watch::Receiver<usize>,
+}
+
+/// What is asked for, and what has come out of it.
+struct Shares {
+    asked: watch::Receiver<usize>,
+    came_out: watch::Sender<usize>,
+}
+
+impl Traffic {
+    fn new() -> (Traffic, Shares) {
+        let (asked, to_come) = watch::channel(0);
+        let (came_out, so_far) = watch::channel(0);
+        (Traffic { asked, came_out: so_far }, Shares { asked: to_come, came_out })
+    }
+
+    /// Asks for another share, and waits until a third of it has come out.
+    async fn begins(&self) {
+        let before = *self.asked.borrow();
+        self.asked.send_replace(before + SHARE);
+        let mut came_out = self.came_out.clone();
+        let enough = came_out.wait_for(|count| *count >= before + SHARE / 3);
+        bench::soon(enough).await.expect("it is fed");
+    }
+}
+
+/// Publishes what is asked for, as fast as it comes out again, until nobody asks any more; gives the
+/// number.
+async fn feed(bench: &Bench, outcome: &mut Outcome, mut shares: Shares) -> usize {
     let bodies = traffic();
     let mut published = 0;
-    while !(enough.get() && published % (2 * PORTION) == 0) {
+    while shares.asked.wait_for(|asked| *asked > published).await.is_ok() {
         publish_all(bench, &bodies[published..published + PORTION]).await;
         published += PORTION;
         outcome.until(published.saturating_sub(UNDER_WAY)).await;
-        came_out.send_replace(outcome.seen.len());
+        shares.came_out.send_replace(outcome.seen.len());
     }
     outcome.until(published).await;
     published
-}
-
-/// Waits until so many more have come out.
-async fn flows(so_far: &watch::Receiver<usize>) {
-    let mut so_far = so_far.clone();
-    let enough = *so_far.borrow() + BETWEEN;
-    bench::soon(so_far.wait_for(|count| *count >= enough)).await.expect("it is fed");
 }
 
 /// Tells a worker to stop and waits for its end, while the others are looked at.
@@ -139,6 +156,17 @@ async fn stopped(watched: Watched, others: &[Watched]) {
     })
     .await;
     assert_eq!(end.await.expect("it can be waited for").code(), Some(0));
+}
+
+/// Takes whatever else has come out, now that all workers have ended.
+async fn no_more(bench: &Bench, downstream: &str, outcome: &mut Outcome, events: usize) {
+    // Behind everything else there is in the queue, as if it came of an event after the last.
+    let last = BasicProperties::default().with_correlation_id(events.to_string().into());
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let sent = bench.channel.basic_publish("".into(), downstream.into(), options, b"{}", last);
+    assert!(sent.await.expect("sent").await.expect("answered").is_ack());
+    outcome.until(events + 1).await;
+    outcome.received.pop();
 }
 
 /// Nothing that a worker says of itself would wake somebody, and it is ready.
@@ -162,8 +190,8 @@ fn assert_history(fleet: &Fleet, events: usize) {
     for row in rows {
         let id = row["id"].as_str().expect("an id");
         let expected = match id.split_at(1) {
-            ("W", n) => serde_json::json!({ "rule": format!("r{n}") }),
-            (_, n) => serde_json::json!({ "rule": format!("r{n}"), "plan": format!("p{n}") }),
+            ("W", n) => json!({ "rule": format!("r{n}") }),
+            (_, n) => json!({ "rule": format!("r{n}"), "plan": format!("p{n}") }),
         };
         assert_eq!(row["extraData"], expected, "{id}");
     }
