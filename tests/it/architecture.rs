@@ -3,6 +3,7 @@
 //!
 //! Rooms that are not built yet are known already, so that their first file finds its rules here.
 
+mod context;
 mod source;
 
 use std::fmt::Write as _;
