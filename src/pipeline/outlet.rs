@@ -45,6 +45,8 @@ pub(super) struct Outlet<'w, S, Pu, Se> {
     pub(super) publisher: Pu,
     pub(super) settler: Se,
     pub(super) tally: &'w Tally,
+    /// Less than this is published together with what comes next, if that is there already.
+    pub(super) batch_messages: usize,
     /// Enriched messages in a row that nobody took.
     pub(super) refused_in_a_row: u32,
     /// Batches that were held since somebody took something.
@@ -83,7 +85,16 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                 biased;
                 released = aside.released(), if aside.asks() => released,
                 batch = batches.recv(), if open && aside.has_room() => match batch {
-                    Some(batch) => aside.take(batch),
+                    Some(mut batch) => {
+                        // What else has been saved meanwhile goes with it, instead of waiting for its
+                        // confirms: as much as one more batch at the most.
+                        while batch.len() < self.batch_messages
+                            && let Ok(more) = batches.try_recv()
+                        {
+                            batch.extend(more);
+                        }
+                        aside.take(batch)
+                    }
                     // Nothing more comes; whoever steps aside still is to be published.
                     None => {
                         open = false;

@@ -40,6 +40,7 @@ struct Bench {
     outputs: Vec<Output>,
     gating: Option<Gating>,
     tracer: Option<Tracer>,
+    batch_messages: usize,
 }
 
 impl Bench {
@@ -57,6 +58,7 @@ impl Bench {
             outputs: Vec::new(),
             gating: None,
             tracer: None,
+            batch_messages: 100,
         }
     }
 
@@ -100,7 +102,7 @@ impl Bench {
                 gate: Arc::clone(&self.gate),
             },
             settler: Counter(self.journal.clone()),
-            batch_messages: 100,
+            batch_messages: self.batch_messages,
             tally: &self.tally,
         };
         lane.run(stop).await
@@ -192,6 +194,8 @@ async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
 #[tokio::test]
 async fn the_next_batch_is_saved_while_one_awaits_its_confirms() {
     let mut bench = Bench::new();
+    // One by one: what is saved by then is not published together.
+    bench.batch_messages = 1;
     bench.gate = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&bench.gate);
     let journal = bench.journal.clone();
@@ -206,6 +210,28 @@ async fn the_next_batch_is_saved_while_one_awaits_its_confirms() {
     ran.expect("the input ends");
     assert_eq!(bench.journal.lines()[..2], ["save a", "save b"]);
     assert_eq!(bench.journal.lines()[2..4], ["interaction.enriched a", "Acknowledge a"]);
+}
+
+#[tokio::test]
+async fn small_batches_that_are_saved_already_are_published_together() {
+    let mut bench = Bench::new();
+    bench.batch_messages = 3;
+    let batches = ["a", "b", "c", "d"].map(|name| vec![created(name)]);
+    bench.run(batches.into()).await.expect("the input ends");
+    assert_eq!(bench.journal.lines()[..4], ["save a", "save b", "save c", "save d"]);
+    assert_eq!(
+        bench.journal.lines()[4..],
+        [
+            "interaction.enriched a",
+            "interaction.enriched b",
+            "interaction.enriched c",
+            "Acknowledge a",
+            "Acknowledge b",
+            "Acknowledge c",
+            "interaction.enriched d",
+            "Acknowledge d",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -289,6 +315,7 @@ async fn a_long_outage_downstream_is_no_flood_of_logs() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut bench = Bench::new();
     bench.publish_ms = 60_000;
+    bench.batch_messages = 1;
     let mut batches = vec![untaken(&mut bench, 1000)];
     for n in 0..99 {
         let name: &'static str = Box::leak(format!("later{n}").into_boxed_str());
