@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::event_log::EventLog;
+use super::key_names::KeyNames;
 use super::progress::Progress;
 use super::report::Warning;
 use super::source::Source;
-use super::user_data::{Attached, KeyNames};
+use super::user_data::Attached;
 
 /// An interaction's identity: its tenant and its id (docs/rules.md, *Words*).
 ///

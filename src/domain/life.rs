@@ -15,7 +15,6 @@ use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};
 use super::report::{DropReason, RejectReason, Report, WaitFor, Warning, WarningCode};
 use super::rules::{Rules, UnknownParent};
-use super::source::Source;
 use super::value::Key;
 
 /// What a message comes to.
@@ -275,7 +274,7 @@ impl<'a> Walk<'_, 'a> {
         let mut of_parent = Report::default();
         let pairs = parent
             .user_data
-            .read(names, &Source::Customer, &mut of_parent)
+            .read(names, &super::Source::Customer, &mut of_parent)
             .map_err(|_| Outcome::Rejected(RejectReason::UserDataNotAMap))?;
         for (key, reason) in of_parent.dropped() {
             if reason == DropReason::InvalidKey {

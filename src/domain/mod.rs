@@ -15,6 +15,7 @@ pub mod event_log;
 pub mod history;
 pub mod interaction;
 pub mod json;
+pub mod key_names;
 pub mod life;
 pub mod live_data;
 pub mod metadata;
@@ -34,6 +35,7 @@ pub use interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
 };
 pub use json::RawJson;
+pub use key_names::KeyNames;
 pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step, step};
 pub use live_data::LiveData;
 pub use progress::Progress;
@@ -42,5 +44,5 @@ pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, War
 pub use routing::{Routing, Target};
 pub use rules::{Revision, Rules};
 pub use source::{Priority, Source};
-pub use user_data::{Attached, KeyNames, Received, UserData};
+pub use user_data::{Attached, Received, UserData};
 pub use value::{JSON_EVENT, Key, Kind, Value};

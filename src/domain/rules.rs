@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use super::assign::Assign;
 use super::copy_user_data::CopyUserData;
 use super::history::{HistoryLists, KeyList};
+use super::key_names::KeyNames;
 use super::metadata::MetadataItems;
 use super::source::Priority;
-use super::user_data::KeyNames;
 use super::user_data_set::Widgets;
 
 /// The compiled rules.

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
+use crate::domain::KeyNames;
 use crate::domain::Rules;
 use crate::domain::assign::{Assign, Assigned};
 use crate::domain::copy_user_data::CopyFilter;
 use crate::domain::history::KeyList;
 use crate::domain::metadata::{MetadataItem, MetadataItems};
 use crate::domain::rules::UnknownParent;
-use crate::domain::user_data::{KeyNames, KeySet};
+use crate::domain::user_data::KeySet;
 use crate::domain::user_data_set::{Gate, SetKey, Widgets};
 use crate::domain::value::Key;
 

@@ -101,7 +101,7 @@ fn document() -> impl Strategy<Value = String> {
         (space(), inner, space())
             .prop_map(|(before, inner, after)| format!("{before}{inner}{after}"))
     };
-    let element = spaced.clone();
+    let element = spaced;
     let nested = leaf.prop_recursive(4, 40, 5, move |inner| {
         let inner = element(inner);
         let name = element(string.clone().prop_map(str::to_owned).boxed());
