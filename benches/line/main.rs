@@ -138,10 +138,7 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
             measured.throughput.entry(*subject).or_default().push(run);
         }
     }
-    let wide = [
-        ("THROUGHLINE_AMQP__PREFETCH_MESSAGES", "2000"),
-        ("THROUGHLINE_PIPELINE__BATCH_MESSAGES", "1000"),
-    ];
+    let wide = [("THROUGHLINE_AMQP__PREFETCH_MESSAGES", "2000")];
     let bodies: Vec<_> = messages::bodies(size.messages).collect();
     let run = stage::throughput(&place, Subject::Postgres, &bodies, &wide).await;
     eprintln!("prefetch 2,000: {:.0}/s, {:.0} MiB", run.rate, run.peak_mib);
