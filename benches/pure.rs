@@ -1,8 +1,8 @@
 //! What a message costs without any I/O: decoding, the rules, encoding.
 //!
 //! `cargo bench --bench pure` prints a figure a line: its name, a blank, its value. `--count N` only
-//! takes N batches through all three: under valgrind the difference between two counts is what a
-//! message takes in instructions (callgrind) and allocations (memcheck). Without `--bench`, as `cargo
+//! takes N batches through all three: under callgrind the difference between two counts is what a
+//! message takes in instructions. Without `--bench`, as `cargo
 //! test --all-targets` runs it, one batch is taken through, so that it cannot rot.
 //!
 //! Nothing is measured of sealing but its cipher, over the bytes of the usual live data: the seal

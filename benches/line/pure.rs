@@ -17,27 +17,19 @@ pub(crate) fn figures(program: &str) -> BTreeMap<String, f64> {
         Some((name.to_owned(), value.parse().ok()?))
     };
     let mut figures: BTreeMap<_, _> = text.lines().filter_map(figure).collect();
-    for (name, tool, unit) in
-        [("instructions", "callgrind", "Collected :"), ("allocations", "memcheck", "usage:")]
-    {
-        let counted = counted(program, tool, unit, 10).zip(counted(program, tool, unit, 20));
-        if let Some((ten, twenty)) = counted {
-            figures.insert(name.to_owned(), (twenty - ten) / 10.0 / BATCH);
-        }
+    if let Some((ten, twenty)) = counted(program, 10).zip(counted(program, 20)) {
+        figures.insert("instructions".to_owned(), (twenty - ten) / 10.0 / BATCH);
     }
     figures
 }
 
-/// What a tool of valgrind's counts over so many batches: the number behind `unit` in what it says.
-fn counted(program: &str, tool: &str, unit: &str, batches: u32) -> Option<f64> {
+/// The instructions of so many batches, as callgrind counts them.
+fn counted(program: &str, batches: u32) -> Option<f64> {
     let mut valgrind = Command::new("valgrind");
-    valgrind.arg(format!("--tool={tool}"));
-    if tool == "callgrind" {
-        valgrind.arg("--callgrind-out-file=/dev/null");
-    }
-    let output = valgrind.arg(program).args(["--count", &batches.to_string()]).output().ok()?;
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program]);
+    let output = valgrind.args(["--count", &batches.to_string()]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let (_, rest) = text.split_once(unit)?;
+    let (_, rest) = text.split_once("Collected :")?;
     let number: String = rest
         .trim_start()
         .chars()

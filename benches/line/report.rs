@@ -96,7 +96,6 @@ fn against_targets(measured: &Measured) -> String {
     row("… of it decode, µs", "", &pure("decode_ns", 1000.0));
     row("… of it rules, µs", "", &pure("rules_ns", 1000.0));
     row("… of it encode, µs", "", &pure("encode_ns", 1000.0));
-    row("… allocations", "few", &pure("allocations", 1.0));
     row("… instructions", "", &pure("instructions", 1.0));
     row("cipher of the seal, 1 KiB, µs", "", &pure("cipher_ns", 1000.0));
     row("10 → 100,000 widgets and sets", "1 (flat)", &ratio("widgets_100000_ns", "widgets_10_ns"));
