@@ -1,12 +1,26 @@
 //! From a delivery to what it says: the body, and what its transport says of it.
 //!
-//! Deliberately absent: looking at the body as text first (`formats::body`), since what is decoded
-//! borrows from it.
+//! In two steps, since what is decoded borrows from the text.
 
 use std::borrow::Cow;
 
 use super::ports::Delivery;
+use crate::domain::RejectReason;
 use crate::formats::{self, Decoded, Hints, Refusal};
+
+/// The body as text. Nobody looks at what may be from anybody.
+///
+/// # Errors
+/// When it is none, or not signed as its source asks.
+pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
+    match delivery.arrival().is_forged {
+        false => formats::body::check(delivery.body(), max_bytes),
+        true => Err(Refusal {
+            reason: RejectReason::BadSignature,
+            detail: Cow::Borrowed("its source asks for a signature"),
+        }),
+    }
+}
 
 /// What a delivery says, by the format that its transport or its shape names.
 pub(super) fn decode<'a, D: Delivery>(

@@ -11,6 +11,7 @@
 //! | [`ports`] | what the line needs of the world |
 //! | [`table`] | the interactions of a batch as they stand |
 //! | `decode` | what a delivery says |
+//! | `outage` | a batch in hand while the store is away |
 //! | [`worker`] | the first half: decode to save |
 //! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
@@ -37,6 +38,7 @@ pub mod histogram;
 pub mod labels;
 pub mod lane;
 pub mod message_trace;
+mod outage;
 mod outlet;
 pub mod outputs;
 pub mod partitioner;

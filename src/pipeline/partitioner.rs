@@ -24,11 +24,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::LaneError;
+use super::outage::Outage;
 use super::partitions::Partitions;
 use super::ports::{Answer, Distributor, Settlement, Settler, Source, Store, TransportError};
 use super::progress::Progress;
-use super::worker::{HOLD_SECS, Worker, WorkerError};
-use crate::retry::Reconnect;
+use super::worker::{Worker, WorkerError};
 
 /// For so long after it began, a partitioner waits for the store to know an interaction. A lane saves what
 /// it has in hand in less. Not longer, since all that follows waits with it, and so do live customers.
@@ -114,8 +114,7 @@ where
         stop: &CancellationToken,
     ) -> Result<Vec<u16>, WorkerError> {
         let Worker { store, clock, body_max_bytes, .. } = self.worker;
-        let began_ms = clock.now_ms();
-        let mut retry = Reconnect::new();
+        let mut outage = Outage::begin(clock, stop);
         loop {
             let may_guess = Instant::now() >= guesses_from;
             let limit = *body_max_bytes;
@@ -123,29 +122,20 @@ where
                 match self.partitions.of_batch(batch, limit, store.as_ref(), may_guess).await {
                     Ok(Some(partitions)) => return Ok(partitions),
                     Ok(None) => {
-                        tokio::select! {
-                            () = tokio::time::sleep(LOOK) => continue,
-                            () = stop.cancelled() => return Err(WorkerError::Stopped),
-                        }
+                        outage.wait(LOOK).await?;
+                        continue;
                     }
                     Err(error) => error,
                 };
-            let held_secs = u64::try_from(clock.now_ms() - began_ms).unwrap_or(0) / 1000;
-            if held_secs > HOLD_SECS {
-                return Err(WorkerError::HeldTooLong { held_secs });
-            }
+            let delay = outage.next_delay()?;
             self.progress.beat();
-            let delay = retry.next_delay();
             tracing::warn!(
                 %error,
                 messages = batch.len(),
                 retry_ms = delay.as_millis(),
                 "the store is away; nothing is passed on to the partitions"
             );
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return Err(WorkerError::Stopped),
-            }
+            outage.wait(delay).await?;
         }
     }
 }

@@ -24,11 +24,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sha2::{Digest as _, Sha256};
 
-use super::decode::decode;
+use super::decode::{decode, text};
 use super::ports::{Delivery, Row, Store, StoreError};
 use super::table::parent_id;
 use crate::domain::{Event, Identity};
-use crate::formats::body;
 
 /// Interactions whose partition is remembered: some 5 MB. At a thousand new ones a second it is longer
 /// than a creation takes from here to the store, which is what memory is for.
@@ -106,10 +105,7 @@ impl Partitions {
         if let Some(conversation) = &arrival.conversation {
             return Claim::Settled(self.hash(&[conversation.as_bytes()]));
         }
-        if arrival.is_forged {
-            return by_body();
-        }
-        let text = body::check(delivery.body(), body_max_bytes);
+        let text = text(delivery, body_max_bytes);
         // What panics here does so in the lane too, which sets that one message aside.
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(delivery, &text).ok()));
         let Ok(Some(decoded)) = decoded else { return by_body() };

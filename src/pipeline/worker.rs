@@ -7,11 +7,7 @@
 //! What comes out is a [`Plan`] for each delivery, and the batch is committed. A row
 //! that the store refuses does not fail its neighbours: the batch is then worked through one by one
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
-//!
-//! This file is long because the first half is told in one go, from the delivery to the commit; what can
-//! be understood by itself is elsewhere (`table.rs`, `message_trace.rs`, `waking.rs`).
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::aside::Gating;
 use super::crash_point::{self, CrashPoint};
-use super::decode::decode;
+use super::decode::{decode, text};
 use super::labels::Stage;
 use super::message_trace::{MessageTrace, Traces};
+use super::outage::Outage;
 use super::outputs::Output;
 use super::ports::{
     Awaited, Delivery, Gated, Published, PublishedKind, Row, RowChange, Store, StoreError,
@@ -38,8 +35,7 @@ use super::waking;
 use crate::clock::Clock;
 use crate::domain::{Identity, Outcome, RejectReason, Rules, WaitFor};
 use crate::formats::enriched::{self, Stamp};
-use crate::formats::{self, Decoded, Refusal};
-use crate::retry::Reconnect;
+use crate::formats::{Decoded, Refusal};
 
 /// What is done to every batch, and with what.
 pub struct Worker<S> {
@@ -120,10 +116,6 @@ pub enum WorkerError {
     },
 }
 
-/// How long a batch is held while the store is away, in seconds. RabbitMQ closes the channel of a
-/// consumer that has not acknowledged for 30 minutes; a third of that leaves room for the rest.
-pub(super) const HOLD_SECS: u64 = 600;
-
 /// How often a batch begins anew at once when another worker created one of its interactions
 /// meanwhile. Each time at least one worker got through, so a few times are enough.
 const CONFLICT_RETRIES: u32 = 8;
@@ -168,8 +160,7 @@ impl<S: Store> Worker<S> {
         tally: &Tally,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<Planned>>, WorkerError> {
-        let began_ms = self.clock.now_ms();
-        let mut retry = Reconnect::new();
+        let mut outage = Outage::begin(&self.clock, stop);
         let mut conflicts = 0;
         let mut in_doubt = false;
         loop {
@@ -187,21 +178,14 @@ impl<S: Store> Worker<S> {
                 }
                 Err(error) => error,
             };
-            let held_secs = u64::try_from(self.clock.now_ms() - began_ms).unwrap_or(0) / 1000;
-            if held_secs > HOLD_SECS {
-                return Err(WorkerError::HeldTooLong { held_secs });
-            }
-            let delay = retry.next_delay();
+            let delay = outage.next_delay()?;
             tracing::warn!(
                 %error,
                 messages = batch.len(),
                 retry_ms = delay.as_millis(),
                 "the store is away; the batch is held"
             );
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return Err(WorkerError::Stopped),
-            }
+            outage.wait(delay).await?;
         }
     }
 
@@ -219,17 +203,8 @@ impl<S: Store> Worker<S> {
         let time = enriched::rfc3339(now_ms);
         let under = Under { rules, now_ms, time: &time, in_doubt: *in_doubt };
         let began = Instant::now();
-        let bodies: Vec<_> = batch
-            .iter()
-            .map(|delivery| match delivery.arrival().is_forged {
-                false => formats::body::check(delivery.body(), self.body_max_bytes),
-                // Nobody looks at what may be from anybody.
-                true => Err(Refusal {
-                    reason: RejectReason::BadSignature,
-                    detail: Cow::Borrowed("its source asks for a signature"),
-                }),
-            })
-            .collect();
+        let bodies: Vec<_> =
+            batch.iter().map(|delivery| text(delivery, self.body_max_bytes)).collect();
         let mut decoded: Vec<_> =
             batch.iter().zip(&bodies).map(|(delivery, body)| decode(delivery, body)).collect();
         let traces = Traces::begin(self.tracer.as_ref(), batch, &mut decoded);
