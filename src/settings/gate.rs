@@ -14,19 +14,7 @@ pub struct Gate {
 
 impl Gate {
     pub(super) fn read(raw: &mut Raw) -> Gate {
-        let text =
-            raw.text("gate.base_url", "a URL, or \"\" for none", |text| Some(text.to_owned()));
-        let base_url = match text.as_str() {
-            "" => None,
-            // The problem does not quote it: it may hold a password.
-            text => match BaseUrl::parse(text) {
-                Ok(base_url) => Some(base_url),
-                Err(error) => {
-                    raw.problem("gate.base_url", error.to_string());
-                    None
-                }
-            },
-        };
+        let base_url = raw.optional_url("gate.base_url", BaseUrl::parse);
         let channels = raw.list("gate.channels");
         if base_url.is_some() && channels.is_empty() {
             raw.problem("gate.channels", "names no channel, though gate.base_url is set");

@@ -171,6 +171,18 @@ impl Raw {
         self.text_of_schema(setting, expected, schema, parse)
     }
 
+    /// A URL of which `parse` says what is wrong with it; `None` if it is empty. A problem does not quote
+    /// it: it may hold a password.
+    pub(super) fn optional_url<T, E: Display>(
+        &mut self,
+        setting: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(setting, "a URL, or \"\" for none", |text| Some(text.to_owned()));
+        let parsed = (!text.is_empty()).then(|| parse(&text))?;
+        parsed.map_err(|error| self.problem(setting, error.to_string())).ok()
+    }
+
     /// As [`Raw::text`], where a schema can say what it may be.
     pub(super) fn text_of_schema<T: Default>(
         &mut self,
