@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Says what time it is.
 #[derive(Clone)]
@@ -23,24 +23,17 @@ impl Clock {
     }
 
     /// Milliseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
     pub fn now_ms(&self) -> i64 {
         match self {
-            // A clock before 1970 reads as 1970: there is no better answer, and no reason to stop.
-            Clock::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            Clock::System => i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX),
             Clock::Manual(ms) => ms.load(Ordering::SeqCst),
         }
     }
 
     /// Nanoseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
     pub fn now_ns(&self) -> u64 {
         match self {
-            Clock::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
+            Clock::System => u64::try_from(since_epoch().as_nanos()).unwrap_or(u64::MAX),
             Clock::Manual(_) => u64::try_from(self.now_ms()).unwrap_or(0).saturating_mul(1_000_000),
         }
     }
@@ -51,4 +44,11 @@ impl Clock {
             now.fetch_add(ms, Ordering::SeqCst);
         }
     }
+}
+
+/// What the wall clock says. One before 1970 reads as 1970: there is no better answer, and no reason to
+/// stop.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
