@@ -2,7 +2,7 @@
 //! laws are beside it, one file for each target; `scripts/fuzz` searches on from here.
 
 mod live_data;
-mod messages;
+pub(crate) mod messages;
 mod rules;
 mod settings;
 

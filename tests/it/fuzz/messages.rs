@@ -186,7 +186,8 @@ impl Rows {
     }
 }
 
-fn row(change: &RowChange<'_>) -> Row {
+/// What a store gives back of what it was given.
+pub(crate) fn row(change: &RowChange<'_>) -> Row {
     let record = change.record.to_json();
     let restored = Record::restored(&record).expect("what a record wrote");
     assert_eq!(restored.to_json(), record, "history is read as it was written");

@@ -10,11 +10,13 @@ use proptest::option;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use serde_json::{Value, json};
-use throughline::domain::{Identity, Record, Rules};
+use throughline::domain::{Identity, Rules};
 use throughline::formats::{self, Decoded, Hints, body};
-use throughline::pipeline::ports::{Live, Row, RowChange};
+use throughline::pipeline::ports::Row;
 use throughline::pipeline::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
+
+use crate::fuzz::messages::row;
 
 const KEYS: [&str; 7] = ["a", "b", "c d", "größe", "rule", "jsonEvent", "\u{0}x"];
 const CHANNELS: [&str; 4] = ["webengagement", "chat", "webchat", "voice"];
@@ -237,21 +239,5 @@ impl Rows {
 
     pub(super) fn write(&mut self, rows: Vec<Row>) {
         self.0.extend(rows.into_iter().map(|row| (row.identity.clone(), row)));
-    }
-}
-
-fn row(change: &RowChange<'_>) -> Row {
-    Row {
-        identity: change.identity.to_owned(),
-        state: change.state,
-        channel: change.channel.to_owned(),
-        queue: change.queue.map(str::to_owned),
-        facts: change.facts.to_owned(),
-        record: Record::restored(&change.record.to_json()).expect("what a record wrote"),
-        live: change.live.map_or(Live::Absent, |live| Live::Open(live.clone())),
-        events: change.events.to_vec(),
-        created_ms: change.created_ms,
-        updated_ms: change.updated_ms,
-        ended_ms: change.ended_ms,
     }
 }
