@@ -2,7 +2,7 @@
 //!
 //! Only digests are kept, since an event's id may be anything of up to 255 bytes and a row holds many.
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 /// Digests of the events of one interaction, by which a repeat is recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,9 +23,8 @@ impl EventLog {
     }
 
     fn digest(event_id: &str) -> [u8; DIGEST_BYTES] {
-        let mut digest = [0; DIGEST_BYTES];
-        digest.copy_from_slice(&Sha256::digest(event_id.as_bytes())[..DIGEST_BYTES]);
-        digest
+        let digest = digest(&SHA256, event_id.as_bytes());
+        std::array::from_fn(|place| digest.as_ref()[place])
     }
 
     /// Whether the event is in it.

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 use super::assign::Assign;
 use super::copy_user_data::CopyUserData;
@@ -105,8 +105,8 @@ pub struct Revision(String);
 impl Revision {
     /// The revision of rules with this canonical form.
     pub(crate) fn of(canonical: &str) -> Revision {
-        let digest = Sha256::digest(canonical.as_bytes());
-        Revision(digest[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+        let digest = digest(&SHA256, canonical.as_bytes());
+        Revision(digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The twelve digits.

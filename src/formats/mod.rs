@@ -43,7 +43,7 @@ mod vendor;
 use std::borrow::Cow;
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 use crate::domain::{Key, Message, RejectReason, Value};
 use fields::Fields;
@@ -148,9 +148,14 @@ impl<'a> Fallback<'a> {
     fn id(self) -> Cow<'a, str> {
         match self.message_id {
             Some(id) => Cow::Borrowed(id),
-            None => Cow::Owned(format!("{:x}", Sha256::digest(self.bytes))),
+            None => Cow::Owned(hex(digest(&SHA256, self.bytes).as_ref())),
         }
     }
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Fallback<'_> {

@@ -22,7 +22,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::decode::{decode, text};
 use super::ports::{Delivery, Row, Store, StoreError};
@@ -180,10 +180,10 @@ fn digest(identity: &Identity<'_>) -> Digest {
 
 /// The first bytes of the SHA-256 of some parts, one after the other.
 fn first<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    let mut hasher = Sha256::new();
+    let mut hasher = Context::new(&SHA256);
     parts.iter().for_each(|part| hasher.update(part));
-    let hash = hasher.finalize();
-    std::array::from_fn(|place| hash[place])
+    let hash = hasher.finish();
+    std::array::from_fn(|place| hash.as_ref()[place])
 }
 
 /// Where interactions went, the ones that came last.

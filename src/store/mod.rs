@@ -24,7 +24,7 @@ mod error;
 mod history;
 mod key_file;
 mod lifetimes;
-mod live_data;
+pub mod live_data;
 mod migrations;
 mod postgres;
 mod settings;

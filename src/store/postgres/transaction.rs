@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Postgres, Transaction};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, Postgres, Transaction};
 
 use super::within;
 use crate::domain::Identity;
@@ -70,24 +72,15 @@ impl PostgresTransaction {
         if rows.is_empty() {
             return Ok(());
         }
-        let columns = Columns::of(rows, &self.keys)?;
-        let write = sqlx::query(sql)
-            .bind(columns.tenant)
-            .bind(columns.id)
-            .bind(columns.state)
-            .bind(columns.channel)
-            .bind(columns.queue)
-            .bind(columns.facts)
-            .bind(columns.record)
-            .bind(columns.live)
-            .bind(columns.events)
-            .bind(columns.created_ms)
-            .bind(columns.updated_ms)
-            .bind(columns.ended_ms);
+        let arguments = Columns::of(rows, &self.keys)?.arguments();
+        let write = sqlx::query_with(sql, arguments.map_err(sqlx::Error::Encode)?);
         let done = within(self.timeout, write.execute(&mut *self.transaction)).await?;
         if done.rows_affected() == rows.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
     }
 }
+
+/// What a row takes as parameters at most, mostly, besides its history and its live data.
+const ROW_BYTES: usize = 400;
 
 /// The rows of a batch turned on their side: one array a column.
 struct Columns<'c> {
@@ -107,8 +100,6 @@ struct Columns<'c> {
 
 impl<'c> Columns<'c> {
     fn of(rows: &[&'c RowChange<'c>], keys: &LiveKeys) -> Result<Columns<'c>, StoreError> {
-        let seal =
-            |row: &&RowChange<'_>| row.live.map(|plain| keys.seal(row.identity, plain)).transpose();
         Ok(Columns {
             tenant: rows.iter().map(|row| row.identity.tenant.as_ref()).collect(),
             id: rows.iter().map(|row| row.identity.id.as_ref()).collect(),
@@ -117,11 +108,33 @@ impl<'c> Columns<'c> {
             queue: rows.iter().map(|row| row.queue).collect(),
             facts: rows.iter().map(|row| row.facts).collect(),
             record: rows.iter().map(|row| row.record.to_json()).collect(),
-            live: rows.iter().map(seal).collect::<Result<_, _>>()?,
+            live: keys.seal(rows.iter().map(|row| (row.identity, row.live)))?,
             events: rows.iter().map(|row| row.events).collect(),
             created_ms: rows.iter().map(|row| row.created_ms).collect(),
             updated_ms: rows.iter().map(|row| row.updated_ms).collect(),
             ended_ms: rows.iter().map(|row| row.ended_ms).collect(),
         })
+    }
+
+    /// The parameters of a statement, one array a column.
+    fn arguments(self) -> Result<PgArguments, BoxDynError> {
+        let live = self.live.iter().flatten().map(Vec::len);
+        let texts = self.record.iter().map(String::len).chain(live).sum::<usize>();
+        let mut arguments = PgArguments::default();
+        // All at once, or it is moved while it grows.
+        arguments.reserve(12, texts + ROW_BYTES * self.id.len());
+        arguments.add(self.tenant)?;
+        arguments.add(self.id)?;
+        arguments.add(self.state)?;
+        arguments.add(self.channel)?;
+        arguments.add(self.queue)?;
+        arguments.add(self.facts)?;
+        arguments.add(self.record)?;
+        arguments.add(self.live)?;
+        arguments.add(self.events)?;
+        arguments.add(self.created_ms)?;
+        arguments.add(self.updated_ms)?;
+        arguments.add(self.ended_ms)?;
+        Ok(arguments)
     }
 }

@@ -93,8 +93,10 @@ impl Sqlite {
                 // later transaction on that connection. So that connection is not used again.
                 .after_release(|connection, _| {
                     Box::pin(async move {
-                        // The rollback of a dropped transaction stands in the queue before this.
-                        connection.ping().await?;
+                        if connection.is_in_transaction() {
+                            // The rollback of a dropped one stands in the queue before this.
+                            connection.ping().await?;
+                        }
                         Ok(!connection.is_in_transaction())
                     })
                 })

@@ -4,37 +4,79 @@
 //! not for each batch. The write lock is taken before the first read, so nothing can come between
 //! reading and writing, and no row needs a lock of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use sqlx::query_builder::Separated;
-use sqlx::{QueryBuilder, Sqlite, Transaction};
+use futures_util::future::join;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, Sqlite, Transaction};
 
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
 use crate::store::live_data::LiveKeys;
 use crate::store::stored::StoredRow;
 
-/// Rows of one statement at most. Beyond some hundreds a longer statement gains nothing; SQLite's own
-/// bound of 32,766 parameters is ten times as far.
-const RUN_ROWS: usize = 256;
+/// Rows of one statement at most. While SQLite works at one, the next is prepared: shorter ones leave less
+/// to wait for, and each costs a message to its thread and back.
+const RUN_ROWS: usize = 64;
 
-const READ: &str = "SELECT i.tenant, i.id, i.state, i.channel, i.queue, i.facts, i.record, i.live, \
-                    i.events, i.created_ms, i.updated_ms, i.ended_ms \
-                    FROM wanted CROSS JOIN throughline_interaction AS i \
-                    ON i.tenant = wanted.tenant AND i.id = wanted.id";
+static READ: LazyLock<Statement> = LazyLock::new(|| {
+    Statement::over(
+        "WITH wanted (tenant, id) AS (",
+        2,
+        ") SELECT i.tenant, i.id, i.state, i.channel, i.queue, i.facts, i.record, i.live, \
+         i.events, i.created_ms, i.updated_ms, i.ended_ms \
+         FROM wanted CROSS JOIN throughline_interaction AS i \
+         ON i.tenant = wanted.tenant AND i.id = wanted.id",
+    )
+});
 
-const INSERT: &str = "INSERT INTO throughline_interaction (tenant, id, state, channel, queue, \
-                      facts, record, live, events, created_ms, updated_ms, ended_ms) ";
+static INSERT: LazyLock<Statement> = LazyLock::new(|| {
+    Statement::over(
+        "INSERT INTO throughline_interaction (tenant, id, state, channel, queue, \
+         facts, record, live, events, created_ms, updated_ms, ended_ms) ",
+        12,
+        "",
+    )
+});
 
-const CHANGES: &str = "WITH change (tenant, id, state, channel, queue, facts, record, live, \
-                       events, created_ms, updated_ms, ended_ms) AS (";
+static UPDATE: LazyLock<Statement> = LazyLock::new(|| {
+    Statement::over(
+        "WITH change (tenant, id, state, channel, queue, facts, record, live, \
+         events, created_ms, updated_ms, ended_ms) AS (",
+        12,
+        ") UPDATE throughline_interaction AS i SET state = change.state, \
+         channel = change.channel, queue = change.queue, facts = change.facts, \
+         record = change.record, live = change.live, events = change.events, \
+         created_ms = change.created_ms, updated_ms = change.updated_ms, \
+         ended_ms = change.ended_ms \
+         FROM change WHERE i.tenant = change.tenant AND i.id = change.id",
+    )
+});
 
-const UPDATE: &str = "UPDATE throughline_interaction AS i SET state = change.state, \
-                      channel = change.channel, queue = change.queue, facts = change.facts, \
-                      record = change.record, live = change.live, events = change.events, \
-                      created_ms = change.created_ms, updated_ms = change.updated_ms, \
-                      ended_ms = change.ended_ms \
-                      FROM change WHERE i.tenant = change.tenant AND i.id = change.id";
+/// A statement over the rows of a run: its text for each length that runs have.
+struct Statement {
+    /// By the logarithm of the length.
+    texts: Vec<String>,
+}
+
+impl Statement {
+    /// Between `begin` and `end` stand the rows, of so many columns each.
+    fn over(begin: &str, columns: usize, end: &str) -> Statement {
+        let row = format!("({})", vec!["?"; columns].join(", "));
+        let text = |log: u32| {
+            let rows = vec![row.as_str(); 1 << log].join(", ");
+            format!("{begin}VALUES {rows}{end}")
+        };
+        Statement { texts: (0..=RUN_ROWS.ilog2()).map(text).collect() }
+    }
+
+    fn text(&'static self, run: usize) -> &'static str {
+        &self.texts[run.ilog2() as usize]
+    }
+}
+
+/// A statement that is ready to be sent.
+type Prepared = (&'static str, SqliteArguments);
 
 /// An open transaction that holds the database's write lock. Dropping it rolls back.
 pub(in crate::store) struct SqliteTransaction {
@@ -52,11 +94,12 @@ impl SqliteTransaction {
     ) -> Result<(Vec<Row>, SqliteTransaction), StoreError> {
         let mut rows = Vec::with_capacity(own.len() + parents.len());
         for wanted in [own, parents].into_iter().flat_map(runs) {
-            let mut read = QueryBuilder::new("WITH wanted (tenant, id) AS (");
-            read.push_values(wanted, |mut row, identity| {
-                row.push_bind(identity.tenant.as_ref()).push_bind(identity.id.as_ref());
-            });
-            let read = read.push(") ").push(READ).build_query_as::<StoredRow>();
+            let mut arguments = SqliteArguments::default();
+            for identity in wanted {
+                bind(&mut arguments, identity.tenant.as_ref())?;
+                bind(&mut arguments, identity.id.as_ref())?;
+            }
+            let read = sqlx::query_as_with::<_, StoredRow, _>(READ.text(wanted.len()), arguments);
             for stored in read.fetch_all(&mut *transaction).await? {
                 rows.push(stored.open(&keys)?);
             }
@@ -65,23 +108,24 @@ impl SqliteTransaction {
     }
 
     pub(in crate::store) async fn save(mut self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
-        let sealed = rows.iter().map(|change| Sealed::of(change, &self.keys));
-        let sealed = sealed.collect::<Result<Vec<_>, _>>()?;
-        let (new, known): (Vec<_>, Vec<_>) = sealed.iter().partition(|row| row.change.is_new);
-        for rows in runs(&new) {
-            let mut insert = QueryBuilder::new(INSERT);
-            insert.push_values(rows, bind);
-            insert.build().execute(&mut *self.transaction).await?;
+        let (new, known): (Vec<_>, Vec<_>) = rows.iter().partition(|change| change.is_new);
+        let inserts = runs(&new).map(|run| (&*INSERT, run));
+        let updates = runs(&known).map(|run| (&*UPDATE, run));
+        let keys = &self.keys;
+        let mut prepared = inserts.chain(updates).map(|(write, run)| prepare(write, run, keys));
+        let mut next = prepared.next().transpose()?;
+        let mut written = 0;
+        while let Some((text, arguments)) = next {
+            let write = sqlx::query_with(text, arguments).execute(&mut *self.transaction);
+            // SQLite has a thread of its own, which is told at the first poll.
+            let (done, following) = join(write, async { prepared.next().transpose() }).await;
+            written += done?.rows_affected();
+            next = following?;
         }
-        let mut updated = 0;
-        for rows in runs(&known) {
-            let mut update = QueryBuilder::new(CHANGES);
-            update.push_values(rows, bind).push(") ").push(UPDATE);
-            updated += update.build().execute(&mut *self.transaction).await?.rows_affected();
-        }
+        drop(prepared);
         // The lock is older than the read, so a row that was read is there; a caller who says that
         // it read one and did not must not think it saved.
-        if updated != known.len() as u64 {
+        if written != rows.len() as u64 {
             return Err(StoreError::Conflict);
         }
         Ok(self.transaction.commit().await?)
@@ -89,7 +133,7 @@ impl SqliteTransaction {
 }
 
 /// Cuts rows into runs whose lengths are powers of two, the longest first. However many rows batches
-/// have, there are nine texts of each statement then, and the connection keeps all of them prepared.
+/// have, there are few texts of each statement then, and the connection keeps all of them prepared.
 fn runs<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let longest = 1 << rows.len().checked_ilog2()?;
@@ -99,35 +143,53 @@ fn runs<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// A change whose live data is sealed.
-struct Sealed<'c> {
-    change: &'c RowChange<'c>,
-    record: String,
-    live: Option<Vec<u8>>,
-}
-
-impl<'c> Sealed<'c> {
-    fn of(change: &'c RowChange<'c>, keys: &LiveKeys) -> Result<Sealed<'c>, StoreError> {
-        let live = change.live.map(|plain| keys.seal(change.identity, plain)).transpose()?;
-        Ok(Sealed { change, record: change.record.to_json(), live })
+/// Seals the live data of a run and binds the columns of its rows, in the order of every statement here.
+fn prepare(
+    statement: &'static Statement,
+    run: &[&RowChange<'_>],
+    keys: &LiveKeys,
+) -> Result<Prepared, StoreError> {
+    let sealed = keys.seal(run.iter().map(|change| (change.identity, change.live)))?;
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(12 * run.len(), 0);
+    let (mut tenants, mut channels, mut queues) = <(Shared, Shared, Shared)>::default();
+    for (change, live) in run.iter().zip(sealed) {
+        let arguments = &mut arguments;
+        bind(arguments, tenants.text(&change.identity.tenant))?;
+        bind(arguments, Arc::<str>::from(change.identity.id.as_ref()))?;
+        bind(arguments, change.state.code())?;
+        bind(arguments, channels.text(change.channel))?;
+        bind(arguments, change.queue.map(|queue| queues.text(queue)))?;
+        bind(arguments, Arc::<str>::from(change.facts))?;
+        bind(arguments, change.record.to_json())?;
+        bind(arguments, live)?;
+        bind(arguments, change.events)?;
+        bind(arguments, change.created_ms)?;
+        bind(arguments, change.updated_ms)?;
+        bind(arguments, change.ended_ms)?;
     }
+    Ok((statement.text(run.len()), arguments))
 }
 
-/// Binds a row's columns, in the order of every statement here.
-fn bind(mut row: Separated<'_, Sqlite, &'static str>, sealed: &&Sealed<'_>) {
-    let change = sealed.change;
-    row.push_bind(change.identity.tenant.as_ref())
-        .push_bind(change.identity.id.as_ref())
-        .push_bind(change.state.code())
-        .push_bind(change.channel)
-        .push_bind(change.queue)
-        .push_bind(change.facts)
-        .push_bind(sealed.record.as_str())
-        .push_bind(sealed.live.as_deref())
-        .push_bind(change.events)
-        .push_bind(change.created_ms)
-        .push_bind(change.updated_ms)
-        .push_bind(change.ended_ms);
+/// Binds the next parameter.
+fn bind<'v>(
+    arguments: &mut SqliteArguments,
+    value: impl sqlx::Encode<'v, Sqlite> + sqlx::Type<Sqlite> + 'v,
+) -> Result<(), StoreError> {
+    Ok(sqlx::Arguments::add(arguments, value).map_err(sqlx::Error::Encode)?)
+}
+
+/// A text that many rows have in common: what is bound goes to another thread, and is freed there.
+#[derive(Default)]
+struct Shared(Option<Arc<str>>);
+
+impl Shared {
+    fn text(&mut self, text: &str) -> Arc<str> {
+        match &self.0 {
+            Some(last) if last.as_ref() == text => Arc::clone(last),
+            _ => Arc::clone(self.0.insert(Arc::from(text))),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, Mac};
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use pretty_assertions::assert_eq;
+use ring::hmac;
 use serde_json::json;
-use sha2::Sha256;
 use throughline::broker::Topology;
 use throughline::retry::Ladder;
 
@@ -21,9 +20,8 @@ const NONCE: &str = "01FJA8B4A7BM43YGWSG9GBV067";
 const TIME: u64 = 1_634_579_353;
 
 fn signature(body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
-    mac.update(format!("{body}.{NONCE}.{TIME}").as_bytes());
-    BASE64.encode(mac.finalize().into_bytes())
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    BASE64.encode(hmac::sign(&key, format!("{body}.{NONCE}.{TIME}").as_bytes()))
 }
 
 fn message(id: &str) -> String {
