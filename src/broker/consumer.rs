@@ -45,6 +45,14 @@ pub struct Consumer {
 /// received.
 pub struct Received {
     pub(super) body: Vec<u8>,
+    /// Counts the deliveries of its channel, from 1, without a gap.
+    pub(super) tag: u64,
+    /// Apart, since deliveries change hands often, and this is most of what they are.
+    pub(super) envelope: Box<Envelope>,
+}
+
+/// What came with a body.
+pub(super) struct Envelope {
     arrival: Arrival,
     /// Where it came from, and is to come back to.
     pub(super) source: Arc<Inbound>,
@@ -52,8 +60,6 @@ pub struct Received {
     /// The routing key it was first published with; one that comes back from waiting or from the dead
     /// letters says so in a header, as it comes under the work queue's name.
     pub(super) routing_key: ShortString,
-    /// Counts the deliveries of its channel, from 1, without a gap.
-    pub(super) tag: u64,
     pub(super) acker: Acker,
 }
 
@@ -104,15 +110,9 @@ impl Consumer {
             conversation: conversation(source, &properties),
             ..headers::arrival(&properties, redelivered, source.format.as_deref())
         };
-        Received {
-            body: data,
-            arrival,
-            source: Arc::clone(source),
-            properties,
-            routing_key,
-            tag: delivery_tag,
-            acker,
-        }
+        let source = Arc::clone(source);
+        let envelope = Envelope { arrival, source, properties, routing_key, acker };
+        Received { body: data, tag: delivery_tag, envelope: Box::new(envelope) }
     }
 }
 
@@ -184,7 +184,7 @@ impl ports::Delivery for Received {
     }
 
     fn arrival(&self) -> &Arrival {
-        &self.arrival
+        &self.envelope.arrival
     }
 }
 

@@ -145,13 +145,13 @@ impl DeadLetters {
     /// As [`DeadLetters::replay`].
     pub async fn resend(&mut self, letter: &DeadLetter) -> Result<(), Error> {
         let work_queue = self.work_queue_of(letter)?;
-        let Message { address, properties, body } =
+        let Message { exchange, routing_key, properties, body } =
             outgoing::replayed(work_queue, letter.properties(), letter.key(), letter.body());
         // Mandatory, so that a work queue that is gone does not swallow it.
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let publish = async {
             self.sending
-                .basic_publish(address.exchange, address.routing_key, options, body, properties)
+                .basic_publish(exchange, routing_key, options, body, properties)
                 .await?
                 .await
         };

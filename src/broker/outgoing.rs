@@ -32,7 +32,8 @@ pub(super) struct Addresses {
 
 /// One message for `basic.publish`.
 pub(super) struct Message<'o> {
-    pub(super) address: Address,
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
     pub(super) properties: BasicProperties,
     pub(super) body: &'o [u8],
 }
@@ -59,22 +60,22 @@ impl Addresses {
             Outgoing::Enriched(published) => self.enriched(published),
             Outgoing::Further { of, further } => self::further(of, further),
             Outgoing::Waiting { delivery, awaited: _, delay, attempts } => {
-                let (properties, mut headers) = headers::as_received(&delivery.properties);
+                let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
                 mark(&mut headers, attempts, delivery);
                 if let Some(cause) = &attempts.cause {
                     headers.insert(headers::REASON.into(), text(cause));
                 }
-                let queue = cut(delivery.source.waiting_queue(*delay));
+                let queue = cut(delivery.envelope.source.waiting_queue(*delay));
                 Message::new(ShortString::default(), queue, properties, headers, delivery.body())
             }
             Outgoing::DeadLetter { delivery, reason, stage, attempts } => {
-                let (properties, mut headers) = headers::as_received(&delivery.properties);
+                let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
                 mark(&mut headers, attempts, delivery);
                 headers.insert(headers::REASON.into(), text(reason.as_str()));
                 headers.insert(headers::STAGE.into(), text(stage));
                 headers.insert(headers::REPLAYED.into(), number(delivery.arrival().replayed));
-                headers.insert(headers::QUEUE.into(), text(&delivery.source.queue));
-                let key = delivery.routing_key.clone();
+                headers.insert(headers::QUEUE.into(), text(&delivery.envelope.source.queue));
+                let key = delivery.envelope.routing_key.clone();
                 Message::new(self.dead_letters.clone(), key, properties, headers, delivery.body())
             }
         }
@@ -133,19 +134,20 @@ impl<'o> Message<'o> {
         headers: FieldTable,
         body: &'o [u8],
     ) -> Message<'o> {
-        let message_id = properties.message_id().clone();
-        Message {
-            address: Address { exchange, routing_key, message_id },
-            properties: properties.with_headers(headers),
-            body,
-        }
+        Message { exchange, routing_key, properties: properties.with_headers(headers), body }
+    }
+
+    /// What a message that comes back is told by.
+    pub(super) fn into_address(self) -> Address {
+        let Message { exchange, routing_key, properties, body: _ } = self;
+        Address { exchange, routing_key, message_id: properties.message_id().clone() }
     }
 }
 
 /// The message that brings a delivery to its partition: as received, whatever its headers say.
 pub(super) fn passed_on<'o>(delivery: &'o Received, queue: String) -> Message<'o> {
-    let (properties, mut headers) = headers::as_received(&delivery.properties);
-    headers.insert(headers::ROUTING_KEY.into(), text(delivery.routing_key.as_str()));
+    let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
+    headers.insert(headers::ROUTING_KEY.into(), text(delivery.envelope.routing_key.as_str()));
     Message::new(ShortString::default(), cut(queue), properties, headers, &delivery.body)
 }
 
@@ -176,7 +178,7 @@ fn mark(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
     if let Some(first_seen_ms) = attempts.first_seen_ms {
         headers.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(first_seen_ms));
     }
-    headers.insert(headers::ROUTING_KEY.into(), text(delivery.routing_key.as_str()));
+    headers.insert(headers::ROUTING_KEY.into(), text(delivery.envelope.routing_key.as_str()));
 }
 
 fn text(value: &str) -> AMQPValue {

@@ -48,7 +48,7 @@ pub struct Publisher {
     opened_at: Instant,
     /// Something was refused on this channel.
     refused: bool,
-    addresses: Addresses,
+    addresses: Arc<Addresses>,
     confirm_timeout: Duration,
     answer_timeout: Duration,
     /// Set until a batch is answered: after one that was not, late confirms and returns are about.
@@ -66,7 +66,7 @@ impl Publisher {
             channel: channel(wire, answer_timeout).await?,
             opened_at: Instant::now(),
             refused: false,
-            addresses: Addresses::of(settings)?,
+            addresses: Arc::new(Addresses::of(settings)?),
             confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
             answer_timeout,
             in_doubt: false,
@@ -87,9 +87,11 @@ impl Publisher {
             .map_err(|error| error.at("leave a channel"))
     }
 
-    async fn publish_all(
+    /// Publishes a batch. `messages` gives it, and gives it again if some of it is returned: what it
+    /// takes to tell them apart is worked out for those batches only.
+    async fn publish_all<'o>(
         &mut self,
-        messages: Vec<Message<'_>>,
+        messages: &(impl Fn() -> Vec<Message<'o>> + Sync),
     ) -> Result<Vec<Answer>, TransportError> {
         if std::mem::replace(&mut self.in_doubt, true) {
             return Err(TransportError::new("publish: an earlier batch was never answered"));
@@ -105,19 +107,17 @@ impl Publisher {
         Ok(answers)
     }
 
-    async fn confirmed(&self, batch: Vec<Message<'_>>) -> Result<Vec<Answer>, lapin::Error> {
-        let mut addresses = Vec::with_capacity(batch.len());
+    async fn confirmed<'o>(
+        &self,
+        messages: &(impl Fn() -> Vec<Message<'o>> + Sync),
+    ) -> Result<Vec<Answer>, lapin::Error> {
+        let batch = messages();
         let mut sent = Vec::with_capacity(batch.len());
-        for message in batch {
-            let Address { exchange, routing_key, .. } = message.address.clone();
+        for Message { exchange, routing_key, properties, body } in batch {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let mut publish = Box::pin(self.channel.basic_publish(
-                exchange,
-                routing_key,
-                options,
-                message.body,
-                message.properties,
-            ));
+            let publish =
+                self.channel.basic_publish(exchange, routing_key, options, body, properties);
+            let mut publish = Box::pin(publish);
             // The first poll hands the frames over, in this order. Awaiting that they are written
             // before handing over the next costs a turn of the I/O thread for each message: two
             // lanes relayed 10,000 messages a second instead of 16,000.
@@ -125,10 +125,11 @@ impl Publisher {
                 Some(result) => Either::Left(ready(result)),
                 None => Either::Right(publish),
             });
-            addresses.push(message.address);
         }
+        // The last first, of both: it is written last, and mostly answered last. When it is ready so are
+        // most of the others, and this task is not woken for one after the other.
         let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(sent.len());
-        for publish in sent {
+        for publish in sent.into_iter().rev() {
             confirms.push(publish.await?);
         }
         crash_point::cross(CrashPoint::AfterPublish);
@@ -153,9 +154,12 @@ impl Publisher {
                 });
             }
         }
-        for (answer, address) in answers.iter_mut().zip(&addresses) {
-            if *answer == Answer::Confirmed && returned.contains(address) {
-                *answer = Answer::Returned;
+        answers.reverse();
+        if !returned.is_empty() {
+            for (answer, message) in answers.iter_mut().zip(messages()) {
+                if *answer == Answer::Confirmed && returned.contains(&message.into_address()) {
+                    *answer = Answer::Returned;
+                }
             }
         }
         Ok(answers)
@@ -167,21 +171,25 @@ impl ports::Publisher<Received> for Publisher {
         &mut self,
         batch: &[Outgoing<'_, Received>],
     ) -> Result<Vec<Answer>, TransportError> {
-        let messages = batch.iter().map(|one| self.addresses.message(one)).collect();
-        self.publish_all(messages).await
+        let addresses = Arc::clone(&self.addresses);
+        let messages = || batch.iter().map(|one| addresses.message(one)).collect();
+        self.publish_all(&messages).await
     }
 }
 
 impl ports::Distributor<Received> for Publisher {
     async fn pass_on(&mut self, batch: &[(&Received, u16)]) -> Result<Vec<Answer>, TransportError> {
-        let messages = batch.iter().map(|(delivery, partition)| {
-            let partitions = delivery.source.partitions.as_ref()?;
-            Some(outgoing::passed_on(delivery, partitions.queue(*partition)))
-        });
-        let Some(messages) = messages.collect() else {
+        let queue = |(delivery, partition): &(&Received, u16)| {
+            Some(delivery.envelope.source.partitions.as_ref()?.queue(*partition))
+        };
+        let Some(queues) = batch.iter().map(queue).collect::<Option<Vec<_>>>() else {
             return Err(TransportError::new("pass on a message: its queue has no partitions"));
         };
-        self.publish_all(messages).await
+        let messages = || {
+            let passed_on = batch.iter().zip(&queues);
+            passed_on.map(|((on, _), queue)| outgoing::passed_on(on, queue.clone())).collect()
+        };
+        self.publish_all(&messages).await
     }
 }
 

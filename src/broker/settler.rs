@@ -79,7 +79,7 @@ impl ports::Settler<Received> for Settler {
                 Step::One(index) => (index, false),
             };
             let (delivery, how) = &batch[index];
-            let mut call = Box::pin(tell(&delivery.acker, *how, multiple));
+            let mut call = Box::pin(tell(&delivery.envelope.acker, *how, multiple));
             // The first poll hands the frame over, in this order. Awaiting that it is written before
             // handing over the next costs a turn of the I/O thread for each delivery, and they are
             // many while one that came before them is held.

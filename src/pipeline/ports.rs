@@ -271,8 +271,12 @@ impl Published {
     /// The routing key: type, dot, channel, where each character of the channel outside
     /// `[A-Za-z0-9_-]` becomes `_`.
     pub fn routing_key(&self) -> String {
-        let channel = self.channel.chars().map(legal);
-        format!("{}.{}", self.kind.as_str(), channel.collect::<String>())
+        let kind = self.kind.as_str();
+        let mut key = String::with_capacity(kind.len() + 1 + self.channel.len());
+        key.push_str(kind);
+        key.push('.');
+        key.extend(self.channel.chars().map(legal));
+        key
     }
 }
 
