@@ -74,7 +74,7 @@ impl<'r, R: AsyncBufRead + Unpin + Send> Lines<'r, R> {
         let mut used = 0;
         while lines.len() < max && used < buffer.len() {
             let rest = &buffer[used..];
-            let end = rest.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', rest);
             let piece = &rest[..end.unwrap_or(rest.len())];
             let room = MAX_LINE_BYTES.saturating_sub(self.partial.len());
             self.cut |= piece.len() > room;
