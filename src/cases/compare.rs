@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::file::{Expect, MAPS};
 use crate::domain::json::{elements, members};
-use crate::domain::value::{Kind, kind, string_bytes, write_json_string};
+use crate::domain::json_string::{string_bytes, write_json_string};
+use crate::domain::value::{Kind, kind};
 use crate::domain::{Outcome, RejectReason, Step};
 use crate::settings::rules_file::Problem;
 

@@ -116,6 +116,15 @@ impl CopyFilter {
             }
     }
 
+    /// How many of so many pairs it selects at most.
+    pub(crate) fn selects_at_most(&self, pairs: usize) -> usize {
+        match self {
+            CopyFilter::None => 0,
+            CopyFilter::All => pairs,
+            CopyFilter::Keys(keys) => pairs.min(keys.len()),
+        }
+    }
+
     /// Whether there is a key that it selects.
     fn selects_any(&self) -> bool {
         match self {

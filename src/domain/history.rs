@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::json_string::write_json_string;
 use super::report::{Report, Warning, WarningCode};
 use super::user_data::{KeySet, UserData};
-use super::value::{JSON_EVENT, Key, Kind, Value, write_json_string};
+use super::value::{JSON_EVENT, Key, Kind, Value};
 
 /// Which keys are saved, by channel and by queue.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +83,7 @@ pub struct Record {
 impl Record {
     /// Picks the listed pairs out of the finished data, as text.
     fn select<'a>(list: &KeyList, data: &UserData<'a>, report: &mut Report<'a>) -> Record {
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(list.keys.len());
         for key in list.iter().filter(|key| *key != JSON_EVENT) {
             let Some(value) = data.get(&key) else { continue };
             match storable_text(&key, value) {
@@ -131,7 +132,8 @@ impl Record {
 
     /// The record as a JSON object of strings: how stores keep it.
     pub fn to_json(&self) -> String {
-        let mut json = Vec::new();
+        let text: usize = self.pairs().map(|(key, text)| key.len() + text.len()).sum();
+        let mut json = Vec::with_capacity(text + r#""":"","#.len() * self.pairs.len() + "{}".len());
         self.write_json(&mut json);
         // Whatever was written is text; this only says it without a way to fail.
         String::from_utf8(json)

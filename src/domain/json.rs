@@ -9,11 +9,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::string::FromUtf8Error;
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::value::{self, Key, Kind, kind, string_bytes};
+use super::json_string::{first_of, plain_characters, string_bytes};
+use super::value::{Key, Kind, kind};
 
 /// One valid JSON value, without space around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,15 @@ impl<'a> RawJson<'a> {
         string_bytes(self.0)
     }
 
+    /// A string's characters. `None` for other kinds.
+    pub fn characters(self) -> Option<Characters<'a>> {
+        if let Some(plain) = plain_characters(self.0) {
+            return Some(Ok(Cow::Borrowed(plain)));
+        }
+        let text = String::from_utf8(self.string_bytes()?.into_owned());
+        Some(text.map(Cow::Owned).map_err(FromUtf8Error::into_bytes))
+    }
+
     /// The members of an object, in order, repeats included. `None` for other kinds.
     pub fn members(self) -> Option<Vec<(Key<'a>, RawJson<'a>)>> {
         let mut cursor = Cursor::inside(self.0, b'{')?;
@@ -89,6 +100,9 @@ impl fmt::Debug for RawJson<'_> {
     }
 }
 
+/// The characters of a string: text, or, where there are lone surrogates among them, bytes.
+pub type Characters<'a> = Result<Cow<'a, str>, Vec<u8>>;
+
 /// A place in a valid text, between two of its tokens.
 struct Cursor<'a> {
     json: &'a str,
@@ -122,7 +136,7 @@ impl<'a> Cursor<'a> {
     fn name(&mut self) -> Option<Key<'a>> {
         let begin = self.at;
         match self.skip_string()? {
-            Escapes::None => self.json.get(begin + 1..self.at - 1).map(Key::from),
+            Escapes::None => self.json.get(begin + 1..self.at - 1).map(Key::plain),
             Escapes::Some => string_bytes(self.json.get(begin..self.at)?).map(Key::from_bytes),
         }
     }
@@ -145,7 +159,7 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         let mut escapes = Escapes::None;
         loop {
-            self.at += value::first_of([b'"', b'\\'], self.json.as_bytes().get(self.at..)?)?;
+            self.at += first_of([b'"', b'\\'], self.json.as_bytes().get(self.at..)?)?;
             if *self.json.as_bytes().get(self.at)? == b'"' {
                 self.at += 1;
                 return Some(escapes);

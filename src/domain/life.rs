@@ -278,7 +278,7 @@ impl<'a> Walk<'_, 'a> {
             .map_err(|_| Outcome::Rejected(RejectReason::UserDataNotAMap))?;
         for (key, reason) in of_parent.dropped() {
             if reason == DropReason::InvalidKey {
-                self.report.drop(key.clone(), reason);
+                self.report.drop(key, reason);
             }
         }
         let pairs = pairs.iter().map(|(key, value, _)| (key.clone(), value.clone()));

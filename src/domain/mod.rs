@@ -15,6 +15,8 @@ pub mod event_log;
 pub mod history;
 pub mod interaction;
 pub mod json;
+pub mod json_string;
+mod key_map;
 pub mod key_names;
 pub mod life;
 pub mod live_data;

@@ -144,11 +144,11 @@ pub(crate) fn merge<'a>(
 pub(crate) fn copy<'a>(
     rules: &Rules,
     channels: (&str, &str),
-    parent: impl Iterator<Item = (Key<'a>, Value<'a>)>,
+    parent: impl ExactSizeIterator<Item = (Key<'a>, Value<'a>)>,
     report: &mut Report<'a>,
 ) -> Vec<(Key<'a>, Value<'a>)> {
     let filter = rules.copy.between(channels.0, channels.1);
-    let mut copied = Vec::new();
+    let mut copied = Vec::with_capacity(filter.selects_at_most(parent.len()));
     for (key, value) in parent {
         if filter.selects(&key) {
             copied.push((key, value));
@@ -174,30 +174,34 @@ pub(crate) fn finish<'a>(
     // One more for `jsonEvent`; what a set adds may make it grow.
     let pairs = live.received.len() + live.assigned.len() + live.copied.len() + 1;
     let mut data = UserData::with_capacity(pairs);
+    // Of one kind no key stands twice, so each pair has its rivals among those of the kinds before.
     for (key, default) in gate.defaults(true) {
-        data.fill(key, default, Origin::Replaced, report);
+        data.fill(0, key, default, Origin::Replaced, report);
     }
+    let rivals = data.len();
     for (key, value) in &live.assigned {
-        data.fill(key.clone(), value.clone(), Origin::Assigned, report);
+        data.fill(rivals, key.clone(), value.clone(), Origin::Assigned, report);
     }
+    let rivals = data.len();
     for (key, value, source) in live.received.iter() {
         // They passed the gate when they came; it is asked again because the rules may be others
         // now, and a set that drops a key drops it from then on.
         match if rules.priority.is_customer(source) { gate.judge(key, value) } else { Ok(true) } {
-            Ok(true) => data.fill(key.clone(), value.clone(), Origin::Received, report),
+            Ok(true) => data.fill(rivals, key.clone(), value.clone(), Origin::Received, report),
             Ok(false) => {}
             Err(reason) => report.drop(key.clone(), reason),
         }
     }
     if let Some(value) = json_event {
-        data.fill(JSON_EVENT, value, Origin::Received, report);
+        data.fill(data.len(), JSON_EVENT, value, Origin::Received, report);
     }
+    let rivals = data.len();
     for (key, value) in &live.copied {
-        data.fill(key.clone(), value.clone(), Origin::Copied, report);
+        data.fill(rivals, key.clone(), value.clone(), Origin::Copied, report);
     }
     for (key, default) in gate.defaults(false) {
         if data.get(&key).is_none() {
-            data.fill(key, default, Origin::Defaulted, report);
+            data.fill(0, key, default, Origin::Defaulted, report);
         }
     }
     data

@@ -6,7 +6,7 @@
 use indexmap::IndexSet;
 
 use super::interaction::Identity;
-use super::user_data::KeyMap;
+use super::key_map::KeyMap;
 use super::value::Key;
 
 /// Declares an enum of fixed words, each with its text form.
@@ -172,7 +172,8 @@ pub enum WaitFor<'a> {
 pub struct Report<'a> {
     /// Each once: a key that stands a thousand times is one thing to say.
     warnings: IndexSet<Warning>,
-    dropped: KeyMap<'a, DropReason>,
+    /// As it was noted; most messages are never asked for it.
+    dropped: Vec<(Key<'a>, DropReason)>,
 }
 
 impl<'a> Report<'a> {
@@ -181,13 +182,9 @@ impl<'a> Report<'a> {
         self.warnings.insert(warning);
     }
 
-    /// Notes that a pair is not published. A key has one reason: the first that was met, but for
-    /// `not_allocated`, which says that in the end no pair of the key is published at all.
+    /// Notes that a pair is not published.
     pub(crate) fn drop(&mut self, key: Key<'a>, reason: DropReason) {
-        let noted = self.dropped.entry(key).or_insert(reason);
-        if reason == DropReason::NotAllocated {
-            *noted = reason;
-        }
+        self.dropped.push((key, reason));
     }
 
     /// The warnings, in the order they were met.
@@ -195,8 +192,17 @@ impl<'a> Report<'a> {
         self.warnings.iter()
     }
 
-    /// The pairs that are not published, with the reason.
-    pub fn dropped(&self) -> impl ExactSizeIterator<Item = (&Key<'a>, DropReason)> {
-        self.dropped.iter().map(|(key, reason)| (key, *reason))
+    /// The keys of pairs that are not published, each with one reason: the first that was met, but for
+    /// `not_allocated`, which says that in the end no pair of the key is published at all.
+    pub fn dropped(&self) -> impl ExactSizeIterator<Item = (Key<'a>, DropReason)> {
+        let mut dropped = KeyMap::default();
+        for (key, reason) in &self.dropped {
+            if let Err(noted) = dropped.insert(key.clone(), *reason)
+                && *reason == DropReason::NotAllocated
+            {
+                *noted.there = *reason;
+            }
+        }
+        dropped.into_pairs().into_iter()
     }
 }

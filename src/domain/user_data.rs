@@ -7,18 +7,14 @@
 use std::fmt;
 
 use foldhash::fast::RandomState;
-use indexmap::map::Entry;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 
 use super::json::RawJson;
+use super::key_map::{KeyMap, Taken};
 use super::key_names::KeyNames;
 use super::report::{DropReason, Origin, Report, Warning, WarningCode};
 use super::source::{Priority, Source};
 use super::value::{Key, Kind, Value};
-
-/// A map from keys to something, in the order of arrival. The hash is seeded at random, since
-/// customers choose the keys.
-pub(crate) type KeyMap<'a, T> = IndexMap<Key<'a>, T, RandomState>;
 
 /// A set of keys that rules list, in their order.
 pub(crate) type KeySet = IndexSet<Box<[u8]>, RandomState>;
@@ -66,21 +62,14 @@ impl<'a> Attached<'a> {
         let take = |pairs: &mut KeyMap<'a, _>, key: Key<'a>, value, report: &mut Report<'a>| {
             if !names.allow(&key) {
                 report.drop(key, DropReason::InvalidKey);
-                return;
-            }
-            match pairs.entry(key) {
-                Entry::Vacant(entry) => {
-                    entry.insert((value, source.clone()));
-                }
-                Entry::Occupied(mut entry) => {
-                    report.warn(Warning::about(WarningCode::DuplicateKey, entry.key()));
-                    entry.get_mut().0 = value;
-                }
+            } else if let Err(taken) = pairs.insert(key, (value, source.clone())) {
+                report.warn(Warning::about(WarningCode::DuplicateKey, &taken.key));
+                taken.there.0 = taken.value.0;
             }
         };
         match self {
             Attached::Pairs(given) => {
-                pairs.reserve(given.len());
+                pairs = KeyMap::with_capacity(given.len());
                 for (key, value) in given {
                     take(&mut pairs, key.clone(), value.clone(), report);
                 }
@@ -89,14 +78,14 @@ impl<'a> Attached<'a> {
                 Kind::Null => {}
                 Kind::Object => {
                     let members = json.members().ok_or(NotAMap)?;
-                    pairs.reserve(members.len());
+                    pairs = KeyMap::with_capacity(members.len());
                     for (key, raw) in members {
                         take(&mut pairs, key, Value::from_raw(raw), report);
                     }
                 }
                 Kind::Array => {
                     let elements = json.elements().ok_or(NotAMap)?;
-                    pairs.reserve(elements.len());
+                    pairs = KeyMap::with_capacity(elements.len());
                     for element in elements {
                         let (key, value) = read_element(element, report)?;
                         take(&mut pairs, key, value, report);
@@ -160,7 +149,7 @@ pub struct Received<'a> {
 impl<'a> Received<'a> {
     /// No pairs yet, and room for so many.
     pub(crate) fn with_capacity(pairs: usize) -> Received<'a> {
-        Received { pairs: KeyMap::with_capacity_and_hasher(pairs, RandomState::default()) }
+        Received { pairs: KeyMap::with_capacity(pairs) }
     }
 
     /// Takes a pair that is later than all that is here: it wins over its equals and its inferiors
@@ -172,24 +161,19 @@ impl<'a> Received<'a> {
         source: Source<'a>,
         priority: &Priority,
     ) -> Option<Loser> {
-        match self.pairs.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert((value, source));
-                None
-            }
-            Entry::Occupied(mut entry) => {
-                if priority.rank(&source) <= priority.rank(&entry.get().1) {
-                    entry.insert((value, source));
-                    Some(Loser::Earlier)
-                } else {
-                    Some(Loser::Later)
-                }
-            }
+        let Err(Taken { value, there, .. }) = self.pairs.insert(key, (value, source)) else {
+            return None;
+        };
+        if priority.rank(&value.1) <= priority.rank(&there.1) {
+            *there = value;
+            Some(Loser::Earlier)
+        } else {
+            Some(Loser::Later)
         }
     }
 
     /// The pairs, in the order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key<'a>, &Value<'a>, &Source<'a>)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key<'a>, &Value<'a>, &Source<'a>)> {
         self.pairs.iter().map(|(key, (value, source))| (key, value, source))
     }
 
@@ -200,7 +184,7 @@ impl<'a> Received<'a> {
 
     /// Takes a key out.
     pub(crate) fn remove(&mut self, key: &Key<'_>) -> Option<Value<'a>> {
-        self.pairs.shift_remove(key.as_bytes()).map(|(value, _)| value)
+        self.pairs.remove(key.as_bytes()).map(|(value, _)| value)
     }
 
     /// Takes later pairs, one by one (P1); says of which keys there were two, and which one lost.
@@ -210,7 +194,7 @@ impl<'a> Received<'a> {
         priority: &Priority,
         mut lost: impl FnMut(Key<'a>, Loser),
     ) {
-        for (key, (value, source)) in later.pairs {
+        for (key, (value, source)) in later.pairs.into_pairs() {
             let named = key.clone();
             if let Some(loser) = self.take(key, value, source, priority) {
                 lost(named, loser);
@@ -254,24 +238,27 @@ pub struct UserData<'a> {
 impl<'a> UserData<'a> {
     /// No pairs yet, and room for so many.
     pub(crate) fn with_capacity(pairs: usize) -> UserData<'a> {
-        UserData { pairs: KeyMap::with_capacity_and_hasher(pairs, RandomState::default()) }
+        UserData { pairs: KeyMap::with_capacity(pairs) }
     }
 
     /// Fills a gap. Callers come in order of strength (C6), so whoever holds the key is stronger and
-    /// the newcomer is reported.
+    /// the newcomer is reported. The key can only be among the first `rivals`.
     pub(crate) fn fill(
         &mut self,
+        rivals: usize,
         key: Key<'a>,
         value: Value<'a>,
         origin: Origin,
         report: &mut Report<'a>,
     ) {
-        match self.pairs.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert((value, origin));
-            }
-            Entry::Occupied(entry) => report.drop(entry.key().clone(), DropReason::Overridden),
+        if let Err(taken) = self.pairs.insert_beside(rivals, key, (value, origin)) {
+            report.drop(taken.key, DropReason::Overridden);
         }
+    }
+
+    /// How many pairs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
     }
 
     /// The pairs with their origins.

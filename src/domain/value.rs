@@ -8,49 +8,71 @@
 //! `Debug` shows a key's name and a value's length, never a value (K8).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::json::RawJson;
+use super::json_string::{is_plain, string_bytes, write_json_string, write_quoted};
 
 /// The key that is never stored and never copied (A2).
-pub const JSON_EVENT: Key<'static> = Key(Cow::Borrowed(b"jsonEvent"));
+pub const JSON_EVENT: Key<'static> =
+    Key { bytes: Cow::Borrowed(b"jsonEvent"), is_known_plain: true };
 
 /// A key of user data. Equal means byte for byte equal (K1).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key<'a>(Cow<'a, [u8]>);
+#[derive(Clone)]
+pub struct Key<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// It was found in JSON as it is, so it can stand there again; unknown of others.
+    is_known_plain: bool,
+}
 
 impl<'a> Key<'a> {
     /// The key with these bytes.
     pub fn from_bytes(bytes: impl Into<Cow<'a, [u8]>>) -> Key<'a> {
-        Key(bytes.into())
+        Key { bytes: bytes.into(), is_known_plain: false }
+    }
+
+    /// The key of a valid JSON string without escapes, whose characters these are.
+    pub(super) fn plain(characters: &'a str) -> Key<'a> {
+        Key { bytes: Cow::Borrowed(characters.as_bytes()), is_known_plain: true }
     }
 
     /// The key as bytes: UTF-8, but for lone surrogates.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Its bytes.
+    pub(super) fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.bytes
     }
 
     /// The key as text; `None` if it holds a lone surrogate.
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(&self.bytes).ok()
     }
 
     /// A key of the same bytes that borrows from this one.
     pub fn reborrow(&self) -> Key<'_> {
-        Key(Cow::Borrowed(&self.0))
+        Key { bytes: Cow::Borrowed(&self.bytes), is_known_plain: self.is_known_plain }
     }
 
     /// Appends the key as a JSON string.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        write_json_string(&self.0, out);
+        match self.is_known_plain {
+            true => write_quoted(&self.bytes, out),
+            false => write_json_string(&self.bytes, out),
+        }
     }
 
     /// How many bytes [`Key::write_json`] appends.
     pub(crate) fn json_len(&self) -> usize {
-        if is_plain(&self.0) {
-            return self.0.len() + 2;
+        if self.is_known_plain || is_plain(&self.bytes) {
+            return self.bytes.len() + 2;
         }
         let mut json = Vec::new();
         self.write_json(&mut json);
@@ -58,28 +80,61 @@ impl<'a> Key<'a> {
     }
 }
 
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.bytes, &other.bytes)
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl PartialOrd for Key<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
 impl std::borrow::Borrow<[u8]> for Key<'_> {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl<'a> From<&'a str> for Key<'a> {
     fn from(name: &'a str) -> Key<'a> {
-        Key(Cow::Borrowed(name.as_bytes()))
+        Key::from_bytes(name.as_bytes())
     }
 }
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&String::from_utf8_lossy(&self.bytes))
     }
 }
 
 impl fmt::Debug for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+        write!(f, "{:?}", String::from_utf8_lossy(&self.bytes))
     }
+}
+
+/// Whether two texts are the same. Most that are as long as another end in another way, and to see that
+/// costs less than to compare them.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.last() == other.last() && one == other
 }
 
 impl<'de> Deserialize<'de> for Key<'de> {
@@ -91,10 +146,10 @@ impl<'de> Deserialize<'de> for Key<'de> {
                 f.write_str("a string")
             }
             fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(bytes)))
+                Ok(Key::from_bytes(bytes))
             }
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(bytes.to_vec())))
+                Ok(Key::from_bytes(bytes.to_vec()))
             }
         }
         // Asking for bytes rather than a string is how serde_json lets lone surrogates pass.
@@ -197,106 +252,6 @@ pub fn kind(json: &str) -> Kind {
     }
 }
 
-/// The characters of a JSON string, as bytes: UTF-8, but for lone surrogates. `None` if the text is
-/// no JSON string.
-pub fn string_bytes(json: &str) -> Option<Cow<'_, [u8]>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if first_of([b'\\'; 2], inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner.as_bytes()));
-    }
-    serde_json::from_str::<Key<'_>>(json).ok().map(|key| key.0)
-}
-
-/// Appends bytes (UTF-8, but for lone surrogates) as a JSON string.
-pub(crate) fn write_json_string(mut bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    if is_plain(bytes) {
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return;
-    }
-    loop {
-        let (valid, rest) = match std::str::from_utf8(bytes) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let (valid, rest) = bytes.split_at(error.valid_up_to());
-                (std::str::from_utf8(valid).unwrap_or_default(), Some(rest))
-            }
-        };
-        let quoted = serde_json::Value::from(valid).to_string();
-        out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
-        match rest {
-            None => break,
-            Some([0xED, high @ 0xA0..=0xBF, low @ 0x80..=0xBF, rest @ ..]) => {
-                let unit = 0xD000 | (u16::from(high & 0x3F) << 6) | u16::from(low & 0x3F);
-                out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
-                bytes = rest;
-            }
-            Some(rest) => {
-                out.extend_from_slice("\u{fffd}".as_bytes());
-                bytes = &rest[1..];
-            }
-        }
-    }
-    out.push(b'"');
-}
-
-/// Whether a text stands in JSON as it is, as most names and ids do. 0xED may begin a surrogate, so it
-/// goes the long way.
-///
-/// Eight bytes at a time, since every key and every id of every message is asked about.
-fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        return !bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED));
-    };
-    let (words, _) = bytes.as_chunks::<8>();
-    // Some of the last eight are asked twice.
-    let words = words.iter().chain([last]);
-    words.fold(0, |special, word| special | specials(u64::from_le_bytes(*word))) == 0
-}
-
-/// Where the first byte stands that is one of two. Strings are short, so eight bytes at a time are as
-/// good as more.
-pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let marks = (equal(word, wanted[0]) | equal(word, wanted[1])) & HIGHEST;
-        if marks != 0 {
-            // The first mark is a true one: what looks like one beside it stands behind it.
-            return Some(at + marks.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    rest.iter().position(|byte| wanted.contains(byte)).map(|rest| at + rest)
-}
-
-/// Marks bytes that do not stand in JSON as they are, or are 0xED; zero if none of the eight is such a
-/// byte.
-fn specials(word: u64) -> u64 {
-    let marks = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0xED);
-    marks & HIGHEST
-}
-
-/// One in each byte of a word.
-const ONES: u64 = u64::MAX / 0xFF;
-/// The highest bit of each byte of a word.
-const HIGHEST: u64 = ONES << 7;
-
-/// Sets the highest bit of bytes below `bound`; it may set that of the byte behind such a one, too. Other
-/// bits mean nothing.
-fn below(word: u64, bound: u64) -> u64 {
-    // Such a byte borrows from its highest bit, which it had not set.
-    word.wrapping_sub(ONES * bound) & !word
-}
-
-/// The same for bytes that are `byte`.
-fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ (ONES * u64::from(byte)), 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,39 +279,6 @@ mod tests {
             let key: Key<'_> = serde_json::from_str(json).expect("a JSON string");
             assert_eq!(json_of(&key), json);
         }
-    }
-
-    #[test]
-    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
-        for around in 0..=u8::MAX {
-            for length in 0..20 {
-                let wanted = [b'"', b'\\'];
-                let bytes = vec![around; length];
-                let expected = bytes.iter().position(|byte| wanted.contains(byte));
-                assert_eq!(first_of(wanted, &bytes), expected, "{length} of {around}");
-                for (at, byte) in (0..length).flat_map(|at| wanted.map(|byte| (at, byte))) {
-                    let mut bytes = bytes.clone();
-                    bytes[at] = byte;
-                    let expected = bytes.iter().position(|byte| wanted.contains(byte));
-                    assert_eq!(first_of(wanted, &bytes), expected, "{byte} at {at} in {around}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn plain_is_what_holds_no_special_byte_wherever_it_stands() {
-        for byte in 0..=u8::MAX {
-            let special = byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED);
-            for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
-                for around in [b'a', b' ', 0x21, 0x80, 0xFF] {
-                    let mut bytes = vec![around; length];
-                    bytes[at] = byte;
-                    assert_eq!(is_plain(&bytes), !special, "{byte} at {at} of {length}");
-                }
-            }
-        }
-        assert!(is_plain(b""));
     }
 
     #[test]

@@ -209,8 +209,11 @@ fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a
         b"direction" | b"createdAt" => matches!(raw.get(), "null" | r#""""#),
         _ => false,
     };
+    // As many as most upstreams have.
+    let mut carried = Vec::with_capacity(4);
     let members = interaction.iter().filter(|(key, raw)| !ours(key, *raw));
-    members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))).collect()
+    carried.extend(members.map(|(key, raw)| (key.clone(), Value::from_raw(raw))));
+    carried
 }
 
 /// Writes a message of any format as canonical JSON, on one line. Decoded again it comes to the same,

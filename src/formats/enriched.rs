@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Decoded;
 use super::json::Json;
-use crate::domain::value::write_json_string;
+use crate::domain::json_string::write_json_string;
 use crate::domain::{EndedInteraction, Enriched, Facts, Outcome, Report, Revision, Routing, Step};
 
 /// The namespace of outgoing ids, made for this purpose and never to be changed: consumers

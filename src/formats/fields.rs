@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Refusal;
-use crate::domain::json::members;
-use crate::domain::value::{Key, Kind};
+use crate::domain::json::{Characters, members};
+use crate::domain::value::{Key, Kind, same};
 use crate::domain::{RawJson, RejectReason};
 
 /// The longest id or name, in bytes: what AMQP's short strings hold, and an index bears.
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
 
     /// Whether there is such a member, of whatever type.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(key, _)| key.as_bytes() == name.as_bytes())
+        self.members.iter().any(|(key, _)| same(key.as_bytes(), name.as_bytes()))
     }
 
     /// The kind of a member's value, the last one's.
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
 
     /// The last of the members of this name that is not `null`, whatever its type.
     pub(super) fn last(&self, name: &str) -> Option<RawJson<'a>> {
-        let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
+        let named = |(key, _): &&(Key<'a>, _)| same(key.as_bytes(), name.as_bytes());
         let found = self.members.iter().rev().find(named).map(|(_, raw)| *raw);
         found.filter(|raw| raw.kind() != Kind::Null)
     }
@@ -85,7 +85,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it stands twice.
     pub(super) fn one(&self, name: &str) -> Result<Option<RawJson<'a>>, Refusal> {
-        let named = |(key, _): &&(Key<'a>, _)| key.as_bytes() == name.as_bytes();
+        let named = |(key, _): &&(Key<'a>, _)| same(key.as_bytes(), name.as_bytes());
         let mut found = self.members.iter().filter(named).map(|(_, raw)| *raw);
         let first = found.next();
         if found.next().is_some() {
@@ -126,11 +126,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it stands twice or is no string.
     pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        Ok(Some(match bytes {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-        }))
+        let surrogates = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned().into();
+        Ok(self.characters(name)?.map(|text| text.unwrap_or_else(surrogates)))
     }
 
     /// A member that is an id or a name: a text of at most 255 bytes, without U+0000 and without
@@ -139,9 +136,10 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is none.
     pub(super) fn name(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
-        check_name(&bytes).map_err(|what| self.refuse(name, what))?;
-        utf8(bytes).map(Some).ok_or_else(|| self.refuse(name, "holds a lone surrogate"))
+        let Some(text) = self.characters(name)? else { return Ok(None) };
+        let bytes = text.as_ref().map_or_else(Vec::as_slice, |text| text.as_bytes());
+        check_name(bytes).map_err(|what| self.refuse(name, what))?;
+        text.map(Some).map_err(|_| self.refuse(name, "holds a lone surrogate"))
     }
 
     /// A member that is an id, which vendors may write as a number too: its digits are the text then.
@@ -162,15 +160,15 @@ impl<'a> Fields<'a> {
     /// A text that is neither id nor name and on which nothing depends: of no other type, and of a
     /// length and kind that a store can hold; else it is as if it were not there.
     pub(super) fn remark(&self, name: &str) -> Option<Cow<'a, str>> {
-        let bytes = self.last(name)?.string_bytes()?;
-        check_name(&bytes).ok()?;
-        utf8(bytes).filter(|text| !text.is_empty())
+        let text = self.last(name)?.characters()?.ok()?;
+        check_name(text.as_bytes()).ok()?;
+        Some(text).filter(|text| !text.is_empty())
     }
 
-    fn bytes(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    fn characters(&self, name: &str) -> Result<Option<Characters<'a>>, Refusal> {
         let Some(raw) = self.one(name)? else { return Ok(None) };
-        let bytes = raw.string_bytes().ok_or_else(|| self.refuse(name, "is no string"))?;
-        Ok((!bytes.is_empty()).then_some(bytes))
+        let text = raw.characters().ok_or_else(|| self.refuse(name, "is no string"))?;
+        Ok(Some(text).filter(|text| !matches!(text, Ok(text) if text.is_empty())))
     }
 
     /// As [`Fields::name`], for a member that must be there.
@@ -204,12 +202,4 @@ pub(super) fn check_name(bytes: &[u8]) -> Result<(), &'static str> {
         return Err("holds U+0000");
     }
     Ok(())
-}
-
-/// The characters as text; `None` if one is a lone surrogate.
-fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    match bytes {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-    }
 }

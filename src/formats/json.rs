@@ -2,7 +2,7 @@
 //!
 //! It only ever writes what it is told; that members are not repeated is its callers' part.
 
-use crate::domain::value::write_json_string;
+use crate::domain::json_string::write_json_string;
 
 /// An object that is being written.
 pub(super) struct Json {

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use toml_edit::{DocumentMut, Item, Value as TomlValue};
 
 use crate::domain::json::{elements, members};
-use crate::domain::value::{Kind, kind, string_bytes, write_json_string};
+use crate::domain::json_string::{string_bytes, write_json_string};
+use crate::domain::value::{Kind, kind};
 
 /// A rules or case document, as JSON text that is known to be valid.
 ///

@@ -8,7 +8,8 @@ use std::fmt;
 
 use super::Problem;
 use crate::domain::json::{RawJson, elements, members};
-use crate::domain::value::{Kind, kind, string_bytes};
+use crate::domain::json_string::string_bytes;
+use crate::domain::value::{Kind, kind};
 
 /// Collects problems and warnings while a document is walked.
 #[derive(Debug, Default)]
