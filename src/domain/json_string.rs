@@ -20,6 +20,7 @@ pub fn string_bytes(json: &str) -> Option<Cow<'_, [u8]>> {
 }
 
 /// The characters of a JSON string that has no escapes.
+#[inline]
 pub(super) fn plain_characters(json: &str) -> Option<&str> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     first_of([b'\\'; 2], inner.as_bytes()).is_none().then_some(inner)
@@ -74,6 +75,7 @@ fn write_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
 /// goes the long way.
 ///
 /// Eight bytes at a time, since every key and every id of every message is asked about.
+#[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else { return is_short_plain(bytes) };
     let (words, _) = bytes.as_chunks::<8>();
@@ -95,6 +97,7 @@ fn is_short_plain(bytes: &[u8]) -> bool {
 
 /// Where the first byte stands that is one of two. Strings are short, so eight bytes at a time are as
 /// good as more.
+#[inline]
 pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut at = 0;
@@ -112,6 +115,7 @@ pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
 
 /// Marks bytes that do not stand in JSON as they are, or are 0xED; zero if none of the eight is such a
 /// byte.
+#[inline]
 fn specials(word: u64) -> u64 {
     let marks = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0xED);
     marks & HIGHEST
@@ -124,12 +128,14 @@ const HIGHEST: u64 = ONES << 7;
 
 /// Sets the highest bit of bytes below `bound`; it may set that of the byte behind such a one, too. Other
 /// bits mean nothing.
+#[inline]
 fn below(word: u64, bound: u64) -> u64 {
     // Such a byte borrows from its highest bit, which it had not set.
     word.wrapping_sub(ONES * bound) & !word
 }
 
 /// The same for bytes that are `byte`.
+#[inline]
 fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * u64::from(byte)), 1)
 }

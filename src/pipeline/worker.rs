@@ -205,19 +205,22 @@ impl<S: Store> Worker<S> {
         let began = Instant::now();
         let bodies: Vec<_> =
             batch.iter().map(|delivery| text(delivery, self.body_max_bytes)).collect();
-        let mut decoded: Vec<_> =
-            batch.iter().zip(&bodies).map(|(delivery, body)| decode(delivery, body)).collect();
+        let mut decoded = Vec::with_capacity(batch.len());
+        for (place, (delivery, body)) in batch.iter().zip(&bodies).enumerate() {
+            breathe(place).await;
+            decoded.push(decode(delivery, body));
+        }
         let traces = Traces::begin(self.tracer.as_ref(), batch, &mut decoded);
         let (own, parents) = identities(&decoded);
         let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            let (plans, _) = self.propagate(batch, &decoded, &traces, under, &[]);
+            let (plans, _) = self.propagate(batch, &decoded, &traces, under, &[]).await;
             return Ok(traces.with(plans));
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
         let began = tally.stage(Stage::Read, began);
-        let (plans, table) = self.propagate(batch, &decoded, &traces, under, &rows);
+        let (plans, table) = self.propagate(batch, &decoded, &traces, under, &rows).await;
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         let began = tally.stage(Stage::Apply, began);
@@ -231,7 +234,7 @@ impl<S: Store> Worker<S> {
     }
 
     /// Takes the batch through the rules. Pure but for the warnings it logs.
-    fn propagate<'a, D: Delivery>(
+    async fn propagate<'a, D: Delivery>(
         &'a self,
         batch: &[D],
         decoded: &[Result<Decoded<'a>, Refusal>],
@@ -275,8 +278,12 @@ impl<S: Store> Worker<S> {
         };
         let planned = match self.wakes_within_batch {
             false => {
-                let planned = |place| Planned { place, plan: plan(place), trace: None };
-                (0..batch.len()).map(planned).collect()
+                let mut planned = Vec::with_capacity(batch.len());
+                for place in 0..batch.len() {
+                    breathe(place).await;
+                    planned.push(Planned { place, plan: plan(place), trace: None });
+                }
+                planned
             }
             true => waking::in_order(batch.len(), plan),
         };
@@ -365,6 +372,13 @@ struct Under<'a> {
     time: &'a str,
     /// An attempt before this one may have been saved.
     in_doubt: bool,
+}
+
+/// Lets the other half of the lane have its turn every so often: its confirms may have come meanwhile.
+async fn breathe(place: usize) {
+    if place % 50 == 49 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn refused_by_store(place: usize) -> Planned {
