@@ -28,7 +28,7 @@ use throughline::store::live_data::LiveKeys;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// As many messages as the worker takes at once by default.
-const BATCH: usize = 400;
+const BATCH: usize = 200;
 
 /// Samples of each figure. The least of them is told: nothing makes a batch faster than it is, and
 /// whatever else the machine does makes it slower.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Messages of a batch of `benches/pure.rs`.
-const BATCH: f64 = 400.0;
+const BATCH: f64 = 200.0;
 
 /// All figures by name. What needs valgrind is missing where there is none.
 pub(crate) fn figures(program: &str) -> BTreeMap<String, f64> {

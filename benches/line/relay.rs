@@ -16,7 +16,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// Prefetch and batch are the worker's defaults.
 const PREFETCH: u16 = 1_000;
-const BATCH: usize = 400;
+const BATCH: usize = 200;
 
 /// Relays from `queue` to `exchange` until it is killed.
 pub(crate) async fn run(url: &str, queue: &str, exchange: &str) -> lapin::Result<()> {

@@ -169,11 +169,11 @@ mod tests {
     fn the_last_delivery_waits_for_all_before_it() {
         let default = Hold {
             prefetch_messages: 1000,
-            batch_messages: 400,
+            batch_messages: 200,
             publish_patience: Duration::from_secs(60),
             confirm_timeout: Duration::from_secs(30),
         };
-        assert_eq!(longest_hold(default), Duration::from_secs(600 + 5 * 90));
+        assert_eq!(longest_hold(default), Duration::from_secs(600 + 7 * 90));
         let single = Hold { prefetch_messages: 1, batch_messages: 1, ..default };
         assert_eq!(longest_hold(single), Duration::from_secs(600 + 2 * 90));
         // A batch is not held for longer than ten minutes, whatever the patience.

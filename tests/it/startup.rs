@@ -189,7 +189,7 @@ fn a_hold_beyond_the_brokers_patience_is_told() {
         .output()
         .expect("the program can be run");
     let told = stdout(&patient);
-    let expected = "warning  a delivery may wait 3750 s for its acknowledgement";
+    let expected = "warning  a delivery may wait 5010 s for its acknowledgement";
     let line = told.lines().find(|line| line.starts_with(expected));
     assert!(line.is_some_and(|line| line.contains("lower waiting.unroutable_secs")), "{told}");
 }
@@ -202,7 +202,7 @@ async fn what_amqp_cannot_tell_is_said_with_how_to_look() {
         let output = check(folder.path(), bench, &[]);
         let told = stdout(&output);
         let line = told.lines().find(|line| line.starts_with("unknown")).expect("it is said");
-        assert!(line.contains("consumer timeout") && line.contains("above 1050 s"), "{line}");
+        assert!(line.contains("consumer timeout") && line.contains("above 1230 s"), "{line}");
         assert!(line.contains("rabbitmqctl"), "{line}");
     })
     .await;
