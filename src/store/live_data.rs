@@ -204,6 +204,9 @@ mod tests {
             let payload = Payload { msg: ciphertext, aad: &bound_to(&whose) };
             let opened = other.decrypt(nonce, payload).expect("the same cipher");
             assert_eq!(opened, plain.as_bytes(), "{length} bytes");
+            let payload = Payload { msg: plain.as_bytes(), aad: &bound_to(&whose) };
+            let its = other.encrypt(nonce, payload).expect("the same cipher");
+            assert_eq!(its, ciphertext, "{length} bytes");
         }
     }
 
