@@ -2,7 +2,7 @@
 //!
 //! Only digests are kept, since an event's id may be anything of up to 255 bytes and a row holds many.
 
-use ring::digest::{SHA256, digest};
+use super::digest::sha256;
 
 /// Digests of the events of one interaction, by which a repeat is recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,7 @@ impl EventLog {
     }
 
     fn digest(event_id: &str) -> [u8; DIGEST_BYTES] {
-        let digest = digest(&SHA256, event_id.as_bytes());
-        std::array::from_fn(|place| digest.as_ref()[place])
+        sha256(&[event_id.as_bytes()])
     }
 
     /// Whether the event is in it.

@@ -11,6 +11,7 @@
 
 pub mod assign;
 pub mod copy_user_data;
+pub mod digest;
 pub mod event_log;
 pub mod history;
 pub mod interaction;

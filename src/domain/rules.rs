@@ -6,10 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use ring::digest::{SHA256, digest};
-
 use super::assign::Assign;
 use super::copy_user_data::CopyUserData;
+use super::digest::{Hex, sha256};
 use super::history::{HistoryLists, KeyList};
 use super::key_names::KeyNames;
 use super::metadata::MetadataItems;
@@ -105,8 +104,7 @@ pub struct Revision(String);
 impl Revision {
     /// The revision of rules with this canonical form.
     pub(crate) fn of(canonical: &str) -> Revision {
-        let digest = digest(&SHA256, canonical.as_bytes());
-        Revision(digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+        Revision(Hex(&sha256::<6>(&[canonical.as_bytes()])).to_string())
     }
 
     /// The twelve digits.

@@ -43,8 +43,7 @@ mod vendor;
 use std::borrow::Cow;
 use std::fmt;
 
-use ring::digest::{SHA256, digest};
-
+use crate::domain::digest::{Hex, sha256};
 use crate::domain::{Key, Message, RejectReason, Value};
 use fields::Fields;
 
@@ -148,14 +147,9 @@ impl<'a> Fallback<'a> {
     fn id(self) -> Cow<'a, str> {
         match self.message_id {
             Some(id) => Cow::Borrowed(id),
-            None => Cow::Owned(hex(digest(&SHA256, self.bytes).as_ref())),
+            None => Cow::Owned(Hex(&sha256::<32>(&[self.bytes])).to_string()),
         }
     }
-}
-
-/// Bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Fallback<'_> {

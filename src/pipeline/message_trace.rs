@@ -9,8 +9,9 @@ use tracing::field::{DisplayValue, display};
 
 use super::ports::{Arrival, Delivery, Published, Trace};
 use super::spans::{Tracer, random};
-use super::trace_context::{Hex, SAMPLED, SpanContext, SpanId, TraceId};
+use super::trace_context::{SAMPLED, SpanContext, SpanId, TraceId};
 use super::worker::Planned;
+use crate::domain::digest::Hex;
 use crate::formats::{Decoded, Refusal};
 
 /// The traces of a batch, by place; empty without a tracer.

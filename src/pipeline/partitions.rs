@@ -22,11 +22,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ring::digest::{Context, SHA256};
-
 use super::decode::{decode, text};
 use super::ports::{Delivery, Row, Store, StoreError};
 use super::table::parent_id;
+use crate::domain::digest::sha256;
 use crate::domain::{Event, Identity};
 
 /// Interactions whose partition is remembered: some 5 MB. At a thousand new ones a second it is longer
@@ -160,7 +159,7 @@ impl Partitions {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> u16 {
-        let number = u64::from_be_bytes(first(parts));
+        let number = u64::from_be_bytes(sha256(parts));
         u16::try_from(number % u64::from(self.count)).unwrap_or_default()
     }
 }
@@ -175,15 +174,7 @@ fn created(claim: &Claim) -> Option<&Identity<'static>> {
 }
 
 fn digest(identity: &Identity<'_>) -> Digest {
-    first(&[identity.tenant.as_bytes(), b"\0", identity.id.as_bytes()])
-}
-
-/// The first bytes of the SHA-256 of some parts, one after the other.
-fn first<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    let mut hasher = Context::new(&SHA256);
-    parts.iter().for_each(|part| hasher.update(part));
-    let hash = hasher.finish();
-    std::array::from_fn(|place| hash.as_ref()[place])
+    sha256(&[identity.tenant.as_bytes(), b"\0", identity.id.as_bytes()])
 }
 
 /// Where interactions went, the ones that came last.
@@ -228,7 +219,7 @@ mod tests {
     #[test]
     fn what_was_remembered_first_is_forgotten_first() {
         let mut memory = Memory::default();
-        let digest = |n: usize| first::<16>(&[&n.to_be_bytes()]);
+        let digest = |n: usize| sha256::<16>(&[&n.to_be_bytes()]);
         (0..=REMEMBERED_MAX).for_each(|n| memory.insert(digest(n), 1));
         memory.insert(digest(1), 2);
         assert_eq!(memory.get(digest(0)), None);

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::domain::digest::Hex;
+
 /// The id of a trace.
 pub type TraceId = [u8; 16];
 /// The id of a span.
@@ -49,16 +51,6 @@ impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SpanContext { trace_id, span_id, flags } = self;
         write!(f, "00-{}-{}-{flags:02x}", Hex(trace_id), Hex(span_id))
-    }
-}
-
-/// Bytes as lowercase hexadecimal digits.
-#[derive(Clone, Copy, Debug)]
-pub struct Hex<'b>(pub &'b [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Settings;
 use super::live_data::LiveKeys;
+use crate::domain::digest::Hex;
 
 /// Why there is no live key.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,7 @@ fn create(path: &Path) -> io::Result<()> {
     let mut random = [0; 32 + 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let (key, suffix) = random.split_at(32);
-    let draft = path.with_extension(format!("live-key.{}", hex(suffix)));
+    let draft = path.with_extension(format!("live-key.{}", Hex(suffix)));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{}", STANDARD.encode(key)).and_then(|()| file.sync_all());
     // A link, unlike a rename, fails where the name is taken.
@@ -127,10 +128,6 @@ fn create(path: &Path) -> io::Result<()> {
             None => fs::File::open(".")?.sync_all(),
         },
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

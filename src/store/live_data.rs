@@ -22,10 +22,10 @@
 use chacha20::cipher::consts::U10;
 use chacha20::hchacha;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use crate::domain::Identity;
+use crate::domain::digest::{Hex, sha256};
 use crate::pipeline::ports::{Live, Plaintext, StoreError};
 
 /// The layout written by this version; part of what is authenticated.
@@ -97,9 +97,7 @@ impl LiveKeys {
 
 impl LiveKey {
     fn new(key: &[u8; 32]) -> LiveKey {
-        let digest = digest(&SHA256, key);
-        let id = std::array::from_fn(|place| digest.as_ref()[place]);
-        LiveKey { id, key: Zeroizing::new(*key) }
+        LiveKey { id: sha256(&[key]), key: Zeroizing::new(*key) }
     }
 
     fn seal(
@@ -167,8 +165,8 @@ fn bound_to(identity: &Identity<'_>) -> Vec<u8> {
 
 /// Live data that stays shut, named by the id of the key that it asks for.
 fn locked(sealed: &[u8]) -> Live {
-    let key_id = sealed.iter().skip(1).take(KEY_ID_BYTES);
-    Live::Locked(key_id.map(|byte| format!("{byte:02x}")).collect())
+    let key_id = sealed.get(1..).unwrap_or_default();
+    Live::Locked(Hex(&key_id[..key_id.len().min(KEY_ID_BYTES)]).to_string())
 }
 
 #[cfg(test)]

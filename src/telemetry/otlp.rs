@@ -10,8 +10,9 @@
 
 use serde::Serialize;
 
+use crate::domain::digest::Hex;
 use crate::pipeline::spans::{Attribute, Span, SpanKind};
-use crate::pipeline::trace_context::{Hex, SpanContext};
+use crate::pipeline::trace_context::SpanContext;
 
 /// The body of an export: these spans, of this service.
 ///
