@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, Postgres, Transaction};
 
@@ -72,8 +71,7 @@ impl PostgresTransaction {
         if rows.is_empty() {
             return Ok(());
         }
-        let arguments = Columns::of(rows, &self.keys)?.arguments();
-        let write = sqlx::query_with(sql, arguments.map_err(sqlx::Error::Encode)?);
+        let write = sqlx::query_with(sql, columns(rows, &self.keys)?);
         let done = within(self.timeout, write.execute(&mut *self.transaction)).await?;
         if done.rows_affected() == rows.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
     }
@@ -82,59 +80,34 @@ impl PostgresTransaction {
 /// What a row takes as parameters at most, mostly, besides its history and its live data.
 const ROW_BYTES: usize = 400;
 
-/// The rows of a batch turned on their side: one array a column.
-struct Columns<'c> {
-    tenant: Vec<&'c str>,
-    id: Vec<&'c str>,
-    state: Vec<i16>,
-    channel: Vec<&'c str>,
-    queue: Vec<Option<&'c str>>,
-    facts: Vec<&'c str>,
-    record: Vec<String>,
-    live: Vec<Option<Vec<u8>>>,
-    events: Vec<&'c [u8]>,
-    created_ms: Vec<i64>,
-    updated_ms: Vec<i64>,
-    ended_ms: Vec<Option<i64>>,
+/// The rows of a batch turned on their side, as parameters: one array a column.
+fn columns<'c>(rows: &[&'c RowChange<'c>], keys: &LiveKeys) -> Result<PgArguments, StoreError> {
+    let record = column(rows, |row| row.record.to_json());
+    let live = keys.seal(rows.iter().map(|row| (row.identity, row.live)))?;
+    let texts = record.iter().map(String::len).chain(live.iter().flatten().map(Vec::len));
+    let texts: usize = texts.sum();
+    let mut arguments = PgArguments::default();
+    // All at once, or it is moved while it grows.
+    arguments.reserve(12, texts + ROW_BYTES * rows.len());
+    let bound = [
+        arguments.add(column(rows, |row| row.identity.tenant.as_ref())),
+        arguments.add(column(rows, |row| row.identity.id.as_ref())),
+        arguments.add(column(rows, |row| row.state.code())),
+        arguments.add(column(rows, |row| row.channel)),
+        arguments.add(column(rows, |row| row.queue)),
+        arguments.add(column(rows, |row| row.facts)),
+        arguments.add(record),
+        arguments.add(live),
+        arguments.add(column(rows, |row| row.events)),
+        arguments.add(column(rows, |row| row.created_ms)),
+        arguments.add(column(rows, |row| row.updated_ms)),
+        arguments.add(column(rows, |row| row.ended_ms)),
+    ];
+    let bound: Result<(), _> = bound.into_iter().collect();
+    bound.map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
 }
 
-impl<'c> Columns<'c> {
-    fn of(rows: &[&'c RowChange<'c>], keys: &LiveKeys) -> Result<Columns<'c>, StoreError> {
-        Ok(Columns {
-            tenant: rows.iter().map(|row| row.identity.tenant.as_ref()).collect(),
-            id: rows.iter().map(|row| row.identity.id.as_ref()).collect(),
-            state: rows.iter().map(|row| row.state.code()).collect(),
-            channel: rows.iter().map(|row| row.channel).collect(),
-            queue: rows.iter().map(|row| row.queue).collect(),
-            facts: rows.iter().map(|row| row.facts).collect(),
-            record: rows.iter().map(|row| row.record.to_json()).collect(),
-            live: keys.seal(rows.iter().map(|row| (row.identity, row.live)))?,
-            events: rows.iter().map(|row| row.events).collect(),
-            created_ms: rows.iter().map(|row| row.created_ms).collect(),
-            updated_ms: rows.iter().map(|row| row.updated_ms).collect(),
-            ended_ms: rows.iter().map(|row| row.ended_ms).collect(),
-        })
-    }
-
-    /// The parameters of a statement, one array a column.
-    fn arguments(self) -> Result<PgArguments, BoxDynError> {
-        let live = self.live.iter().flatten().map(Vec::len);
-        let texts = self.record.iter().map(String::len).chain(live).sum::<usize>();
-        let mut arguments = PgArguments::default();
-        // All at once, or it is moved while it grows.
-        arguments.reserve(12, texts + ROW_BYTES * self.id.len());
-        arguments.add(self.tenant)?;
-        arguments.add(self.id)?;
-        arguments.add(self.state)?;
-        arguments.add(self.channel)?;
-        arguments.add(self.queue)?;
-        arguments.add(self.facts)?;
-        arguments.add(self.record)?;
-        arguments.add(self.live)?;
-        arguments.add(self.events)?;
-        arguments.add(self.created_ms)?;
-        arguments.add(self.updated_ms)?;
-        arguments.add(self.ended_ms)?;
-        Ok(arguments)
-    }
+fn column<'c, T>(rows: &[&'c RowChange<'c>], of: impl Fn(&'c RowChange<'c>) -> T) -> Vec<T> {
+    rows.iter().map(|row| of(row)).collect()
 }
