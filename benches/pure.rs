@@ -1,19 +1,26 @@
-//! What a message costs without any I/O: decoding, the rules, encoding.
+//! What a message costs without any I/O: decoding, the rules, encoding, and, beside them, the seal of
+//! the stores. Each figure is of a batch of 200 messages, in time and in allocations:
 //!
-//! `cargo bench --bench pure` prints a figure a line: its name, a blank, its value. `--count N` only
-//! takes N batches through all three: under callgrind the difference between two counts is what a
-//! message takes in instructions. Without `--bench`, as `cargo
-//! test --all-targets` runs it, one batch is taken through, so that it cannot rot.
+//! ```text
+//! cargo bench --bench pure            # all of them
+//! cargo bench --bench pure -- decode  # those of this name
+//! ```
 //!
-//! Sealing, which the stores do, is measured beside it: a kilobyte of live data.
+//! The least time is the one to look at: nothing makes a batch faster than it is, and whatever else
+//! the machine does makes it slower.
+//!
+//! `--count N` only takes N batches through all three stages: under callgrind the difference between two
+//! counts is what they take in instructions. Without `--bench`, as `cargo test --all-targets` runs it,
+//! one batch is taken through, so that it cannot rot.
 
 #[path = "support/messages.rs"]
 mod messages;
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Instant;
 
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher};
 use mimalloc::MiMalloc;
 use throughline::domain::{Attempt, Identity, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
@@ -23,75 +30,105 @@ use throughline::pipeline::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 use throughline::store::live_data::LiveKeys;
 
-/// As the program has it.
+/// As the program has it, and counted. Counting costs a hundredth of the time.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: AllocProfiler<MiMalloc> = AllocProfiler::new(MiMalloc);
 
 /// As many messages as the worker takes at once by default.
 const BATCH: usize = 200;
-
-/// Samples of each figure. The least of them is told: nothing makes a batch faster than it is, and
-/// whatever else the machine does makes it slower.
-const SAMPLES: usize = 31;
 
 /// When the messages are worked out.
 const TIME: &str = "2026-11-21T09:15:27.481Z";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let bodies: Vec<_> = messages::bodies(BATCH).collect();
-    let rules = compiled(messages::RULES);
     let count = arguments.iter().position(|argument| argument == "--count");
     if let Some(count) = count.and_then(|at| arguments.get(at + 1)) {
+        let (rules, bodies) = usual();
         for _ in 0..count.parse().expect("--count takes a number") {
             black_box(whole(&rules, &bodies));
         }
     } else if arguments.iter().any(|argument| argument == "--bench") {
-        stages(&rules, &bodies);
-        scales();
-        seal();
+        divan::main();
     } else {
+        let (rules, bodies) = usual();
         assert_eq!(whole(&rules, &bodies), BATCH, "every message is published");
     }
 }
 
-/// The three stages of a batch, one by one and together.
-fn stages(rules: &Rules, bodies: &[String]) {
-    let bytes: usize = bodies.iter().map(String::len).sum();
-    tell("body_bytes", bytes / BATCH);
-    tell("decode_ns", per_message(|| drop(black_box(decode(bodies)))));
-    let decoded = decode(bodies);
-    tell("rules_ns", per_message(|| drop(black_box(take(rules, &decoded)))));
-    let steps = take(rules, &decoded);
-    tell("encode_ns", per_message(|| assert_eq!(encode(rules, &decoded, &steps), BATCH)));
-    tell("pure_ns", per_message(|| assert_eq!(whole(rules, bodies), BATCH)));
+/// The rules and the messages that everything is measured with.
+fn usual() -> (Rules, Vec<String>) {
+    (compiled(messages::RULES), messages::bodies(BATCH).collect())
+}
+
+/// The three stages of a batch, together and one by one.
+#[divan::bench_group(sample_count = 31, sample_size = 1)]
+mod stages {
+    use super::*;
+
+    #[divan::bench]
+    fn pure(bencher: Bencher<'_, '_>) {
+        let (rules, bodies) = usual();
+        of_batch(bencher, || assert_eq!(whole(&rules, &bodies), BATCH));
+    }
+
+    #[divan::bench]
+    fn decode(bencher: Bencher<'_, '_>) {
+        let (_, bodies) = usual();
+        of_batch(bencher, || drop(black_box(super::decode(&bodies))));
+    }
+
+    #[divan::bench]
+    fn rules(bencher: Bencher<'_, '_>) {
+        let (rules, bodies) = usual();
+        let decoded = super::decode(&bodies);
+        of_batch(bencher, || drop(black_box(take(&rules, &decoded))));
+    }
+
+    #[divan::bench]
+    fn encode(bencher: Bencher<'_, '_>) {
+        let (rules, bodies) = usual();
+        let decoded = super::decode(&bodies);
+        let steps = take(&rules, &decoded);
+        of_batch(bencher, || assert_eq!(super::encode(&rules, &decoded, &steps), BATCH));
+    }
+
+    /// A kilobyte of live data.
+    #[divan::bench]
+    fn seal(bencher: Bencher<'_, '_>) {
+        let keys = LiveKeys::new(&[7; 32], &[]);
+        let plain = Plaintext(vec![b'x'; 1024]);
+        let whose = Identity { tenant: "1".into(), id: "0000Wx0000000001".into() };
+        let rows = || (0..BATCH).map(|_| (&whose, Some(&plain)));
+        of_batch(bencher, || drop(black_box(keys.seal(rows()))));
+    }
 }
 
 /// What must not grow with the rules, and what may grow with the message's keys.
-fn scales() {
-    for widgets in [10, 1_000, 100_000] {
+#[divan::bench_group(sample_count = 31, sample_size = 1)]
+mod scales {
+    use super::*;
+
+    #[divan::bench(args = [10, 1_000, 100_000])]
+    fn widgets(bencher: Bencher<'_, '_>, widgets: usize) {
         let rules = compiled(&with_widgets(widgets));
         let of_widget =
             |body: String| body.replacen(r#""direction""#, r#""widget":"w-5","direction""#, 1);
         let bodies: Vec<_> = messages::bodies(BATCH).map(of_widget).collect();
-        let name = format!("widgets_{widgets}_ns");
-        tell(&name, per_message(|| assert_eq!(whole(&rules, &bodies), BATCH)));
+        of_batch(bencher, || assert_eq!(whole(&rules, &bodies), BATCH));
     }
-    let rules = compiled(messages::RULES);
-    for keys in [1, 10, 100, 500] {
+
+    #[divan::bench(args = [1, 10, 100, 500])]
+    fn keys(bencher: Bencher<'_, '_>, keys: usize) {
+        let rules = compiled(messages::RULES);
         let bodies: Vec<_> = (0..BATCH).map(|n| with_keys(n, keys)).collect();
-        let name = format!("keys_{keys}_ns");
-        tell(&name, per_message(|| assert_eq!(whole(&rules, &bodies), BATCH)));
+        of_batch(bencher, || assert_eq!(whole(&rules, &bodies), BATCH));
     }
 }
 
-/// The seal of a kilobyte.
-fn seal() {
-    let keys = LiveKeys::new(&[7; 32], &[]);
-    let plain = Plaintext(vec![b'x'; 1024]);
-    let whose = Identity { tenant: "1".into(), id: "0000Wx0000000001".into() };
-    let rows = || (0..BATCH).map(|_| (&whose, Some(&plain)));
-    tell("seal_ns", per_message(|| drop(black_box(keys.seal(rows())))));
+/// Measures what takes [`BATCH`] messages through.
+fn of_batch(bencher: Bencher<'_, '_>, batch: impl FnMut()) {
+    bencher.counter(ItemsCount::new(BATCH)).bench_local(batch);
 }
 
 /// All three for one message after the other, as the worker does it: over one table, and what is
@@ -133,17 +170,6 @@ fn encode(rules: &Rules, decoded: &[Decoded<'_>], steps: &[Step<'_>]) -> usize {
     published.map(black_box).count()
 }
 
-/// The least time of a message, in nanoseconds, where `batch` takes [`BATCH`] of them.
-fn per_message(mut batch: impl FnMut()) -> u128 {
-    batch();
-    let samples = (0..SAMPLES).map(|_| {
-        let started = Instant::now();
-        batch();
-        started.elapsed().as_nanos()
-    });
-    samples.min().unwrap_or_default() / BATCH as u128
-}
-
 fn compiled(rules: &str) -> Rules {
     let document = Document::parse(rules, Syntax::Toml).expect("the rules are TOML");
     rules_file::compile(&document).expect("the rules are good").rules
@@ -173,8 +199,4 @@ fn with_keys(n: usize, keys: usize) -> String {
     }
     body.push_str("}}}");
     body
-}
-
-fn tell(name: &str, value: impl std::fmt::Display) {
-    println!("{name} {value}");
 }
