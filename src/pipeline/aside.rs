@@ -23,9 +23,9 @@ use indexmap::IndexMap;
 
 use super::message_trace::Traced;
 use super::outlet::Saved;
+use super::plan::Plan;
 use super::ports::{Asked, Gate, Published, Verdict, Why};
 use super::tally::Tally;
-use super::worker::Plan;
 use crate::domain::Identity;
 
 /// Deliveries that a lane holds for the status gate, at most. They stay unacknowledged, so the broker

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::labels::Outcome;
 use super::message_trace::MessageTrace;
+use super::plan::Plan;
 use super::ports::Delivery;
 use super::spans::{Attribute, Span, SpanKind, Tracer, random};
 use super::tally::Finish;
 use super::trace_context::{SAMPLED, SpanContext};
-use super::worker::Plan;
 
 /// The trace of a batch: of what leaves together. What stepped aside in between leaves with others than
 /// it came with.

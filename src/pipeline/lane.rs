@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::message_trace::Traced;
 use super::outage::HOLD_SECS;
 use super::outlet::{Outlet, Saved};
+use super::plan::Planned;
 use super::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
 use super::spans::Tracer;
 use super::tally::Tally;
-use super::worker::{Planned, Worker, WorkerError};
+use super::worker::{Worker, WorkerError};
 
 /// Batches between the halves. Under load one is enough for the halves to overlap. At a moderate rate the
 /// first half takes a message or two at a time and is faster than the confirms of the second: what has

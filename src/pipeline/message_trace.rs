@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use tracing::field::{DisplayValue, display};
 
+use super::plan::Planned;
 use super::ports::{Arrival, Delivery, Published, Trace};
 use super::spans::{Tracer, random};
 use super::trace_context::{SAMPLED, SpanContext, SpanId, TraceId};
-use super::worker::Planned;
 use crate::domain::digest::Hex;
 use crate::formats::{Decoded, Refusal};
 

@@ -22,6 +22,7 @@ use super::crash_point::{self, CrashPoint};
 use super::labels::{Outcome, Stage};
 use super::message_trace::{LoggedIds, Traced};
 use super::outage::HOLD_SECS;
+use super::plan::{Plan, Unpublished};
 use super::ports::{
     Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
@@ -30,7 +31,7 @@ use super::publication::Publication;
 use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::{Finish, Tally};
 use super::waits::Wait;
-use super::worker::{Plan, Unpublished, Worker};
+use super::worker::Worker;
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.

@@ -3,31 +3,31 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::worker::{Plan, Planned};
+use super::plan::{Placed, Worked};
 
-/// Plans a batch in order, but for those that must wait: each is planned again right after the
+/// Works through a batch in order, but for those that must wait: each is tried again right after the
 /// message that it waits for, and stands behind it. Those who still wait in the end come last.
-pub(super) fn in_order(messages: usize, mut plan: impl FnMut(usize) -> Plan) -> Vec<Planned> {
-    let mut planned = Vec::with_capacity(messages);
-    let mut waiting: BTreeMap<usize, Plan> = BTreeMap::new();
+pub(super) fn in_order<'m>(
+    messages: usize,
+    mut work: impl FnMut(usize) -> Worked<'m>,
+) -> Vec<Placed<'m>> {
+    let mut done = Vec::with_capacity(messages);
+    let mut waiting: BTreeMap<usize, Worked<'m>> = BTreeMap::new();
     for place in 0..messages {
         let mut next = VecDeque::from([place]);
         while let Some(place) = next.pop_front() {
-            let plan = plan(place);
-            if let Plan::Failed { awaited: Some(_), .. } = &plan {
-                waiting.insert(place, plan);
+            let worked = work(place);
+            if worked.awaits().is_some() {
+                waiting.insert(place, worked);
                 continue;
             }
-            if let Plan::Publish(message) = &plan {
-                let woken = waiting.extract_if(.., |_, waiting| match waiting {
-                    Plan::Failed { awaited: Some(awaited), .. } => awaited.on == message.identity,
-                    Plan::Failed { .. } | Plan::Publish(_) | Plan::Done(_) => false,
-                });
+            if let published @ Some(_) = worked.publishes() {
+                let woken = waiting.extract_if(.., |_, waiting| waiting.awaits() == published);
                 next.extend(woken.map(|(place, _)| place));
             }
-            planned.push(Planned { place, plan, trace: None });
+            done.push((place, worked));
         }
     }
-    planned.extend(waiting.into_iter().map(|(place, plan)| Planned { place, plan, trace: None }));
-    planned
+    done.extend(waiting);
+    done
 }

@@ -1,10 +1,11 @@
 //! The first half of the line: decode, find parents, propagate, save. One transaction per batch.
 //!
 //! ```text
-//! deliveries ─▶ decode ─▶ begin (rows of own interactions and parents) ─▶ rules ─▶ save
+//! deliveries ─▶ decode ─▶ begin (rows of own interactions and parents) ─▶ rules ─┬▶ save ───┬▶ plans
+//!                                                                                └▶ encode ─┘
 //! ```
 //!
-//! What comes out is a [`Plan`] for each delivery, and the batch is committed. A row
+//! What comes out is a [`Plan`](super::plan::Plan) for each delivery, and the batch is committed. A row
 //! that the store refuses does not fail its neighbours: the batch is then worked through one by one
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,21 +21,19 @@ use super::aside::Gating;
 use super::crash_point::{self, CrashPoint};
 use super::decode::{decode, text};
 use super::labels::Stage;
-use super::message_trace::{MessageTrace, Traces};
+use super::message_trace::Traces;
 use super::outage::Outage;
 use super::outputs::Output;
-use super::ports::{
-    Awaited, Delivery, Gated, Published, PublishedKind, Row, RowChange, Store, StoreError,
-    Transaction,
-};
+use super::plan::{Encoder, Placed, Plan, Planned, Worked};
+use super::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
 use super::rules_in_force::RulesInForce;
-use super::settlement::{Cause, Failure, Patience};
+use super::settlement::Patience;
 use super::spans::Tracer;
 use super::table::{Table, looks_for_parent};
 use super::tally::Tally;
 use super::waking;
 use crate::clock::Clock;
-use crate::domain::{Identity, Outcome, RejectReason, Rules, WaitFor};
+use crate::domain::{Identity, RejectReason, Rules};
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::{Decoded, Refusal};
 
@@ -62,44 +62,6 @@ pub struct Worker<S> {
     pub gating: Option<Gating>,
     /// Makes spans of what is done; none: nobody is told.
     pub tracer: Option<Tracer>,
-}
-
-/// What is to be done about one delivery; in the order of publication.
-#[derive(Debug)]
-pub struct Planned {
-    /// Its place in the batch.
-    pub place: usize,
-    /// What is to be done.
-    pub plan: Plan,
-    /// Its trace, where there is a tracer.
-    pub trace: Option<Box<MessageTrace>>,
-}
-
-/// What is to be done about one delivery, once its batch is saved.
-#[derive(Debug)]
-pub enum Plan {
-    /// Nothing is published.
-    Done(Unpublished),
-    /// Publish this.
-    Publish(Box<Published>),
-    /// It failed.
-    Failed {
-        /// How.
-        failure: Failure,
-        /// In which stage of the line.
-        stage: &'static str,
-        /// For whom it waits, if it must.
-        awaited: Option<Awaited>,
-    },
-}
-
-/// Why nothing is published though nothing failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unpublished {
-    /// The same event again.
-    Duplicate,
-    /// Too late, or about nothing.
-    Ignored,
 }
 
 /// The batch could not be saved, and it was told to stop trying.
@@ -215,17 +177,20 @@ impl<S: Store> Worker<S> {
         let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            let (plans, _) = self.propagate(batch, &decoded, &traces, under, &[]).await;
+            let (worked, _) = self.propagate(batch, &decoded, &traces, under, &[]).await;
+            let plans = self.encode(batch, worked, &traces, under).await;
             return Ok(traces.with(plans));
         }
         let (rows, transaction) = self.store.begin(&own, &parents).await?;
         let began = tally.stage(Stage::Read, began);
-        let (plans, table) = self.propagate(batch, &decoded, &traces, under, &rows).await;
+        let (worked, table) = self.propagate(batch, &decoded, &traces, under, &rows).await;
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         let began = tally.stage(Stage::Apply, began);
         crash_point::cross(CrashPoint::BeforeSave);
-        let saved = transaction.save(&rows).await;
+        // What is published is encoded while the store is at work, which is told at the first poll.
+        let encoding = self.encode(batch, worked, &traces, under);
+        let (saved, plans) = join(transaction.save(&rows), encoding).await;
         *in_doubt |= matches!(saved, Err(StoreError::Unavailable(_) | StoreError::Unreadable(_)));
         saved?;
         tally.stage(Stage::Save, began);
@@ -234,19 +199,19 @@ impl<S: Store> Worker<S> {
     }
 
     /// Takes the batch through the rules. Pure but for the warnings it logs.
-    async fn propagate<'a, D: Delivery>(
-        &'a self,
+    async fn propagate<'m, D: Delivery>(
+        &'m self,
         batch: &[D],
-        decoded: &[Result<Decoded<'a>, Refusal>],
+        decoded: &'m [Result<Decoded<'m>, Refusal>],
         traces: &Traces,
-        under: Under<'a>,
-        rows: &'a [Row],
-    ) -> (Vec<Planned>, Table<'a>) {
+        under: Under<'m>,
+        rows: &'m [Row],
+    ) -> (Vec<Placed<'m>>, Table<'m>) {
         let mut table = Table::default();
         for row in rows {
             table.insert(row, under.now_ms, self.live_ttl_secs);
         }
-        let mut plan = |place: usize| match &decoded[place] {
+        let mut work = |place: usize| match &decoded[place] {
             Err(refusal) => {
                 let ids = traces.logged(place, &batch[place]);
                 tracing::debug!(
@@ -256,110 +221,65 @@ impl<S: Store> Worker<S> {
                     span_id = ids.span_id(),
                     "rejected"
                 );
-                let failure = Failure::Rejected(refusal.reason);
-                Plan::Failed { failure, stage: "decode", awaited: None }
+                Worked::Failed(Plan::rejected(refusal.reason, "decode"))
             }
             Ok(decoded) => {
                 let delivery = &batch[place];
-                let plan = self.plan_unless_it_panics(delivery, decoded, under, &mut table);
-                plan.unwrap_or_else(|| {
-                    // The panic's text is the panic hook's to tell; it may not hold values (cli).
-                    let ids = traces.logged(place, delivery);
-                    tracing::error!(
-                        delivery = delivery.name(),
-                        trace_id = ids.trace_id(),
-                        span_id = ids.span_id(),
-                        "a fault of our own: a message is set aside"
-                    );
-                    let failure = Failure::Rejected(RejectReason::Internal);
-                    Plan::Failed { failure, stage: "propagate", awaited: None }
-                })
+                // The table changes in one step at the end of `take`, so it is whole either way.
+                unless_it_panics(|| self.work_one(delivery, decoded, under, &mut table))
+                    .unwrap_or_else(|| Worked::Failed(fault(traces, place, delivery)))
             }
         };
-        let planned = match self.wakes_within_batch {
+        let worked = match self.wakes_within_batch {
             false => {
-                let mut planned = Vec::with_capacity(batch.len());
+                let mut worked = Vec::with_capacity(batch.len());
                 for place in 0..batch.len() {
                     breathe(place).await;
-                    planned.push(Planned { place, plan: plan(place), trace: None });
+                    worked.push((place, work(place)));
                 }
-                planned
+                worked
             }
-            true => waking::in_order(batch.len(), plan),
+            true => waking::in_order(batch.len(), work),
         };
-        (planned, table)
+        (worked, table)
     }
 
-    /// The plan of a message; `None` where our own code panicked over it, a fault with this one message:
-    /// it is set aside, and the lane goes on. The table changes in one step at the end of
-    /// [`Table::take`], so it is whole either way.
-    fn plan_unless_it_panics<'a, D: Delivery>(
-        &'a self,
-        delivery: &D,
-        decoded: &Decoded<'a>,
-        under: Under<'a>,
-        table: &mut Table<'a>,
-    ) -> Option<Plan> {
-        let plan = AssertUnwindSafe(|| self.plan(delivery, decoded, under, table));
-        catch_unwind(plan).ok()
-    }
-
-    fn plan<'a, D: Delivery>(
-        &'a self,
-        delivery: &D,
-        decoded: &Decoded<'a>,
-        under: Under<'a>,
-        table: &mut Table<'a>,
-    ) -> Plan {
-        let Under { rules, now_ms, time, in_doubt } = under;
-        let mut attempt = self.patience.attempt(delivery.arrival());
-        attempt.may_be_unfinished |= in_doubt;
-        let step = table.take(rules, &decoded.message, attempt);
-        let (kind, facts) = match &step.outcome {
-            Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
-            Outcome::Ended(ended) => (PublishedKind::Ended, &ended.facts),
-            Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
-            Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
-            Outcome::Waiting(wait) => {
-                let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
-                let failure = Failure::MustWait(Cause::of(wait));
-                let who = decoded.message.identity.to_owned();
-                let awaited = Awaited { who, on: on.to_owned() };
-                return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
-            }
-            Outcome::Rejected(reason) => {
-                let failure = Failure::Rejected(*reason);
-                return Plan::Failed { failure, stage: "propagate", awaited: None };
-            }
-        };
+    /// Encodes what is to be published of a batch.
+    async fn encode<D: Delivery>(
+        &self,
+        batch: &[D],
+        worked: Vec<Placed<'_>>,
+        traces: &Traces,
+        under: Under<'_>,
+    ) -> Vec<Planned> {
+        let Under { rules, now_ms, time, .. } = under;
         let stamp = Stamp { revision: rules.revision(), time, origins: self.origins };
-        let message_id = enriched::message_id(decoded);
-        let outputs = self.outputs.iter();
-        let name = message_id.to_string();
-        let encoded = enriched::encode_open(&name, decoded, &step, stamp);
-        let (body, routing_at) =
-            encoded.map(|encoded| (encoded.body, encoded.routing_at)).unwrap_or_default();
-        let gating = self.gating.as_ref().filter(|gating| gating.concerns(&facts.channel));
-        let gated = gating.and(routing_at).map(|routing_at| Gated {
-            widget: facts.widget.as_deref().map(str::to_owned),
-            routing_at,
-        });
-        Plan::Publish(Box::new(Published {
-            correlation_id: decoded.message.event_id.to_string(),
-            kind,
-            channel: facts.channel.to_string(),
-            revision: rules.revision().as_str().to_owned(),
-            trace: decoded.trace.to_owned(),
-            timestamp_ms: now_ms,
-            sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
-            identity: decoded.message.identity.to_owned(),
-            body,
-            message_id: name,
-            further: outputs
-                .filter_map(|output| output.further(decoded, &step, stamp, &message_id))
-                .collect(),
-            gated,
-        }))
+        let encoder =
+            Encoder { outputs: &self.outputs, gating: self.gating.as_ref(), stamp, now_ms };
+        let mut planned = Vec::with_capacity(worked.len());
+        for (done, (place, worked)) in worked.into_iter().enumerate() {
+            breathe(done).await;
+            let plan = match worked {
+                Worked::Step(decoded, step) => unless_it_panics(|| encoder.plan(decoded, &step))
+                    .unwrap_or_else(|| fault(traces, place, &batch[place])),
+                Worked::Failed(plan) => plan,
+            };
+            planned.push(Planned { place, plan, trace: None });
+        }
+        planned
+    }
+
+    fn work_one<'m>(
+        &'m self,
+        delivery: &impl Delivery,
+        decoded: &'m Decoded<'m>,
+        under: Under<'m>,
+        table: &mut Table<'m>,
+    ) -> Worked<'m> {
+        let mut attempt = self.patience.attempt(delivery.arrival());
+        attempt.may_be_unfinished |= under.in_doubt;
+        let step = table.take(under.rules, &decoded.message, attempt);
+        Worked::Step(decoded, step)
     }
 }
 
@@ -381,9 +301,27 @@ async fn breathe(place: usize) {
     }
 }
 
+/// What `work` gives; `None` where our own code panicked over it, a fault with this one message: it is set
+/// aside, and the lane goes on.
+fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// The plan for a message that our own code panicked over.
+fn fault<D: Delivery>(traces: &Traces, place: usize, delivery: &D) -> Plan {
+    // The panic's text is the panic hook's to tell; it may not hold values (cli).
+    let ids = traces.logged(place, delivery);
+    tracing::error!(
+        delivery = delivery.name(),
+        trace_id = ids.trace_id(),
+        span_id = ids.span_id(),
+        "a fault of our own: a message is set aside"
+    );
+    Plan::rejected(RejectReason::Internal, "propagate")
+}
+
 fn refused_by_store(place: usize) -> Planned {
-    let failure = Failure::Rejected(RejectReason::Internal);
-    let plan = Plan::Failed { failure, stage: "save", awaited: None };
+    let plan = Plan::rejected(RejectReason::Internal, "save");
     Planned { place, plan, trace: None }
 }
 

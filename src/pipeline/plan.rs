@@ -1,0 +1,154 @@
+//! What is to be done about a delivery once its batch is saved.
+//!
+//! In two steps, since the rules of a whole batch must be known before it can be saved, and what it
+//! publishes need not: [`Worked`] is what the rules came to, [`Plan`] has what is published, encoded.
+
+use super::aside::Gating;
+use super::message_trace::MessageTrace;
+use super::outputs::Output;
+use super::ports::{Awaited, Gated, Published, PublishedKind};
+use super::settlement::{Cause, Failure};
+use crate::domain::{Identity, Outcome, RejectReason, Step, WaitFor};
+use crate::formats::Decoded;
+use crate::formats::enriched::{self, Stamp};
+
+/// What is to be done about one delivery; in the order of publication.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its place in the batch.
+    pub place: usize,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Its trace, where there is a tracer.
+    pub trace: Option<Box<MessageTrace>>,
+}
+
+/// What is to be done about one delivery, once its batch is saved.
+#[derive(Debug)]
+pub enum Plan {
+    /// Nothing is published.
+    Done(Unpublished),
+    /// Publish this.
+    Publish(Box<Published>),
+    /// It failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// In which stage of the line.
+        stage: &'static str,
+        /// For whom it waits, if it must.
+        awaited: Option<Awaited>,
+    },
+}
+
+/// Why nothing is published though nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpublished {
+    /// The same event again.
+    Duplicate,
+    /// Too late, or about nothing.
+    Ignored,
+}
+
+impl Plan {
+    /// It is set aside for this reason, which this stage found.
+    pub(super) fn rejected(reason: RejectReason, stage: &'static str) -> Plan {
+        Plan::Failed { failure: Failure::Rejected(reason), stage, awaited: None }
+    }
+}
+
+/// What a message came to in the rules.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
+pub(super) enum Worked<'m> {
+    /// The rules have spoken.
+    Step(&'m Decoded<'m>, Step<'m>),
+    /// It did not come so far.
+    Failed(Plan),
+}
+
+/// The same with its place in the batch; in the order of publication.
+pub(super) type Placed<'m> = (usize, Worked<'m>);
+
+impl Worked<'_> {
+    /// The interaction that it must wait for.
+    pub(super) fn awaits(&self) -> Option<&Identity<'_>> {
+        match self {
+            Worked::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => {
+                let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
+                Some(on)
+            }
+            Worked::Step(..) | Worked::Failed(_) => None,
+        }
+    }
+
+    /// The interaction of which something is published.
+    pub(super) fn publishes(&self) -> Option<&Identity<'_>> {
+        match self {
+            Worked::Step(
+                decoded,
+                Step { outcome: Outcome::Enriched(_) | Outcome::Ended(_), .. },
+            ) => Some(&decoded.message.identity),
+            Worked::Step(..) | Worked::Failed(_) => None,
+        }
+    }
+}
+
+/// What the messages of a batch are encoded with.
+pub(super) struct Encoder<'w> {
+    /// Where interactions go beside the enriched message.
+    pub(super) outputs: &'w [Output],
+    /// Which of them the status gate is asked about, where there is one.
+    pub(super) gating: Option<&'w Gating>,
+    /// What stands in every message.
+    pub(super) stamp: Stamp<'w>,
+    /// When the batch was worked out, in milliseconds since the Unix epoch.
+    pub(super) now_ms: i64,
+}
+
+impl Encoder<'_> {
+    /// The plan for a message of which the rules found this.
+    pub(super) fn plan(&self, decoded: &Decoded<'_>, step: &Step<'_>) -> Plan {
+        let stamp = self.stamp;
+        let (kind, facts) = match &step.outcome {
+            Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),
+            Outcome::Ended(ended) => (PublishedKind::Ended, &ended.facts),
+            Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
+            Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
+            Outcome::Waiting(wait) => {
+                let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
+                let failure = Failure::MustWait(Cause::of(wait));
+                let who = decoded.message.identity.to_owned();
+                let awaited = Awaited { who, on: on.to_owned() };
+                return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
+            }
+            Outcome::Rejected(reason) => return Plan::rejected(*reason, "propagate"),
+        };
+        let message_id = enriched::message_id(decoded);
+        let outputs = self.outputs.iter();
+        let name = message_id.to_string();
+        let encoded = enriched::encode_open(&name, decoded, step, stamp);
+        let (body, routing_at) =
+            encoded.map(|encoded| (encoded.body, encoded.routing_at)).unwrap_or_default();
+        let gating = self.gating.filter(|gating| gating.concerns(&facts.channel));
+        let gated = gating.and(routing_at).map(|routing_at| Gated {
+            widget: facts.widget.as_deref().map(str::to_owned),
+            routing_at,
+        });
+        Plan::Publish(Box::new(Published {
+            correlation_id: decoded.message.event_id.to_string(),
+            kind,
+            channel: facts.channel.to_string(),
+            revision: stamp.revision.as_str().to_owned(),
+            trace: decoded.trace.to_owned(),
+            timestamp_ms: self.now_ms,
+            sent_ms: decoded.time.as_deref().and_then(enriched::parse_rfc3339),
+            identity: decoded.message.identity.to_owned(),
+            body,
+            message_id: name,
+            further: outputs
+                .filter_map(|output| output.further(decoded, step, stamp, &message_id))
+                .collect(),
+            gated,
+        }))
+    }
+}
