@@ -1,6 +1,7 @@
 //! The store: its contract, kept by both backends, then what is each one's own.
 
-/// Runs each test of the contract against both backends.
+/// Runs each test of the contract against both backends, and against PostgreSQL with its table cut into
+/// partitions.
 macro_rules! contract {
     ($($test:ident,)+) => {
         mod on_sqlite {
@@ -13,6 +14,12 @@ macro_rules! contract {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$test(&super::super::place::Place::postgres().await).await;
+            })+
+        }
+        mod on_postgres_in_partitions {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&super::super::place::Place::partitioned().await).await;
             })+
         }
     };
@@ -31,11 +38,13 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use pretty_assertions::assert_eq;
 use sqlx::{Connection as _, PgConnection};
-use throughline::pipeline::ports::{RowChange, Store as _, StoreError, Transaction as _};
+use throughline::pipeline::ports::{
+    Plaintext, RowChange, Store as _, StoreError, Transaction as _,
+};
 use throughline::store::{self, OpenError, Settings};
 use tokio::task::JoinSet;
 
-use self::place::{Home, KEYS, Place};
+use self::place::{CUT, Home, KEYS, Place};
 use self::samples::{
     Sample, assert_same, count, counted, counter, create, identity, read, record, save,
 };
@@ -178,6 +187,73 @@ async fn postgres_migrations_that_wait_find_what_was_migrated() {
         migrated.expect("no panic").expect("migrated, or nothing to do");
     }
     assert_eq!(place.store().await.schema_version().await.expect("a version"), 1);
+}
+
+#[tokio::test]
+async fn postgres_may_be_cut_into_partitions_with_all_it_has_and_cut_again() {
+    let place = Place::postgres().await;
+    let store = place.store().await;
+    let mut samples: Vec<_> = (0..100).map(|n| Sample::new("t", &format!("row {n:02}"))).collect();
+    samples[7].live = Some(Plaintext(vec![7; 5_000]));
+    create(&store, &samples).await;
+    store.close().await;
+
+    for partitions in ["16", "64"] {
+        let other = format!("partitions CONSTANT integer := {partitions}");
+        place.execute(&CUT.replace("partitions CONSTANT integer := 16", &other)).await;
+        let store = place.store().await;
+        let mut rows = read(&store, &samples).await;
+        rows.sort_by(|one, other| one.identity.cmp(&other.identity));
+        assert_eq!(rows.len(), samples.len());
+        for (sample, row) in samples.iter().zip(&rows) {
+            assert_same(row, sample);
+        }
+        store.close().await;
+    }
+
+    // As in the table that it was: no time is spent on compressing what cannot be, and there is room on
+    // each page for the next version of its rows.
+    let mut connection = PgConnection::connect(&place.settings.url).await.expect("connected");
+    let like_before: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_inherits JOIN pg_class ON oid = inhrelid \
+         JOIN pg_attribute AS events ON events.attrelid = oid AND events.attname = 'events' \
+         JOIN pg_attribute AS live ON live.attrelid = oid AND live.attname = 'live' \
+         WHERE inhparent = 'throughline_interaction'::regclass \
+         AND reloptions = '{fillfactor=70}' AND events.attstorage = 'e' AND live.attstorage = 'e'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("the SQL is right");
+    assert_eq!(like_before, 64);
+    connection.close().await.expect("closed");
+}
+
+/// Each look goes to the partition that has the row, and to no other.
+#[tokio::test]
+async fn postgres_looks_into_no_partition_but_a_rows_own() {
+    let place = Place::partitioned().await;
+    let settings = Settings { connections: 1, ..place.settings.clone() };
+    let store = store::connect(&settings).await.expect("connected");
+    let sample = Sample::new("t", "a");
+    create(&store, std::slice::from_ref(&sample)).await;
+    for _ in 0..5 {
+        assert_eq!(read(&store, std::slice::from_ref(&sample)).await.len(), 1);
+    }
+    // What a session has counted is told by its end at the latest, all of it at once.
+    store.close().await;
+    let mut connection = PgConnection::connect(&place.settings.url).await.expect("connected");
+    let mut looked_into: i64 = 0;
+    while looked_into == 0 {
+        looked_into = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_user_tables \
+             WHERE relname LIKE 'throughline_interaction_%' AND idx_scan > 0",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .expect("the statistics can be seen");
+    }
+    assert_eq!(looked_into, 1);
+    connection.close().await.expect("closed");
 }
 
 #[tokio::test]

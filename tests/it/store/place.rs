@@ -13,6 +13,9 @@ pub(super) const KEYS: [&str; 2] = [
     "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
 ];
 
+/// What an administrator cuts PostgreSQL's table into partitions with.
+pub(super) const CUT: &str = include_str!("../../../deploy/postgres/partition-by-hash.sql");
+
 /// A place for one test's store, empty at first.
 pub(super) struct Place {
     pub(super) settings: Settings,
@@ -34,6 +37,14 @@ impl Place {
     pub(super) async fn postgres() -> Place {
         let database = Database::create().await;
         Place { settings: settings(database.url.clone()), home: Home::Postgres(database) }
+    }
+
+    /// PostgreSQL with the table, empty and cut into partitions.
+    pub(super) async fn partitioned() -> Place {
+        let place = Place::postgres().await;
+        place.store().await.close().await;
+        place.execute(CUT).await;
+        place
     }
 
     /// Another worker's view of the place.
