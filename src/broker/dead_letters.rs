@@ -130,8 +130,8 @@ impl DeadLetters {
     /// Sends a dead letter back to the work queue, then removes it from this one.
     ///
     /// # Errors
-    /// [`Error::NotReplayed`] when the work queue is not there, or does not take it: it stays a dead
-    /// letter. Any other error means that the broker is lost: it stays, or is in both queues.
+    /// [`Error::NotReplayed`] when the work queue is not there, or does not take it, and
+    /// [`Error::NoSource`] when nobody knows which that is: it stays a dead letter. Any other error means that the broker is lost: it stays, or is in both queues.
     pub async fn replay(&mut self, letter: DeadLetter) -> Result<(), Error> {
         self.resend(&letter).await?;
         self.discard(letter).await
@@ -183,7 +183,7 @@ impl DeadLetters {
         let came_by = |source: &Inbound| named.is_some_and(|queue| source.owns(queue));
         let found = self.work_queues.iter().find(|(_, source)| came_by(source));
         found.map(|(queue, _)| queue).ok_or_else(|| {
-            Error::NotReplayed(match named {
+            Error::NoSource(match named {
                 Some(queue) => format!("it came from `{queue}`, which is no source's queue"),
                 None => String::from("it does not say which source's queue it came from"),
             })

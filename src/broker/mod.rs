@@ -83,6 +83,9 @@ pub enum Error {
     /// The work queue did not take a dead letter back; it is where it was.
     #[error("replay a dead letter: {0}")]
     NotReplayed(String),
+    /// A dead letter came from no source that there is now; it is where it was.
+    #[error("replay a dead letter: {0}")]
+    NoSource(String),
 }
 
 impl Error {

@@ -4,6 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::failure::{Exit, Failure};
+use super::output::Out;
 
 /// Prints completions for a shell
 #[derive(Debug, Args)]
@@ -16,6 +17,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut command = super::Cli::command();
-    clap_complete::generate(arguments.shell, &mut command, "throughline", &mut std::io::stdout());
+    // Not at once to stdout: it panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "throughline", &mut script);
+    let mut out = Out::lock();
+    out.text(&String::from_utf8_lossy(&script))?;
+    out.finish()?;
     Ok(Exit::Done)
 }

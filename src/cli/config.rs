@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::failure::{Exit, Failure};
 use super::output::Out;
 use crate::settings::Loaded;
+use crate::telemetry::stderr::say;
 
 /// Shows the settings in force
 #[derive(Debug, Args)]
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, Failur
     }
     out.finish()?;
     for warning in &loaded.warnings {
-        eprintln!("throughline: {warning}");
+        say(format_args!("throughline: {warning}"));
     }
     Ok(Exit::Done)
 }

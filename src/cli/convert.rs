@@ -9,11 +9,12 @@ use clap::builder::PossibleValuesParser;
 use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
 
 use super::failure::{Exit, Failure};
-use super::{block_on, input};
+use super::{block_on, input, output};
 use crate::files::{Lines, Room};
 use crate::formats::{self, Hints, Refusal, canonical};
 use crate::pipeline::ports::{Delivery as _, Source as _};
 use crate::settings::Settings;
+use crate::telemetry::stderr::say;
 
 /// Converts any known format to the canonical one: NDJSON in, NDJSON out
 ///
@@ -62,21 +63,21 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
                 match convert(line.body(), max_bytes, &arguments.format) {
                     Ok(converted) => {
                         for warning in converted.warnings {
-                            eprintln!("line {}: warning: {warning}", line.number);
+                            say(format_args!("line {}: warning: {warning}", line.number));
                         }
                         out.write_all(&converted.line)
                             .await
-                            .map_err(|error| not_written(&error))?;
+                            .map_err(|error| output::failure(&error))?;
                     }
                     Err(refusal) => {
                         rejected += 1;
-                        eprintln!("line {}: {refusal}", line.number);
+                        say(format_args!("line {}: {refusal}", line.number));
                     }
                 }
             }
             room.settled(batch.len());
         }
-        out.flush().await.map_err(|error| not_written(&error))?;
+        out.flush().await.map_err(|error| output::failure(&error))?;
         Ok(if rejected == 0 { Exit::Done } else { Exit::DoesNotHold })
     })
 }
@@ -95,8 +96,4 @@ fn convert(body: &[u8], max_bytes: usize, format: &str) -> Result<Converted, Ref
     line.push(b'\n');
     let warnings = decoded.message.warnings.iter();
     Ok(Converted { line, warnings: warnings.map(|warning| warning.code.as_str()).collect() })
-}
-
-fn not_written(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Internal, format_args!("failed to write the output: {error}"))
 }

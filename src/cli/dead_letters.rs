@@ -13,12 +13,13 @@ use std::sync::Arc;
 use clap::{ArgGroup, Args, Subcommand};
 use tokio::sync::watch;
 
-use super::block_on;
 use super::failure::{Exit, Failure};
+use super::{block_on, told_to_stop};
 use crate::app;
-use crate::broker::{DeadLetters, Health, Link, Selection};
+use crate::broker::{self, DeadLetters, Health, Link, Selection};
 use crate::clock::Clock;
 use crate::settings::Settings;
+use crate::telemetry::stderr::say;
 use print::{Printer, Shape};
 
 /// Lists, shows, replays or discards messages that were set aside
@@ -154,14 +155,14 @@ fn means_something() -> ArgGroup {
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let job = Job::of(&arguments.what, Clock::System.now_ms());
     block_on(async {
+        let told_to_stop = told_to_stop()?;
         let of_broker = Arc::new(app::broker_settings(settings));
         let link = Link::open(of_broker, watch::Sender::new(Health::Down)).await?;
         let mut pass = link.dead_letters().await?;
         let mut found = 0;
         let worked = tokio::select! {
             worked = job.work(&mut pass, &mut found) => worked,
-            signalled = tokio::signal::ctrl_c() => {
-                signalled.map_err(Failure::internal)?;
+            () = told_to_stop => {
                 // Dropping the link gives back what the pass holds.
                 return Err(Failure::new(Exit::WorkLeft, "interrupted; what is printed is done"));
             }
@@ -226,6 +227,7 @@ impl Job {
     /// Goes through the pass; `found` counts those that are done.
     async fn work(&self, pass: &mut DeadLetters, found: &mut u32) -> Result<(), Failure> {
         let mut printer = Printer::new(self.shape);
+        let (mut strays, mut first_stray) = (0, None);
         while *found < self.limit
             && let Some(letter) = pass.next().await?
         {
@@ -234,7 +236,15 @@ impl Job {
             }
             let text = printer.text(&letter);
             match self.action {
-                Action::Replay => pass.replay(letter).await?,
+                Action::Replay => match pass.replay(letter).await {
+                    Err(error @ broker::Error::NoSource(_)) => {
+                        // Those behind it may have one.
+                        strays += 1;
+                        first_stray.get_or_insert(error);
+                        continue;
+                    }
+                    replayed => replayed?,
+                },
                 Action::Discard => pass.discard(letter).await?,
                 Action::List | Action::Show | Action::Pretend(_) => {}
             }
@@ -249,7 +259,13 @@ impl Job {
                 }
             }
         }
-        Ok(())
+        match first_stray {
+            None => Ok(()),
+            Some(first) => {
+                let why = format_args!("{strays} stay where they are: failed to {first}");
+                Err(Failure::new(Exit::WorkLeft, why))
+            }
+        }
     }
 
     fn changes(&self) -> bool {
@@ -262,13 +278,13 @@ impl Job {
             return;
         }
         match self.action {
-            Action::Replay => eprintln!("{found} replayed"),
-            Action::Discard => eprintln!("{found} discarded"),
-            Action::Pretend(word) => eprintln!("{found} would be {word}; nothing was done"),
+            Action::Replay => say(format_args!("{found} replayed")),
+            Action::Discard => say(format_args!("{found} discarded")),
+            Action::Pretend(word) => say(format_args!("{found} would be {word}; nothing was done")),
             Action::List | Action::Show => {}
         }
         if found == self.limit && left > 0 && self.action != Action::Show {
-            eprintln!("stopped at --limit {found}; not looked at: {left}");
+            say(format_args!("stopped at --limit {found}; not looked at: {left}"));
         }
     }
 }

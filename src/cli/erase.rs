@@ -16,6 +16,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::settings::Settings;
 use crate::store::{self, Erased, Whose};
+use crate::telemetry::stderr::say;
 
 /// Anonymises saved values, of interactions by id or by what is saved of them
 ///
@@ -88,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         Ok(erased)
     })?;
     for id in &erased.missing {
-        eprintln!("throughline: no such interaction: {id}");
+        say(format_args!("throughline: no such interaction: {id}"));
     }
     let mut out = Out::lock();
     match arguments.json {
@@ -97,7 +98,9 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     }
     out.finish()?;
     if let Some(place) = erased.remains {
-        eprintln!("throughline: older versions of these rows may still be found in {place}");
+        say(format_args!(
+            "throughline: older versions of these rows may still be found in {place}"
+        ));
     }
     Ok(if erased.found == 0 { Exit::DoesNotHold } else { Exit::Done })
 }

@@ -19,6 +19,7 @@ use crate::pipeline::ports::{Row, Store as _};
 use crate::pipeline::table::{Table, looks_for_parent};
 use crate::settings::Settings;
 use crate::store;
+use crate::telemetry::stderr::say;
 
 /// What would happen to these messages, in order, and why
 ///
@@ -70,7 +71,7 @@ pub(super) fn run(
     explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
     out.finish()?;
     if settings.gate.endpoint.is_some() {
-        eprintln!("throughline: the status gate is not asked: `routing` is left out");
+        say("throughline: the status gate is not asked: `routing` is left out");
     }
     Ok(Exit::Done)
 }
@@ -118,7 +119,9 @@ fn explain(
 /// The messages of an input: one document, else one per line.
 fn split(input: &[u8]) -> Vec<&[u8]> {
     if serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok() {
-        return vec![input];
+        // As `pipe` has it, where the line break is no part of a message: the id of a message that
+        // names none is its digest.
+        return vec![input.strip_suffix(b"\n").unwrap_or(input)];
     }
     let lines = input.split(|byte| *byte == b'\n');
     lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).collect()

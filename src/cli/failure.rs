@@ -10,6 +10,7 @@ use crate::pipeline::ports::StoreError;
 use crate::reload::NotTaken;
 use crate::settings::SettingsError;
 use crate::store::OpenError;
+use crate::telemetry::stderr::say;
 
 /// How a command ends; `cli` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Failure {
     /// Says it on stderr, once, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("throughline: {}", self.message);
+            say(format_args!("throughline: {}", self.message));
         }
         self.exit.into()
     }
@@ -106,7 +107,7 @@ impl From<ServerError> for Failure {
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Failure {
         let exit = match error {
-            broker::Error::NotReplayed(_) => Exit::WorkLeft,
+            broker::Error::NotReplayed(_) | broker::Error::NoSource(_) => Exit::WorkLeft,
             ref error if error.is_final() => Exit::BadSettings,
             _ => Exit::Unavailable,
         };

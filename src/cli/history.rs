@@ -13,6 +13,7 @@ use crate::domain::Identity;
 use crate::formats::enriched::rfc3339;
 use crate::settings::Settings;
 use crate::store::{self, HistoryFilter, HistoryRow};
+use crate::telemetry::stderr::say;
 
 /// The contact log: what was saved of each interaction
 ///
@@ -91,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         store.close().await;
         out.finish()?;
         if rows == 0 && arguments.id.is_some() {
-            eprintln!("throughline: no such interaction");
+            say("throughline: no such interaction");
             return Ok(Exit::DoesNotHold);
         }
         Ok(Exit::Done)

@@ -36,8 +36,11 @@ mod topology;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures_util::future::select_all;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app;
 use crate::domain::Rules;
@@ -125,8 +128,12 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors; clap knows which stream each goes to.
             let printed = error.print();
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return if printed.is_ok() { exit.into() } else { Exit::Internal.into() };
+            return match printed {
+                // What was wrong with the command line is so whether or not it could be said.
+                _ if error.use_stderr() => Exit::Usage.into(),
+                Ok(()) => Exit::Done.into(),
+                Err(_) => Exit::Internal.into(),
+            };
         }
     };
     match dispatch(cli) {
@@ -222,8 +229,22 @@ fn load_rules_from(settings: &Settings, source: &RulesSource) -> Result<Rules, F
     Ok(rules)
 }
 
+/// Comes when the command is told to stop: by SIGINT, SIGTERM or SIGHUP, from this call on.
+fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let signals: Result<Vec<_>, _> = signals.into_iter().map(signal).collect();
+    let mut signals = signals.map_err(Failure::internal)?;
+    Ok(async move {
+        select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    })
+}
+
 /// Runs a command's asynchronous part.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(Failure::internal)?.block_on(future)
+    let runtime = runtime.map_err(Failure::internal)?;
+    let done = runtime.block_on(future);
+    // Whoever still waits for a line on standard input must not keep a command that is done.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
 }

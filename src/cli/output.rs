@@ -41,7 +41,8 @@ impl Out {
     }
 }
 
-fn failure(error: &io::Error) -> Failure {
+/// What comes of a text that cannot be written.
+pub(super) fn failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Done),
         _ => Failure::internal(format_args!("write the output: {error}")),

@@ -10,7 +10,7 @@ use tokio::io::{BufReader, BufWriter};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
-use super::{block_on, input, load_rules};
+use super::{block_on, input, load_rules, told_to_stop};
 use crate::app;
 use crate::files::{Ledger, Lines, Output, Room};
 use crate::pipeline::aside::WhenFull;
@@ -20,6 +20,7 @@ use crate::pipeline::rules_in_force::RulesInForce;
 use crate::pipeline::tally::{Counts, Tally};
 use crate::settings::Settings;
 use crate::store;
+use crate::telemetry::stderr::{say, show};
 
 /// The same flow without a broker: NDJSON in, enriched NDJSON out
 ///
@@ -56,6 +57,8 @@ pub(super) fn run(
     let rules = load_rules(settings)?;
     let gating = app::gating(settings, WhenFull::Wait)?;
     block_on(async {
+        // Before there is anything to be removed.
+        let told_to_stop = told_to_stop()?;
         let reader =
             BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);
         let dead_letters = match &arguments.dead_letters {
@@ -93,16 +96,13 @@ pub(super) fn run(
         let started = tokio::time::Instant::now();
         let ended = tokio::select! {
             ended = lane.run(&stop) => ended.map(|()| true),
-            signalled = tokio::signal::ctrl_c() => {
-                signalled.map_err(Failure::internal)?;
-                Ok(false)
-            }
+            () = told_to_stop => Ok(false),
             never = show_progress(&tally) => match never {},
         };
         clear_progress();
         worker.store.close().await;
         let counts = tally.counts();
-        eprintln!("{}", summary(&counts, started.elapsed()));
+        say(summary(&counts, started.elapsed()));
         match ended {
             Ok(true) if arguments.strict && rejected(&counts) > 0 => Ok(Exit::DoesNotHold),
             Ok(true) => Ok(Exit::Done),
@@ -139,7 +139,7 @@ async fn show_progress(tally: &Tally) -> std::convert::Infallible {
         let rejected = rejected(&counts);
         let messages = lines(&counts);
         let rate = rate(messages, started.elapsed());
-        eprint!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected");
+        show(format_args!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected"));
         if std::io::stderr().flush().is_err() {
             return std::future::pending().await;
         }
@@ -148,7 +148,7 @@ async fn show_progress(tally: &Tally) -> std::convert::Infallible {
 
 fn clear_progress() {
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+        show("\r\x1b[K");
     }
 }
 

@@ -8,6 +8,7 @@ use super::output::Out;
 use crate::app;
 use crate::broker;
 use crate::settings::{self, rules_file};
+use crate::telemetry::stderr::say;
 use crate::{cases, formats};
 
 /// Prints the schema of messages, of files, or of all that is at the broker
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<Exit, Failur
         What::Asyncapi => {
             let loaded = common.load()?;
             for warning in &loaded.warnings {
-                eprintln!("throughline: {warning}");
+                say(format_args!("throughline: {warning}"));
             }
             let settings = &loaded.settings;
             let outputs = &settings.output.further;

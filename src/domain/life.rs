@@ -367,14 +367,10 @@ impl<'a> Walk<'_, 'a> {
         match standing.alive() {
             Some(StandingLive::Known(live)) => {
                 let facts = standing.facts.clone();
-                let creates = match self.message.event {
-                    Event::Created => true,
-                    Event::Opened | Event::Updated | Event::Ended(_) => false,
-                };
                 let reading = Reading {
                     channel: &standing.facts.channel,
                     widget: standing.facts.widget.as_deref(),
-                    creates,
+                    creates: self.message.begins(Some(&standing.events)),
                 };
                 let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
                 let json_event = own.ok().and_then(|own| own.json_event);

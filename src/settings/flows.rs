@@ -210,6 +210,19 @@ pub(super) fn check_outbound(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) {
     raw.problem("amqp.outbound_exchange", what);
 }
 
+/// Refuses dead letters that would come in again. And of the one source that `[amqp]` describes a queue
+/// that is somebody else's, which a `[[source]]` says of itself.
+pub(super) fn check_dead_letters(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) {
+    if sources.iter().any(|source| source.exchange == amqp.dead_letters) {
+        let what = "is an exchange that interactions come in by: they would come again";
+        raw.problem("amqp.dead_letters", what);
+    }
+    let [Source { queue, .. }] = sources else { return };
+    if *queue == amqp.queue && *queue == amqp.dead_letters {
+        raw.problem("amqp.queue", "is the queue of dead letters");
+    }
+}
+
 /// What matches the routing keys that enriched interactions and ends go out with
 /// ([`Published::routing_key`](crate::pipeline::ports::Published::routing_key)).
 const PUBLISHED_KEYS: &str = "interaction.*.#";

@@ -136,6 +136,7 @@ fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
         false => source.clone(),
     };
     flows::check_outbound(&mut raw, &amqp, &sources);
+    flows::check_dead_letters(&mut raw, &amqp, &sources);
     let settings = Settings {
         lanes,
         amqp: amqp.clone(),

@@ -7,4 +7,5 @@ pub mod logs;
 pub mod metrics;
 mod otlp;
 pub mod panics;
+pub mod stderr;
 pub mod traces;

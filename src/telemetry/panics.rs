@@ -5,9 +5,11 @@
 
 use std::panic::{self, Location};
 
+use super::stderr::say;
+
 /// Makes panics of this process tell their place only. To be called once, at the very start.
 pub fn withhold_messages() {
-    panic::set_hook(Box::new(|panic| eprintln!("{}", told(panic.location()))));
+    panic::set_hook(Box::new(|panic| say(told(panic.location()))));
 }
 
 fn told(place: Option<&Location<'_>>) -> String {

@@ -299,7 +299,7 @@ async fn a_dead_letter_of_unknown_origin_stays() {
         ] {
             let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
             let error = pass.replay(letter).await.expect_err("nobody knows where to");
-            assert!(matches!(&error, Error::NotReplayed(said) if said == why), "{error}");
+            assert!(matches!(&error, Error::NoSource(said) if said == why), "{error}");
         }
         pass.finish().await.expect("the broker is up");
         assert_eq!(bench.ready(&bench.settings.dead_letters).await, 2);

@@ -320,6 +320,31 @@ proptest! {
     }
 }
 
+/// What begins an interaction and was saved, but perhaps not published, comes out as it would have, also
+/// where the customer's pairs are frozen from the next message on.
+#[test]
+fn what_begins_an_interaction_comes_out_the_same_when_it_is_finished() {
+    let rules = compiled(&json!({}));
+    for kind in ["interaction.created", "interaction.opened"] {
+        let body = json!({
+            "type": kind, "id": "1", "interaction": {
+                "id": "A", "channel": "webchat", "userData": {"name": "Sam", "jsonEvent": {"a": 1}}
+            }
+        });
+        let texts = [body.to_string()];
+        let texts = checked(&texts);
+        let [decoded] = &decoded(&texts)[..] else { panic!("one") };
+        let mut table = Table::default();
+        let first = table.take(&rules, &decoded.message, Attempt::default());
+        let again = Attempt { may_be_unfinished: true, ..Attempt::default() };
+        let again = table.take(&rules, &decoded.message, again);
+        let [first, again] = [first, again].map(|step| published(&rules, decoded, &step));
+        let text = String::from_utf8(first.clone().expect("published")).expect("UTF-8");
+        assert!(text.contains("jsonEvent") && text.contains(r#""warnings":[]"#), "{text}");
+        assert_eq!(first, again, "{kind}");
+    }
+}
+
 /// Decides bytes as the worker would; what it comes to does not matter here.
 fn decide(bytes: &[u8]) {
     let rules = Rules::empty();

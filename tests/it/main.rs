@@ -12,6 +12,7 @@ mod cli;
 #[cfg(debug_assertions)]
 mod crash;
 mod dead_letters;
+mod endings;
 mod erase;
 mod flows;
 mod formats;

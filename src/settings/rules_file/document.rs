@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde_json::value::RawValue;
-use toml_edit::{DocumentMut, Item, Value as TomlValue};
+use toml_edit::{DocumentMut, Item, TomlError, Value as TomlValue};
 
 use crate::domain::json::{elements, members};
 use crate::domain::json_string::{string_bytes, write_json_string};
@@ -49,7 +49,7 @@ impl Document {
     /// Parses a text.
     ///
     /// # Errors
-    /// What the parser says, with line and column.
+    /// What the parser says, with line and column; never the text, which may hold a value (K8).
     pub fn parse(text: &str, syntax: Syntax) -> Result<Document, String> {
         match syntax {
             Syntax::Json => {
@@ -57,7 +57,7 @@ impl Document {
                 Ok(Document(raw.get().to_owned()))
             }
             Syntax::Toml => {
-                let document: DocumentMut = text.parse().map_err(|e| format!("{e}"))?;
+                let document: DocumentMut = text.parse().map_err(|error| unquoted(&error, text))?;
                 let mut json = String::new();
                 write_item(document.as_item(), "", &mut json)?;
                 Ok(Document(json))
@@ -105,6 +105,14 @@ impl Document {
         }
         false
     }
+}
+
+/// What is wrong with a text that is no TOML, and where; without the line that the parser would quote.
+pub(in crate::settings) fn unquoted(error: &TomlError, text: &str) -> String {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+    let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+    let column = 1 + before.chars().rev().take_while(|character| *character != '\n').count();
+    format!("{} at line {line} column {column}", error.message())
 }
 
 fn write_canonical(json: &str, constant: bool, out: &mut Vec<u8>) {

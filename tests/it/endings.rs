@@ -1,0 +1,108 @@
+//! How commands end that are told to stop, or whose output nobody takes: with the exit code that says
+//! so, and with nothing left behind.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use pretty_assertions::assert_eq;
+
+use crate::support::conversation::{Running, throughline};
+use crate::support::program::{folder, run, stderr, write};
+
+const CREATED: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat","userData":{"plan":"gold"}}}"#;
+
+/// Whatever is written to it does not fit.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").expect("Linux has it").into()
+}
+
+fn code(command: &mut Command) -> Option<i32> {
+    command.status().expect("the program can be run").code()
+}
+
+/// Sends a signal to a `pipe` that has published a message and waits for more.
+fn signalled(folder: &Path, signal: &str) -> ExitStatus {
+    let mut pipe = throughline(folder, &["pipe"]);
+    let pipe = pipe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut pipe = Running(pipe.spawn().expect("the program can be run"));
+    let mut stdin = pipe.0.stdin.take().expect("piped");
+    writeln!(stdin, "{CREATED}").expect("it listens");
+    let mut stdout = BufReader::new(pipe.0.stdout.take().expect("piped"));
+    assert_ne!(stdout.read_line(&mut String::new()).expect("UTF-8"), 0, "it has published");
+    let sent = Command::new("kill").args(["-s", signal, &pipe.0.id().to_string()]).status();
+    assert!(sent.expect("there is a kill").success());
+    let status = pipe.0.wait().expect("it can be waited for");
+    drop(stdin);
+    status
+}
+
+#[test]
+fn pipe_that_is_told_to_stop_leaves_neither_its_store_nor_its_key() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let folder = folder();
+        assert_eq!(signalled(folder.path(), signal).code(), Some(75), "{signal}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+        assert!(left.is_empty(), "{signal}: {left:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_said_on_stderr_changes_nothing() {
+    let folder = folder();
+    write(folder.path(), "good.ndjson", CREATED);
+    write(folder.path(), "bad.ndjson", "no JSON\n");
+    for (arguments, expected) in [
+        (&["pipe", "good.ndjson"][..], 0),
+        (&["convert", "bad.ndjson"], 1),
+        (&["check", "--rules", "missing.toml"], 64),
+        (&["pipe", "--no-such-option"], 2),
+    ] {
+        let mut command = throughline(folder.path(), arguments);
+        let code = code(command.stdout(Stdio::null()).stderr(full()));
+        assert_eq!(code, Some(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
+    let folder = folder();
+    // More than a pipe holds.
+    write(folder.path(), "many.ndjson", &format!("{CREATED}\n").repeat(2_000));
+    write(folder.path(), "one.ndjson", CREATED);
+    for arguments in [
+        &["convert", "many.ndjson"][..],
+        &["explain", "--json", "many.ndjson"],
+        &["completions", "bash"],
+        &["config", "show"],
+    ] {
+        let mut command = throughline(folder.path(), arguments);
+        let code = code(command.stdout(full()).stderr(Stdio::null()));
+        assert_eq!(code, Some(70), "{arguments:?}");
+
+        let mut command = throughline(folder.path(), arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program can be run");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it can be waited for");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("failed"), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn mistakes_in_toml_are_told_without_the_line_that_has_them() {
+    let folder = folder();
+    let case = "[[cases]]\ngiven = '{}'\n[cases.expect]\noutcome = \"planted\" oops\n";
+    write(folder.path(), "case.toml", case);
+    write(folder.path(), "rules.toml", "[history]\nchat = planted\n");
+    for (arguments, line) in
+        [(&["test", "case.toml"][..], 4), (&["check", "--rules", "rules.toml"], 2)]
+    {
+        let output = run(folder.path(), arguments);
+        let told = stderr(&output);
+        assert!(told.contains(&format!(" at line {line} column ")), "{told}");
+        assert!(!told.contains("planted"), "{told}");
+    }
+}
