@@ -95,6 +95,14 @@ impl Error {
     }
 }
 
+/// Whether the settings can be of use: the URL, and the files for TLS. Reaches nobody.
+///
+/// # Errors
+/// [`Error::Settings`], as [`Link::open`] would say.
+pub async fn check(settings: &Settings) -> Result<(), Error> {
+    wire::Wire::check(settings).await
+}
+
 /// Awaits a call to the broker, `limit` at most (traps 5 and 7).
 async fn within<T>(
     limit: Duration,

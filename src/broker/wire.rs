@@ -29,11 +29,15 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// Whether the settings can be of use: the URL, and the files for TLS.
+    pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
+        uri(settings)?;
+        tls(settings).await.map(drop)
+    }
+
     /// Connects; `purpose` ends the connection's name in RabbitMQ's listings.
     pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Wire, Error> {
-        let mut uri: AMQPUri = settings.url.parse().map_err(|reason| {
-            Error::Settings(format!("the URL {}: {reason}", settings.masked_url()))
-        })?;
+        let mut uri = uri(settings)?;
         uri.query.heartbeat = Some(settings.heartbeat_secs);
         let tls = tls(settings).await?;
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
@@ -111,6 +115,11 @@ impl Drop for Cutter {
             tracing::trace!(%error, "the socket was closed already");
         }
     }
+}
+
+fn uri(settings: &Settings) -> Result<AMQPUri, Error> {
+    let unusable = |reason| Error::Settings(format!("the URL {}: {reason}", settings.masked_url()));
+    settings.url.parse().map_err(unusable)
 }
 
 async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, Error> {

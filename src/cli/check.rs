@@ -31,6 +31,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let (rules, warnings) = app::load_rules(settings, &app::rules_source(settings))?;
+    check_settings(settings)?;
     let mut out = Out::lock();
     for warning in &warnings {
         out.line(format_args!("warning  {warning}"))?;
@@ -52,19 +53,39 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let store = check_store(settings, &mut out).await;
         let broker = check_broker(settings, &mut out).await;
         out.finish()?;
-        match (store, broker) {
-            (Ok(()), Ok(())) => Ok(Exit::Done),
-            (Err(failure), Ok(())) | (Ok(()), Err(failure)) => Err(failure),
-            (Err(of_store), Err(of_broker)) => {
-                of_store.report();
-                Err(of_broker)
-            }
-        }
+        both(store, broker).map(|()| Exit::Done)
     })
 }
 
+/// What the settings name, as far as it can be told without reaching anybody: what ends `run` at once.
+fn check_settings(settings: &Settings) -> Result<(), Failure> {
+    let store = store::check(&app::store_settings(settings)).map_err(Failure::from);
+    let of_broker = app::broker_settings(settings);
+    let broker = block_on(async { Ok(broker::check(&of_broker).await?) });
+    both(store, broker)
+}
+
+/// The failure of either, with that of the other said before.
+fn both(one: Result<(), Failure>, other: Result<(), Failure>) -> Result<(), Failure> {
+    match (one, other) {
+        (Err(one), Err(other)) => {
+            one.report();
+            Err(other)
+        }
+        (one, other) => one.and(other),
+    }
+}
+
 async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
-    let store = store::open(&app::store_settings(settings)).await?;
+    // Nothing is made here.
+    let of_store = store::Settings { must_exist: true, ..app::store_settings(settings) };
+    let store = match store::open(&of_store).await {
+        Err(store::OpenError::Absent(_)) if settings.store.migrate => {
+            out.line(format_args!("ok       store, not there yet, to be made at start"))?;
+            return Ok(());
+        }
+        opened => opened?,
+    };
     store.ping().await?;
     for warning in store.warnings() {
         out.line(format_args!("warning  {warning}"))?;

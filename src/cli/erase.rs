@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let mut of_store = app::store_settings(settings);
         // A request to erase is no occasion to change the schema.
         of_store.migrate = false;
+        of_store.must_exist = true;
         let store = store::connect(&of_store).await?;
         let now_ms = Clock::System.now_ms();
         let tenant = arguments.tenant.as_deref();

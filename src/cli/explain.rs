@@ -134,6 +134,7 @@ async fn known(
 ) -> Result<Vec<Row>, Failure> {
     let mut of_store = app::store_settings(settings);
     of_store.migrate = false;
+    of_store.must_exist = true;
     let store = store::connect(&of_store).await?;
     let messages = || decoded.iter().flatten().map(|decoded| &decoded.message);
     let identities: BTreeSet<_> = messages()

@@ -64,6 +64,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let mut of_store = app::store_settings(settings);
         // Looking does not change the schema.
         of_store.migrate = false;
+        of_store.must_exist = true;
         let store = store::connect(&of_store).await?;
         let mut after: Option<Identity<'static>> = None;
         let mut rows = 0;

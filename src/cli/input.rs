@@ -1,5 +1,6 @@
 //! The `FILE|-` that some commands read.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -13,11 +14,16 @@ pub(super) async fn open(
     match file.filter(|file| file.as_os_str() != "-") {
         None => Ok(Box::new(tokio::io::stdin())),
         Some(path) => {
-            let failed = |error| {
+            let failed = |error: std::io::Error| {
                 let name = path.display();
                 Failure::new(Exit::Usage, format_args!("failed to open the input {name}: {error}"))
             };
-            Ok(Box::new(tokio::fs::File::open(path).await.map_err(failed)?))
+            let file = tokio::fs::File::open(path).await.map_err(failed)?;
+            // It can be opened, and reading it fails only later.
+            if file.metadata().await.map_err(failed)?.is_dir() {
+                return Err(failed(ErrorKind::IsADirectory.into()));
+            }
+            Ok(Box::new(file))
         }
     }
 }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | something asked about does not hold: a failed case, a rejected line of `convert` or with `--strict`, nothing found, a worker that is not ready |
-//! | 2 | the command line is wrong, or a file it names cannot be read |
-//! | 64 | bad settings or rules |
+//! | 2 | the command line is wrong, or its input cannot be read |
+//! | 64 | bad settings or rules, files of theirs included |
 //! | 69 | broker or store not to be had (`run` waits for both); no worker that answers `status` |
 //! | 70 | internal error |
 //! | 75 | stopped with work left |

@@ -1,7 +1,8 @@
 //! `throughline pipe`: the same flow without a broker.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub(super) fn run(
         let reader =
             BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);
         let dead_letters = match &arguments.dead_letters {
+            Some(path) if is_input(path, arguments.file.as_ref()) => {
+                let why = "--dead-letters names the input, which would be lost";
+                return Err(Failure::new(Exit::Usage, why));
+            }
             Some(path) => Some(create(path).await?),
             None => None,
         };
@@ -115,6 +120,15 @@ pub(super) fn run(
             )),
         }
     })
+}
+
+/// Whether a file is the input, under whatever name.
+fn is_input(path: &Path, input: Option<&PathBuf>) -> bool {
+    let file = |path: &Path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.dev(), about.ino()))
+    };
+    file(path).is_some_and(|known| input.is_some_and(|input| file(input) == Some(known)))
 }
 
 async fn create(path: &PathBuf) -> Result<BufWriter<tokio::fs::File>, Failure> {

@@ -34,6 +34,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no database file, and none was to be made.
+    #[error("open the store: there is no file {}", .0.display())]
+    Absent(PathBuf),
     /// The schema was made by a newer version of this program.
     #[error("open the store: schema version {found} is newer than this binary knows ({known})")]
     Newer {

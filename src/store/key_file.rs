@@ -67,7 +67,7 @@ pub(super) fn load(
         (None, Some(path), _) => read(path),
         (None, None, Some(database)) => {
             let path = beside(database);
-            if !path.exists() {
+            if !settings.must_exist && !path.exists() {
                 create(&path).map_err(|source| KeyError::Create { path: path.clone(), source })?;
             }
             read(&path)

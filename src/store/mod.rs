@@ -63,6 +63,27 @@ pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
     Ok(store)
 }
 
+/// Whether the settings can be of use: a URL that names a store, and live keys, from their file too.
+/// Reaches nobody and makes nothing.
+///
+/// # Errors
+/// What [`open`] would say of them.
+pub fn check(settings: &Settings) -> Result<(), OpenError> {
+    let settings = Settings { must_exist: true, ..settings.clone() };
+    match settings.target()? {
+        Target::Sqlite(path) if settings.names_key() || path.exists() => {
+            key_file::load(&settings, Some(&path))?;
+        }
+        // Its key will be made with it.
+        Target::Sqlite(_) => {}
+        Target::Postgres => {
+            postgres::check(&settings.url)?;
+            key_file::load(&settings, None)?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens the store whatever its schema; for looking at it, and for migrating it by hand.
 ///
 /// # Errors
@@ -70,6 +91,9 @@ pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
 pub async fn open(settings: &Settings) -> Result<Store, OpenError> {
     let (backend, warnings) = match settings.target()? {
         Target::Sqlite(path) => {
+            if settings.must_exist && !path.exists() {
+                return Err(OpenError::Absent(path));
+            }
             let mut warnings: Vec<String> = sqlite::prepare_file(&path)?.into_iter().collect();
             let (keys, of_keys) = key_file::load(settings, Some(&path))?;
             warnings.extend(of_keys);

@@ -22,6 +22,9 @@ pub struct Settings {
     pub live_key: Option<String>,
     /// Whether [`super::connect`] brings the schema up to date, or insists that it is.
     pub migrate: bool,
+    /// SQLite: whether a file that is not there is an error, instead of being made together with its key
+    /// file: for commands that only look.
+    pub must_exist: bool,
     /// SQLite: whether the file is only for the run of this process. Then nothing of it need survive a
     /// crash, and no commit waits for the disk.
     pub temporary: bool,
@@ -40,6 +43,7 @@ impl Settings {
             live_key_file: None,
             live_key: None,
             migrate: true,
+            must_exist: false,
             temporary: false,
             // Two lanes, the command line's questions, and one to spare.
             connections: 4,
@@ -47,6 +51,11 @@ impl Settings {
             // patience with an unacknowledged delivery (30 minutes).
             timeout_ms: 10_000,
         }
+    }
+
+    /// Whether they say where the live keys are.
+    pub(super) fn names_key(&self) -> bool {
+        self.live_key.is_some() || self.live_key_file.is_some()
     }
 
     pub(super) fn timeout(&self) -> Duration {

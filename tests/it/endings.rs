@@ -1,5 +1,5 @@
-//! How commands end that are told to stop, or whose output nobody takes: with the exit code that says
-//! so, and with nothing left behind.
+//! How commands end that are told to stop, whose output nobody takes, or that cannot have what they are to
+//! look at: with the exit code that says so, and with nothing left behind.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -58,6 +58,7 @@ fn what_cannot_be_said_on_stderr_changes_nothing() {
         (&["convert", "bad.ndjson"], 1),
         (&["check", "--rules", "missing.toml"], 64),
         (&["pipe", "--no-such-option"], 2),
+        (&["pipe", "."], 2),
     ] {
         let mut command = throughline(folder.path(), arguments);
         let code = code(command.stdout(Stdio::null()).stderr(full()));
@@ -92,6 +93,16 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
 }
 
 #[test]
+fn pipe_does_not_put_dead_letters_in_the_place_of_its_input() {
+    let folder = folder();
+    write(folder.path(), "in.ndjson", "no JSON\n");
+    let output = run(folder.path(), &["pipe", "in.ndjson", "--dead-letters", "./in.ndjson"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let input = std::fs::read_to_string(folder.path().join("in.ndjson")).expect("it is there");
+    assert_eq!(input, "no JSON\n");
+}
+
+#[test]
 fn mistakes_in_toml_are_told_without_the_line_that_has_them() {
     let folder = folder();
     let case = "[[cases]]\ngiven = '{}'\n[cases.expect]\noutcome = \"planted\" oops\n";
@@ -104,5 +115,64 @@ fn mistakes_in_toml_are_told_without_the_line_that_has_them() {
         let told = stderr(&output);
         assert!(told.contains(&format!(" at line {line} column ")), "{told}");
         assert!(!told.contains("planted"), "{told}");
+    }
+}
+
+#[test]
+fn a_store_that_is_only_looked_at_is_not_made() {
+    let folder = folder();
+    let store = ["--store", "sqlite:typo.db"];
+    let input = write(folder.path(), "one.ndjson", CREATED);
+    let input = input.to_str().expect("UTF-8");
+    for arguments in [
+        &["history"][..],
+        &["explain", input],
+        &["erase", "A"],
+        &["erase", "--dry-run", "A"],
+        &["check"],
+        // Nobody is asked for the broker, which is at no address where one could be.
+        &["check", "--connect"],
+    ] {
+        let mut command = throughline(folder.path(), &[arguments, &store[..]].concat());
+        let output = command.env("THROUGHLINE_AMQP__URL", "amqp://127.0.0.1:1").output();
+        let output = output.expect("the program can be run");
+        let told = stderr(&output);
+        match arguments[0] {
+            "check" => assert!(!told.contains("typo.db"), "it will be made at start: {told}"),
+            _ => {
+                assert_eq!(output.status.code(), Some(64), "{arguments:?}: {told}");
+                assert!(told.contains("there is no file typo.db"), "{arguments:?}: {told}");
+            }
+        }
+        let files = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(files, 1, "{arguments:?}: the input alone");
+    }
+}
+
+#[test]
+fn check_says_what_would_end_a_worker_at_once() {
+    let folder = folder();
+    let key = ("STORE__LIVE_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    for (settings, expected) in [
+        (&[("STORE__LIVE_KEY", "planted")][..], "not 32 bytes in base64"),
+        (&[("STORE__LIVE_KEY_FILE", "nofile")], "nofile"),
+        (&[("STORE__URL", "postgres://h/db")], "store.live_key_file"),
+        (&[("STORE__URL", "postgres://u:planted@h/db?foo=bar"), key], "the store's url"),
+        (&[("STORE__URL", "postgres://h/db?sslrootcert=nofile"), key], "nofile"),
+        (&[("AMQP__URL", "amqp://u:planted@h:99999")], "amqp://u:***@h:99999"),
+        (&[("AMQP__CA_FILE", "nofile")], "nofile"),
+    ] {
+        let with_settings = |arguments: &[&str]| {
+            let mut command = throughline(folder.path(), arguments);
+            for (name, value) in settings {
+                command.env(format!("THROUGHLINE_{name}"), value);
+            }
+            let output = command.output().expect("the program can be run");
+            (output.status.code(), stderr(&output))
+        };
+        let (code, told) = with_settings(&["check"]);
+        assert_eq!(code, Some(64), "{settings:?}: {told}");
+        assert!(told.contains(expected) && !told.contains("planted"), "{settings:?}: {told}");
+        assert_eq!(with_settings(&["run"]).0, Some(64), "{settings:?}");
     }
 }

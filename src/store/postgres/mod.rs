@@ -42,6 +42,11 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// says more, comes first.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Whether the URL can be of use, with the files that it names.
+pub(super) fn check(url: &str) -> Result<(), OpenError> {
+    options::of(url).map(drop)
+}
+
 pub(super) struct Postgres {
     pool: PgPool,
     keys: Arc<LiveKeys>,
