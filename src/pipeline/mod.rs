@@ -13,7 +13,7 @@
 //! | `decode` | what a delivery says |
 //! | `outage` | a batch in hand while the store is away |
 //! | [`worker`] | the first half: decode to save |
-//! | `plan` | what the rules came to, and what is published of it |
+//! | [`plan`] | what the rules came to, and what is published of it |
 //! | [`rules_in_force`] | the rules, one snapshot for each batch |
 //! | [`settlement`] | from failure to settlement, one total table |
 //! | [`outputs`] | where else an interaction goes, and in which shape |
@@ -44,7 +44,7 @@ mod outlet;
 pub mod outputs;
 pub mod partitioner;
 pub mod partitions;
-mod plan;
+pub mod plan;
 pub mod ports;
 pub mod progress;
 mod publication;

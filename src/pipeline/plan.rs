@@ -1,7 +1,7 @@
 //! What is to be done about a delivery once its batch is saved.
 //!
 //! In two steps, since the rules of a whole batch must be known before it can be saved, and what it
-//! publishes need not: [`Worked`] is what the rules came to, [`Plan`] has what is published, encoded.
+//! publishes need not: `Worked` is what the rules came to, [`Plan`] has what is published, encoded.
 
 use super::aside::Gating;
 use super::message_trace::MessageTrace;

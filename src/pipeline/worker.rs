@@ -5,7 +5,7 @@
 //!                                                                                └▶ encode ─┘
 //! ```
 //!
-//! What comes out is a [`Plan`](super::plan::Plan) for each delivery, and the batch is committed. A row
+//! What comes out is a [`Plan`] for each delivery, and the batch is committed. A row
 //! that the store refuses does not fail its neighbours: the batch is then worked through one by one
 //! and the bad one is set aside. An outage is waited out: nothing is published or settled meanwhile.
 
