@@ -6,6 +6,7 @@ mod fixtures;
 mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Output;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -18,7 +19,7 @@ use throughline::domain::RejectReason::NotJson;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Outgoing, Publisher, Settlement};
 use throughline::retry::Ladder;
 
-use crate::support::bench::{Bench, DELAY, next, on, settle};
+use crate::support::bench::{Bench, DELAY, headers, next, on, settle, text};
 use crate::support::program::{Worker, folder, run, stderr, stdout, write};
 use crate::support::rabbitmq;
 
@@ -184,6 +185,12 @@ async fn what_comes_by_two_queues_goes_out_in_every_shape() {
 
 /// Runs a command over the names of a bench with a file of settings, and gives what it printed.
 fn check(folder: &std::path::Path, bench: &Bench, command: &[&str], settings: &str) -> String {
+    let ran = ran(folder, bench, command, settings);
+    assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
+    stdout(&ran)
+}
+
+fn ran(folder: &std::path::Path, bench: &Bench, command: &[&str], settings: &str) -> Output {
     let of = &bench.settings;
     let amqp = format!(
         "[amqp]\nurl = '{}'\nqueue = '{}'\ninbound_exchange = '{}'\noutbound_exchange = '{}'\n\
@@ -196,9 +203,7 @@ fn check(folder: &std::path::Path, bench: &Bench, command: &[&str], settings: &s
         of.waiting_prefix
     );
     write(folder, "check.toml", &format!("{amqp}{settings}"));
-    let ran = run(folder, &[command, &["--config", "check.toml"]].concat());
-    assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
-    stdout(&ran)
+    run(folder, &[command, &["--config", "check.toml"]].concat())
 }
 
 #[tokio::test]
@@ -274,6 +279,41 @@ async fn a_replay_goes_to_where_the_dead_letter_came_from() {
     .await;
 }
 
+/// Two dead letters that came by no source: one does not say by which queue, one by a foreign one.
+async fn set_aside_two_strays(bench: &Bench) {
+    let foreign = headers([("x-throughline-queue", text("somebody.elses"))]);
+    for headers in [FieldTable::default(), foreign] {
+        let (exchange, options) =
+            (bench.settings.dead_letters.as_str().into(), BasicPublishOptions::default());
+        let properties = BasicProperties::default().with_headers(headers);
+        let sent = bench.channel.basic_publish(exchange, "k".into(), options, b"x", properties);
+        sent.await.expect("published").await.expect("confirmed");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_goes_on_behind_what_came_by_no_source() {
+    on(rabbitmq::shared(), async |bench| {
+        two_sources(bench, &[]);
+        let link = bench.link().await;
+        link.prepare(&bench.topology).await.expect("declared");
+        set_aside_two_strays(bench).await;
+        set_aside_one_of_each(bench, &link).await;
+        link.close().await;
+        let folder = folder();
+        let sections = sections(bench, ["", ""]);
+        let ran = ran(folder.path(), bench, &["dead-letters", "replay", "--all"], &sections);
+        let told = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(75), "{told}");
+        assert!(told.contains("2 replayed") && told.contains("2 stay where they are"), "{told}");
+        for source in &bench.settings.sources {
+            assert_eq!(bench.ready(&source.queue).await, 1);
+        }
+        assert_eq!(bench.ready(&bench.settings.dead_letters).await, 2);
+    })
+    .await;
+}
+
 /// Whoever may publish can write a header; a queue that is none of ours is never sent to.
 #[tokio::test]
 async fn a_dead_letter_of_unknown_origin_stays() {
@@ -281,17 +321,7 @@ async fn a_dead_letter_of_unknown_origin_stays() {
         two_sources(bench, &[]);
         let link = bench.link().await;
         link.prepare(&bench.topology).await.expect("declared");
-        let foreign = crate::support::bench::headers([(
-            "x-throughline-queue",
-            crate::support::bench::text("somebody.elses"),
-        )]);
-        for headers in [FieldTable::default(), foreign] {
-            let (exchange, options) =
-                (bench.settings.dead_letters.as_str().into(), BasicPublishOptions::default());
-            let properties = BasicProperties::default().with_headers(headers);
-            let sent = bench.channel.basic_publish(exchange, "k".into(), options, b"x", properties);
-            sent.await.expect("published").await.expect("confirmed");
-        }
+        set_aside_two_strays(bench).await;
         let mut pass = link.dead_letters().await.expect("a pass");
         for why in [
             "it does not say which source's queue it came from",
