@@ -125,7 +125,7 @@ fn print_row(out: &mut Out, form: Form, row: &HistoryRow) -> Result<(), Failure>
         Form::Table => {
             let saved: Vec<_> =
                 row.record.pairs().map(|(key, text)| format!("{key}={text:?}")).collect();
-            out.line(format_args!(
+            out.row(format_args!(
                 "{:<24} {:<24} {:<14} {state:<8} {queue:<24} {}",
                 times[1].as_deref().unwrap_or_default(),
                 row.identity.to_string(),

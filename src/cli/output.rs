@@ -24,6 +24,15 @@ impl Out {
         writeln!(self.0, "{line}").map_err(|error| failure(&error))
     }
 
+    /// Writes a line for people, of texts that anybody may have chosen: a control character among them
+    /// would be one for the terminal, and is escaped.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub(super) fn row(&mut self, row: impl fmt::Display) -> Result<(), Failure> {
+        self.line(printable(&row.to_string()))
+    }
+
     /// Writes a text that brings its own line breaks.
     ///
     /// # Errors
@@ -47,4 +56,16 @@ pub(super) fn failure(error: &io::Error) -> Failure {
         io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Done),
         _ => Failure::internal(format_args!("write the output: {error}")),
     }
+}
+
+/// The text, its control characters escaped.
+pub(super) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use pretty_assertions::assert_eq;
 
 use crate::support::conversation::{Running, throughline};
-use crate::support::program::{folder, run, stderr, write};
+use crate::support::program::{folder, run, stderr, stdout, write};
 
 const CREATED: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat","userData":{"plan":"gold"}}}"#;
 
@@ -100,6 +100,30 @@ fn pipe_does_not_put_dead_letters_in_the_place_of_its_input() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let input = std::fs::read_to_string(folder.path().join("in.ndjson")).expect("it is there");
     assert_eq!(input, "no JSON\n");
+}
+
+/// Customers choose keys and ids; whoever looks at a table has a terminal.
+#[test]
+fn tables_hold_no_control_characters() {
+    let folder = folder();
+    let message = CREATED.replace(r#""plan""#, r#""pl\n2. fake\u001b[31m""#);
+    let message = message.replace(r#""id":"A""#, r#""id":"A\u001b[2J""#);
+    write(folder.path(), "in.ndjson", &message);
+    write(folder.path(), "rules.toml", "[history]\nchat = \"*\"\n");
+    let rules_and_store = ["--rules", "rules.toml", "--store", "sqlite:store.db"];
+    let piped = run(folder.path(), &[&["pipe", "in.ndjson"], &rules_and_store[..]].concat());
+    assert_eq!(piped.status.code(), Some(0), "{}", stderr(&piped));
+    for command in [
+        &["explain", "--rules", "rules.toml", "in.ndjson"][..],
+        &["history", "--store", "sqlite:store.db"],
+    ] {
+        let shown = stdout(&run(folder.path(), command));
+        assert!(shown.contains(r"A\u{1b}[2J"), "{command:?}: {shown}");
+        assert!(
+            !shown.contains('\u{1b}') && !shown.contains("\n2. fake"),
+            "{command:?}: {shown:?}"
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
 use crate::broker::DeadLetter;
+use crate::cli::output::printable;
 use crate::formats::enriched::rfc3339;
 
 /// How a dead letter is printed.
@@ -161,16 +162,4 @@ fn shown(value: &Value) -> String {
         Value::String(text) => printable(text),
         other => other.to_string(),
     }
-}
-
-/// The text, its control characters escaped.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => printable.extend(character.escape_default()),
-            false => printable.push(character),
-        }
-    }
-    printable
 }

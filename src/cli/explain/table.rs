@@ -27,7 +27,7 @@ pub(super) fn print(
         Outcome::Waiting(WaitFor::Interaction(_)) => "waiting for its interaction".to_owned(),
         Outcome::Rejected(reason) => format!("rejected: {reason}"),
     };
-    out.line(format_args!("{number}. {} of {}: {what}", message.event.as_str(), message.identity))?;
+    out.row(format_args!("{number}. {} of {}: {what}", message.event.as_str(), message.identity))?;
     let mut lines = Vec::new();
     match &step.outcome {
         Outcome::Enriched(enriched) => enriched_lines(enriched, show_values, &mut lines),
@@ -48,7 +48,7 @@ pub(super) fn print(
             .iter()
             .filter(|(name, _)| enriched.data.get(&Key::from(*name)).is_none());
         for (name, value) in defaults {
-            out.line(format_args!(
+            out.row(format_args!(
                 "   metadata {name} = {} (the item's default)",
                 shown(value, show_values)
             ))?;
@@ -56,8 +56,8 @@ pub(super) fn print(
     }
     for warning in step.report.warnings() {
         match &warning.key {
-            Some(key) => out.line(format_args!("   warning: {} ({key})", warning.code))?,
-            None => out.line(format_args!("   warning: {}", warning.code))?,
+            Some(key) => out.row(format_args!("   warning: {} ({key})", warning.code))?,
+            None => out.row(format_args!("   warning: {}", warning.code))?,
         }
     }
     out.line("")
@@ -151,7 +151,7 @@ fn print_lines(out: &mut Out, lines: &[Line]) -> Result<(), Failure> {
     for line in std::iter::once(&titles).chain(lines) {
         let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         let row: Vec<_> = cells.collect();
-        out.line(format_args!("   {}", row.join("  ").trim_end()))?;
+        out.row(format_args!("   {}", row.join("  ").trim_end()))?;
     }
     Ok(())
 }

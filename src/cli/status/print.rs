@@ -44,7 +44,7 @@ pub(super) fn print(out: &mut Out, looked: &Looked) -> Result<(), Failure> {
         Err(why) => out.line(format_args!("queues    not known: {why}"))?,
     }
     for wait in status.waiting.iter().take(LISTED) {
-        out.line(format_args!("waiting   {}", waits(wait)))?;
+        out.row(format_args!("waiting   {}", waits(wait)))?;
     }
     if let more @ 1.. = status.waiting.len().saturating_sub(LISTED) {
         out.line(format_args!("waiting   and {more} more (--json has them)"))?;
