@@ -131,7 +131,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`Error::NotReplayed`] when the work queue is not there, or does not take it, and
-    /// [`Error::NoSource`] when nobody knows which that is: it stays a dead letter. Any other error means that the broker is lost: it stays, or is in both queues.
+    /// [`Error::NoSource`] when nobody knows which that is: it stays a dead letter. Any other error
+    /// means that the broker is lost: it stays, or is in both queues.
     pub async fn replay(&mut self, letter: DeadLetter) -> Result<(), Error> {
         self.resend(&letter).await?;
         self.discard(letter).await

@@ -67,13 +67,25 @@ pub(super) fn load(
         (None, Some(path), _) => read(path),
         (None, None, Some(database)) => {
             let path = beside(database);
-            if !settings.must_exist && !path.exists() {
+            if settings.must_exist && !path.exists() {
+                // It has been moved without its key: all but its live data can still be looked at.
+                let failed = |source| KeyError::Create { path, source };
+                return Ok((unknown_key().map_err(failed)?, Vec::new()));
+            }
+            if !path.exists() {
                 create(&path).map_err(|source| KeyError::Create { path: path.clone(), source })?;
             }
             read(&path)
         }
         (None, None, None) => Err(KeyError::Missing),
     }
+}
+
+/// A key that opens nothing.
+fn unknown_key() -> io::Result<LiveKeys> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(LiveKeys::new(&key, &[]))
 }
 
 /// The key file of a SQLite database: its path and `.live-key`.

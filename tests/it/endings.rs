@@ -173,6 +173,24 @@ fn a_store_that_is_only_looked_at_is_not_made() {
     }
 }
 
+/// A copy of a store without its key: what history says can be looked at, and no key is made up beside it.
+#[test]
+fn a_store_without_its_key_can_be_looked_at() {
+    let folder = folder();
+    write(folder.path(), "in.ndjson", CREATED);
+    write(folder.path(), "rules.toml", "[history]\nchat = \"plan\"\n");
+    let store = ["--store", "sqlite:store.db"];
+    let pipe = ["pipe", "in.ndjson", "--rules", "rules.toml"];
+    assert!(run(folder.path(), &[&pipe, &store[..]].concat()).status.success());
+    let key = folder.path().join("store.db.live-key");
+    std::fs::remove_file(&key).expect("it was made beside the store");
+    for command in [&["history"][..], &["check"]] {
+        let output = run(folder.path(), &[command, &store[..]].concat());
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+        assert!(!key.exists(), "{command:?}");
+    }
+}
+
 #[test]
 fn check_says_what_would_end_a_worker_at_once() {
     let folder = folder();

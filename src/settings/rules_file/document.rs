@@ -108,7 +108,7 @@ impl Document {
 }
 
 /// What is wrong with a text that is no TOML, and where; without the line that the parser would quote.
-pub(in crate::settings) fn unquoted(error: &TomlError, text: &str) -> String {
+fn unquoted(error: &TomlError, text: &str) -> String {
     let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
     let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
     let column = 1 + before.chars().rev().take_while(|character| *character != '\n').count();
