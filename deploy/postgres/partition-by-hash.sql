@@ -8,7 +8,7 @@
 -- pays.
 --
 -- Before: stop all workers, and run as the table's owner. The rows are copied, which takes as much room
--- again and, beyond some tens of millions, hours; right after `throughline migrate` it takes no time.
+-- again, and ten seconds a million on two cores; right after `throughline migrate` there are none.
 -- Afterwards: give again what privileges other roles had on the table, and start the workers.
 --
 -- It is all or nothing. Cutting again into more partitions is the same with another number.
