@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
-use sqlx::{Connection as _, PgConnection};
-
 use crate::messages;
 use crate::process;
 use crate::subject::{LIVE_KEY, program};
-use crate::support::postgres::Database;
+use crate::support::postgres::{self, Database};
 
 /// What a run of `pipe` came to.
 #[derive(Clone, Copy, Debug)]
@@ -75,13 +73,7 @@ pub(crate) async fn log_bytes(url: &str) -> u64 {
 }
 
 async fn ask(url: &str, question: &'static str) -> u64 {
-    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL is up");
-    let answer: i64 = sqlx::query_scalar(question)
-        .fetch_one(&mut connection)
-        .await
-        .expect("PostgreSQL has an answer");
-    connection.close().await.expect("closed");
-    u64::try_from(answer).expect("a number of bytes")
+    u64::try_from(postgres::number(url, question).await).expect("a number of bytes")
 }
 
 /// The ends of the interactions of the first `count` messages.

@@ -37,7 +37,7 @@ fn read(table: &str) -> BTreeMap<String, f64> {
         let cell = cell.split('│').next().unwrap_or_default();
         let words: Vec<_> = cell.split_whitespace().collect();
         match words[..] {
-            [named, time, unit] if unit_ns(unit).is_some() => {
+            [named, time, unit] => {
                 let time = time.parse::<f64>().ok().zip(unit_ns(unit));
                 let Some((time, unit)) = time else { continue };
                 // What is named by a number is one of several of its group.

@@ -1,7 +1,7 @@
 //! The cleaner: a round, and that the worker runs it.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use throughline::clock::Clock;
 use throughline::store::{self, Lifetimes, Retention, Settings, Swept};
 
 use crate::support::conversation::{Running, run, throughline};
+use crate::support::program::signal;
 
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,8 +78,7 @@ async fn the_worker_sweeps_its_store_also_while_the_broker_is_away_and_stops_whe
     let swept = swept.expect("the worker has ended early");
     let counts = "swept the store rows=1 expired=1 forgotten=0 deleted=0 ";
     assert!(swept.contains(counts), "{swept}");
-    let told = Command::new("kill").args(["-TERM", &worker.0.id().to_string()]).status();
-    assert!(told.expect("kill can be run").success());
+    assert!(signal(worker.0.id(), "TERM"));
     for line in lines {
         line.expect("a pipe can be read");
     }

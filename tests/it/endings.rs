@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use pretty_assertions::assert_eq;
 
 use crate::support::conversation::{Running, throughline};
-use crate::support::program::{folder, run, stderr, stdout, write};
+use crate::support::program::{folder, run, signal, stderr, stdout, write};
 
 const CREATED: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat","userData":{"plan":"gold"}}}"#;
 
@@ -23,7 +23,7 @@ fn code(command: &mut Command) -> Option<i32> {
 }
 
 /// Sends a signal to a `pipe` that has published a message and waits for more.
-fn signalled(folder: &Path, signal: &str) -> ExitStatus {
+fn signalled(folder: &Path, name: &str) -> ExitStatus {
     let mut pipe = throughline(folder, &["pipe"]);
     let pipe = pipe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut pipe = Running(pipe.spawn().expect("the program can be run"));
@@ -31,8 +31,7 @@ fn signalled(folder: &Path, signal: &str) -> ExitStatus {
     writeln!(stdin, "{CREATED}").expect("it listens");
     let mut stdout = BufReader::new(pipe.0.stdout.take().expect("piped"));
     assert_ne!(stdout.read_line(&mut String::new()).expect("UTF-8"), 0, "it has published");
-    let sent = Command::new("kill").args(["-s", signal, &pipe.0.id().to_string()]).status();
-    assert!(sent.expect("there is a kill").success());
+    assert!(signal(pipe.0.id(), name));
     let status = pipe.0.wait().expect("it can be waited for");
     drop(stdin);
     status
@@ -71,7 +70,6 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
     let folder = folder();
     // More than a pipe holds.
     write(folder.path(), "many.ndjson", &format!("{CREATED}\n").repeat(2_000));
-    write(folder.path(), "one.ndjson", CREATED);
     for arguments in [
         &["convert", "many.ndjson"][..],
         &["explain", "--json", "many.ndjson"],

@@ -48,6 +48,14 @@ fn two_sources(bench: &mut Bench, exchanges: &[&str]) {
     bench.topology = Topology::of(&bench.settings, &[DELAY]);
 }
 
+/// Gives the bench the two sources and no further exchange, and has all of it declared.
+async fn two_sources_declared(bench: &mut Bench) -> Link {
+    two_sources(bench, &[]);
+    let link = bench.link().await;
+    link.prepare(&bench.topology).await.expect("declared");
+    link
+}
+
 fn exchange(bench: &Bench, name: &str) -> String {
     format!("{}-{name}", bench.settings.outbound_exchange)
 }
@@ -209,9 +217,7 @@ fn ran(folder: &std::path::Path, bench: &Bench, command: &[&str], settings: &str
 #[tokio::test]
 async fn what_waits_comes_back_to_its_own_queue() {
     on(rabbitmq::shared(), async |bench| {
-        two_sources(bench, &[]);
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("declared");
+        let link = two_sources_declared(bench).await;
         let mut lanes = Vec::new();
         for source in link.sources() {
             lanes.push(link.lane_of(source).await.expect("a lane"));
@@ -258,9 +264,7 @@ async fn set_aside_one_of_each(bench: &Bench, link: &Link) {
 #[tokio::test]
 async fn a_replay_goes_to_where_the_dead_letter_came_from() {
     on(rabbitmq::shared(), async |bench| {
-        two_sources(bench, &[]);
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("declared");
+        let link = two_sources_declared(bench).await;
         set_aside_one_of_each(bench, &link).await;
         link.close().await;
         let link = bench.link().await;
@@ -294,9 +298,7 @@ async fn set_aside_two_strays(bench: &Bench) {
 #[tokio::test]
 async fn a_replay_goes_on_behind_what_came_by_no_source() {
     on(rabbitmq::shared(), async |bench| {
-        two_sources(bench, &[]);
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("declared");
+        let link = two_sources_declared(bench).await;
         set_aside_two_strays(bench).await;
         set_aside_one_of_each(bench, &link).await;
         link.close().await;
@@ -318,9 +320,7 @@ async fn a_replay_goes_on_behind_what_came_by_no_source() {
 #[tokio::test]
 async fn a_dead_letter_of_unknown_origin_stays() {
     on(rabbitmq::shared(), async |bench| {
-        two_sources(bench, &[]);
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("declared");
+        let link = two_sources_declared(bench).await;
         set_aside_two_strays(bench).await;
         let mut pass = link.dead_letters().await.expect("a pass");
         for why in [

@@ -48,7 +48,7 @@ use self::place::{CUT, Home, KEYS, Place};
 use self::samples::{
     Sample, assert_same, count, counted, counter, create, identity, read, record, save,
 };
-use crate::support::postgres::{Database, Server};
+use crate::support::postgres::{self, Database, Server};
 
 // -------------------------------------------------------------------------------- SQLite's own
 
@@ -213,19 +213,15 @@ async fn postgres_may_be_cut_into_partitions_with_all_it_has_and_cut_again() {
 
     // As in the table that it was: no time is spent on compressing what cannot be, and there is room on
     // each page for the next version of its rows.
-    let mut connection = PgConnection::connect(&place.settings.url).await.expect("connected");
-    let like_before: i64 = sqlx::query_scalar(
+    let like_before = postgres::number(
+        &place.settings.url,
         "SELECT count(*) FROM pg_inherits JOIN pg_class ON oid = inhrelid \
          JOIN pg_attribute AS events ON events.attrelid = oid AND events.attname = 'events' \
          JOIN pg_attribute AS live ON live.attrelid = oid AND live.attname = 'live' \
          WHERE inhparent = 'throughline_interaction'::regclass \
          AND reloptions = '{fillfactor=70}' AND events.attstorage = 'e' AND live.attstorage = 'e'",
-    )
-    .fetch_one(&mut connection)
-    .await
-    .expect("the SQL is right");
-    assert_eq!(like_before, 64);
-    connection.close().await.expect("closed");
+    );
+    assert_eq!(like_before.await, 64);
 }
 
 /// Each look goes to the partition that has the row, and to no other.
@@ -241,19 +237,13 @@ async fn postgres_looks_into_no_partition_but_a_rows_own() {
     }
     // What a session has counted is told by its end at the latest, all of it at once.
     store.close().await;
-    let mut connection = PgConnection::connect(&place.settings.url).await.expect("connected");
-    let mut looked_into: i64 = 0;
+    let mut looked_into = 0;
     while looked_into == 0 {
-        looked_into = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_user_tables \
-             WHERE relname LIKE 'throughline_interaction_%' AND idx_scan > 0",
-        )
-        .fetch_one(&mut connection)
-        .await
-        .expect("the statistics can be seen");
+        let partitions = "SELECT count(*) FROM pg_stat_user_tables \
+                          WHERE relname LIKE 'throughline_interaction_%' AND idx_scan > 0";
+        looked_into = postgres::number(&place.settings.url, partitions).await;
     }
     assert_eq!(looked_into, 1);
-    connection.close().await.expect("closed");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The workers of a run: real processes on one queue and one store, each behind relays of its own.
 
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -162,6 +161,5 @@ impl Drop for Fleet {
 
 /// Kills a process that nobody waits for any more.
 fn kill(id: u32) {
-    let killed = Command::new("kill").args(["-s", "KILL", &id.to_string()]).status();
-    assert!(killed.expect("`kill` runs").success(), "process {id} is there");
+    assert!(program::signal(id, "KILL"), "process {id} is there");
 }

@@ -91,6 +91,15 @@ async fn execute(url: &str, sql: String) {
     connection.close().await.expect("closed");
 }
 
+/// The number that a question to the database at `url` comes to.
+pub(crate) async fn number(url: &str, question: &'static str) -> i64 {
+    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL is up");
+    let answer = sqlx::query_scalar(question).fetch_one(&mut connection).await;
+    let answer = answer.expect("PostgreSQL has an answer");
+    connection.close().await.expect("closed");
+    answer
+}
+
 /// The server that all tests of this binary share.
 fn shared_url() -> String {
     match std::env::var(URL_VARIABLE) {

@@ -49,6 +49,12 @@ pub(crate) fn history(folder: &Path, settings: &[(&str, &str)]) -> Vec<Value> {
     rows.lines().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect()
 }
 
+/// Sends a signal, `TERM`, `KILL`, …, to a process; whether there is such a process.
+pub(crate) fn signal(id: u32, name: &str) -> bool {
+    let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status();
+    sent.expect("`kill` runs").success()
+}
+
 /// What it wrote to stdout.
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
@@ -123,10 +129,8 @@ impl Worker {
     }
 
     /// Sends it a signal: `TERM`, `KILL`, …
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("`kill` runs");
-        assert!(sent.success(), "the worker has ended before: {}", self.log());
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(signal(self.id(), name), "the worker has ended before: {}", self.log());
     }
 
     /// Tells it to stop, and waits for its end.
