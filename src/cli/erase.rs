@@ -9,13 +9,12 @@ use std::io::{Read as _, stdin};
 use clap::Args;
 use serde_json::json;
 
-use super::block_on;
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use crate::app;
+use super::{block_on, existing_store};
 use crate::clock::Clock;
 use crate::settings::Settings;
-use crate::store::{self, Erased, Whose};
+use crate::store::{Erased, Whose};
 use crate::telemetry::stderr::say;
 
 /// Anonymises saved values, of interactions by id or by what is saved of them
@@ -78,11 +77,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         None => Whose::Ids(&arguments.ids),
     };
     let erased = block_on(async {
-        let mut of_store = app::store_settings(settings);
-        // A request to erase is no occasion to change the schema.
-        of_store.migrate = false;
-        of_store.must_exist = true;
-        let store = store::connect(&of_store).await?;
+        let store = existing_store(settings).await?;
         let now_ms = Clock::System.now_ms();
         let tenant = arguments.tenant.as_deref();
         let erased = store.erase(whose, tenant, now_ms, arguments.dry_run).await?;

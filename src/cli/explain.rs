@@ -9,8 +9,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use super::{block_on, input, load_untried_rules};
-use crate::app;
+use super::{block_on, existing_store, input, load_untried_rules};
 use crate::clock::Clock;
 use crate::domain::{Attempt, Rules};
 use crate::formats::enriched::{self, Stamp};
@@ -18,7 +17,6 @@ use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::{Row, Store as _};
 use crate::pipeline::table::{Table, looks_for_parent};
 use crate::settings::Settings;
-use crate::store;
 use crate::telemetry::stderr::say;
 
 /// What would happen to these messages, in order, and why
@@ -132,10 +130,7 @@ async fn known(
     settings: &Settings,
     decoded: &[Result<Decoded<'_>, Refusal>],
 ) -> Result<Vec<Row>, Failure> {
-    let mut of_store = app::store_settings(settings);
-    of_store.migrate = false;
-    of_store.must_exist = true;
-    let store = store::connect(&of_store).await?;
+    let store = existing_store(settings).await?;
     let messages = || decoded.iter().flatten().map(|decoded| &decoded.message);
     let identities: BTreeSet<_> = messages()
         .map(|message| message.identity.clone())

@@ -5,14 +5,13 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::block_on;
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use crate::app;
+use super::{block_on, existing_store};
 use crate::domain::Identity;
 use crate::formats::enriched::rfc3339;
 use crate::settings::Settings;
-use crate::store::{self, HistoryFilter, HistoryRow};
+use crate::store::{HistoryFilter, HistoryRow};
 use crate::telemetry::stderr::say;
 
 /// The contact log: what was saved of each interaction
@@ -61,11 +60,7 @@ const PAGE_ROWS: u32 = 1000;
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     block_on(async {
-        let mut of_store = app::store_settings(settings);
-        // Looking does not change the schema.
-        of_store.migrate = false;
-        of_store.must_exist = true;
-        let store = store::connect(&of_store).await?;
+        let store = existing_store(settings).await?;
         let mut after: Option<Identity<'static>> = None;
         let mut rows = 0;
         let mut out = Out::lock();

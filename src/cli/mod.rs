@@ -39,13 +39,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use futures_util::future::select_all;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app;
 use crate::domain::Rules;
 use crate::reload::RulesSource;
 use crate::settings::{self, Flag, Loaded, Settings, Sources};
+use crate::store::{self, Store};
 use crate::telemetry::{logs, panics};
 use failure::{Exit, Failure};
 
@@ -229,13 +229,25 @@ fn load_rules_from(settings: &Settings, source: &RulesSource) -> Result<Rules, F
     Ok(rules)
 }
 
+/// Opens the store that is there. A question, or a request to erase, is no occasion to make one or to
+/// change its schema.
+async fn existing_store(settings: &Settings) -> Result<Store, Failure> {
+    let of_store = app::store_settings(settings);
+    let of_store = store::Settings { migrate: false, must_exist: true, ..of_store };
+    Ok(store::connect(&of_store).await?)
+}
+
 /// Comes when the command is told to stop: by SIGINT, SIGTERM or SIGHUP, from this call on.
 fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
-    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let signals: Result<Vec<_>, _> = signals.into_iter().map(signal).collect();
-    let mut signals = signals.map_err(Failure::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
     Ok(async move {
-        select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     })
 }
 

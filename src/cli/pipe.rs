@@ -1,6 +1,6 @@
 //! `throughline pipe`: the same flow without a broker.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,9 +154,6 @@ async fn show_progress(tally: &Tally) -> std::convert::Infallible {
         let messages = lines(&counts);
         let rate = rate(messages, started.elapsed());
         show(format_args!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected"));
-        if std::io::stderr().flush().is_err() {
-            return std::future::pending().await;
-        }
     }
 }
 

@@ -67,13 +67,15 @@ pub(super) fn load(
         (None, Some(path), _) => read(path),
         (None, None, Some(database)) => {
             let path = beside(database);
-            if settings.must_exist && !path.exists() {
-                // It has been moved without its key: all but its live data can still be looked at.
-                let failed = |source| KeyError::Create { path, source };
-                return Ok((unknown_key().map_err(failed)?, Vec::new()));
-            }
             if !path.exists() {
-                create(&path).map_err(|source| KeyError::Create { path: path.clone(), source })?;
+                let failed = |source| KeyError::Create { path: path.clone(), source };
+                if settings.must_exist {
+                    // It has been moved without its key, or is not made yet. A key that opens nothing
+                    // serves for looking at all but live data.
+                    let key = random().map_err(failed)?;
+                    return Ok((LiveKeys::new(&key, &[]), Vec::new()));
+                }
+                create(&path).map_err(failed)?;
             }
             read(&path)
         }
@@ -81,11 +83,10 @@ pub(super) fn load(
     }
 }
 
-/// A key that opens nothing.
-fn unknown_key() -> io::Result<LiveKeys> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(LiveKeys::new(&key, &[]))
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut random = [0; N];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(random)
 }
 
 /// The key file of a SQLite database: its path and `.live-key`.
@@ -122,10 +123,8 @@ fn parse(lines: &str) -> Result<LiveKeys, KeyError> {
 /// Makes a key file with a new key. It appears under its name complete or not at all, and never
 /// replaces one: of two workers that start at once, one's key stands and both read it.
 fn create(path: &Path) -> io::Result<()> {
-    let mut random = [0; 32 + 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let (key, suffix) = random.split_at(32);
-    let draft = path.with_extension(format!("live-key.{}", Hex(suffix)));
+    let (key, suffix) = (random::<32>()?, random::<8>()?);
+    let draft = path.with_extension(format!("live-key.{}", Hex(&suffix)));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{}", STANDARD.encode(key)).and_then(|()| file.sync_all());
     // A link, unlike a rename, fails where the name is taken.

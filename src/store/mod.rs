@@ -71,16 +71,12 @@ pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
 pub fn check(settings: &Settings) -> Result<(), OpenError> {
     let settings = Settings { must_exist: true, ..settings.clone() };
     match settings.target()? {
-        Target::Sqlite(path) if settings.names_key() || path.exists() => {
-            key_file::load(&settings, Some(&path))?;
-        }
-        // Its key will be made with it.
-        Target::Sqlite(_) => {}
+        Target::Sqlite(path) => key_file::load(&settings, Some(&path))?,
         Target::Postgres => {
             postgres::check(&settings.url)?;
-            key_file::load(&settings, None)?;
+            key_file::load(&settings, None)?
         }
-    }
+    };
     Ok(())
 }
 

@@ -53,11 +53,6 @@ impl Settings {
         }
     }
 
-    /// Whether they say where the live keys are.
-    pub(super) fn names_key(&self) -> bool {
-        self.live_key.is_some() || self.live_key_file.is_some()
-    }
-
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
