@@ -167,6 +167,15 @@ pub enum WaitFor<'a> {
     Interaction(Identity<'a>),
 }
 
+impl<'a> WaitFor<'a> {
+    /// The interaction that must come first.
+    pub fn on(&self) -> &Identity<'a> {
+        match self {
+            WaitFor::Parent(on) | WaitFor::Interaction(on) => on,
+        }
+    }
+}
+
 /// What is noted while a message is worked out: warnings, and the pairs that are not published.
 #[derive(Clone, Debug, Default)]
 pub struct Report<'a> {

@@ -20,11 +20,11 @@
 //! parent's: from there on it is another conversation (docs/messages.md, *Order*).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::decode::{decode, text};
 use super::ports::{Delivery, Row, Store, StoreError};
 use super::table::parent_id;
+use super::worker::unless_it_panics;
 use crate::domain::digest::sha256;
 use crate::domain::{Event, Identity};
 
@@ -106,8 +106,8 @@ impl Partitions {
         }
         let text = text(delivery, body_max_bytes);
         // What panics here does so in the lane too, which sets that one message aside.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(delivery, &text).ok()));
-        let Ok(Some(decoded)) = decoded else { return by_body() };
+        let decoded = unless_it_panics(|| decode(delivery, &text));
+        let Some(Ok(decoded)) = decoded else { return by_body() };
         let message = decoded.message;
         match self.key {
             Key::Interaction => Claim::Settled(self.of(&message.identity)),

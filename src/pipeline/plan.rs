@@ -8,7 +8,7 @@ use super::message_trace::MessageTrace;
 use super::outputs::Output;
 use super::ports::{Awaited, Gated, Published, PublishedKind};
 use super::settlement::{Cause, Failure};
-use crate::domain::{Identity, Outcome, RejectReason, Step, WaitFor};
+use crate::domain::{Identity, Outcome, RejectReason, Step};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 
@@ -73,10 +73,7 @@ impl Worked<'_> {
     /// The interaction that it must wait for.
     pub(super) fn awaits(&self) -> Option<&Identity<'_>> {
         match self {
-            Worked::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => {
-                let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
-                Some(on)
-            }
+            Worked::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => Some(wait.on()),
             Worked::Step(..) | Worked::Failed(_) => None,
         }
     }
@@ -115,10 +112,9 @@ impl Encoder<'_> {
             Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
             Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
             Outcome::Waiting(wait) => {
-                let (WaitFor::Parent(on) | WaitFor::Interaction(on)) = wait;
                 let failure = Failure::MustWait(Cause::of(wait));
                 let who = decoded.message.identity.to_owned();
-                let awaited = Awaited { who, on: on.to_owned() };
+                let awaited = Awaited { who, on: wait.on().to_owned() };
                 return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
             }
             Outcome::Rejected(reason) => return Plan::rejected(*reason, "propagate"),

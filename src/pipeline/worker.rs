@@ -301,9 +301,9 @@ async fn breathe(place: usize) {
     }
 }
 
-/// What `work` gives; `None` where our own code panicked over it, a fault with this one message: it is set
-/// aside, and the lane goes on.
-fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// What `work` gives; `None` where our own code panicked over it: a fault with this one message, which is
+/// set aside in the lane, and the lane goes on.
+pub(super) fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use config::{FileFormat, Format, Value, ValueKind};
 
 use super::nearest::nearest;
+use super::rules_file::place_of;
 use super::{Origin, Problem};
 
 /// The embedded defaults: every setting, its unit and its reason.
@@ -206,8 +207,7 @@ impl Layers {
             Err(_) => {
                 let what = match text.parse::<toml_edit::DocumentMut>() {
                     Err(error) => {
-                        let start = error.span().map_or(0, |span| span.start);
-                        let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
+                        let (line, _) = place_of(&error, text);
                         format!("line {line} is not TOML: {}", error.message())
                     }
                     Ok(_) => "holds a number that is too large".to_owned(),

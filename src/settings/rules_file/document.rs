@@ -57,7 +57,11 @@ impl Document {
                 Ok(Document(raw.get().to_owned()))
             }
             Syntax::Toml => {
-                let document: DocumentMut = text.parse().map_err(|error| unquoted(&error, text))?;
+                let unquoted = |error: TomlError| {
+                    let (line, column) = place_of(&error, text);
+                    format!("{} at line {line} column {column}", error.message())
+                };
+                let document: DocumentMut = text.parse().map_err(unquoted)?;
                 let mut json = String::new();
                 write_item(document.as_item(), "", &mut json)?;
                 Ok(Document(json))
@@ -107,12 +111,13 @@ impl Document {
     }
 }
 
-/// What is wrong with a text that is no TOML, and where; without the line that the parser would quote.
-fn unquoted(error: &TomlError, text: &str) -> String {
+/// The line and the column at which a text is no TOML, for who tells what is wrong by the error's message
+/// alone: as a whole it would quote the line.
+pub(in crate::settings) fn place_of(error: &TomlError, text: &str) -> (usize, usize) {
     let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
     let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
     let column = 1 + before.chars().rev().take_while(|character| *character != '\n').count();
-    format!("{} at line {line} column {column}", error.message())
+    (line, column)
 }
 
 fn write_canonical(json: &str, constant: bool, out: &mut Vec<u8>) {

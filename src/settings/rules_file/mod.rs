@@ -23,6 +23,7 @@ use std::path::Path;
 use crate::domain::Rules;
 
 pub use difference::{Change, changes};
+pub(super) use document::place_of;
 pub use document::{Document, Syntax};
 pub use schema::schema;
 
