@@ -49,10 +49,11 @@ impl Actual {
                 let metadata = metadata
                     .map(|(name, value)| ((*name).to_owned(), as_written(value.as_json())))
                     .collect();
-                self.maps = Some([data, metadata, map_of(&enriched.record.to_json())]);
+                self.maps = Some([data, metadata, pairs_as_written(&enriched.record.to_json())]);
             }
             Outcome::Ended(ended) => {
-                self.maps = Some([Map::new(), Map::new(), map_of(&ended.record.to_json())]);
+                self.maps =
+                    Some([Map::new(), Map::new(), pairs_as_written(&ended.record.to_json())]);
             }
             Outcome::Rejected(reason) => self.reason = Some(reason.as_str()),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => {}
@@ -83,7 +84,9 @@ impl Expect {
         for (n, name) in MAPS.iter().enumerate() {
             if let Some(expected) = &self.maps[n] {
                 match &actual.maps {
-                    Some(maps) => compare_maps(name, &map_of(expected), &maps[n], &mut lines),
+                    Some(maps) => {
+                        compare_maps(name, &pairs_as_written(expected), &maps[n], &mut lines);
+                    }
                     None => lines.push(format!("{name}: nothing is published")),
                 }
             }
@@ -131,7 +134,9 @@ fn compare_maps(name: &str, expected: &Map, found: &Map, lines: &mut Vec<String>
     }
 }
 
-fn map_of(json: &str) -> Map {
+/// The members of a JSON object, each value as written, by which values are compared. None of what is
+/// no object.
+pub fn pairs_as_written(json: &str) -> Map {
     let members = members(json).unwrap_or_default();
     members.into_iter().map(|(key, raw)| (key.to_string(), as_written(raw.get()))).collect()
 }

@@ -131,6 +131,17 @@ impl CaseFile {
 }
 
 impl CaseFile {
+    /// The rules that a case is played by: its own, else those of the file, else none.
+    ///
+    /// # Errors
+    /// When they are in a file that cannot be read or parsed; a sentence that says so.
+    pub fn rules_of(&self, case: &Case) -> Result<Document, String> {
+        match case.rules.as_ref().or(self.rules.as_ref()) {
+            Some(rules) => rules.document(&self.path),
+            None => Ok(Document::empty()),
+        }
+    }
+
     /// The same cases with other rules for those that have none of their own.
     #[must_use]
     pub fn with_rules(self, document: &Document) -> CaseFile {
@@ -140,7 +151,7 @@ impl CaseFile {
 
 impl CaseRules {
     /// The document, read from its file if it is in one.
-    pub(super) fn document(&self, case_file: &Path) -> Result<Document, String> {
+    fn document(&self, case_file: &Path) -> Result<Document, String> {
         match self {
             CaseRules::Inline(document) => Ok(document.clone()),
             CaseRules::File(relative) => {

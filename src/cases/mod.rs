@@ -7,13 +7,14 @@ mod compare;
 mod file;
 mod schema;
 
+pub use compare::pairs_as_written;
 pub use file::{Case, CaseFile, CaseFileError, Expect};
 pub use schema::schema;
 
 use crate::domain::{Attempt, Rules};
 use crate::formats::{self, Hints};
 use crate::pipeline::table::Table;
-use crate::settings::rules_file::{self, Document, Problem};
+use crate::settings::rules_file::{self, Problem};
 use compare::Actual;
 
 /// What a case came to.
@@ -30,11 +31,7 @@ const MAX_BODY_BYTES: usize = 1_048_576;
 
 /// Runs one case of a file.
 pub fn run(file: &CaseFile, case: &Case) -> Verdict {
-    let document = match case.rules.as_ref().or(file.rules.as_ref()) {
-        Some(rules) => rules.document(&file.path),
-        None => Ok(Document::empty()),
-    };
-    let document = match document {
+    let document = match file.rules_of(case) {
         Ok(document) => document,
         Err(problem) => return Verdict::Failed(vec![problem]),
     };

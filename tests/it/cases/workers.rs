@@ -1,0 +1,376 @@
+//! Every case once more through workers that run: one lane, four lanes, four partitions and three
+//! processes. Whoever takes a message, it comes to the same.
+//!
+//! A case's messages are sent one after the other, each when the one before is settled, so that
+//! consecutive ones meet other lanes and the store is all that they share. The rules are changed while
+//! the workers run, and the store is emptied between cases. Waiting queues have no TTL here: what waits
+//! plays no further part, unless the case is about its last attempt.
+//!
+//! Compared is what can be seen from outside: how a message was finished, what was published, why it
+//! was set aside. `dropped`, and warnings about what is not published, only `explain` tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use lapin::BasicProperties;
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicGetOptions, BasicPublishOptions};
+use lapin::types::AMQPValue;
+use tempfile::TempDir;
+use throughline::broker::Topology;
+use throughline::cases::{Case, CaseFile, Expect, pairs_as_written};
+use throughline::domain::json::{elements, members};
+use throughline::http::Status;
+use throughline::retry::Ladder;
+use throughline::settings::rules_file::{Document, compile};
+
+use super::all_files;
+use crate::partitions::unpartitioned;
+use crate::run::quorum;
+use crate::support::bench::{self, Bench, headers, text};
+use crate::support::postgres::Database;
+use crate::support::program::{folder, write};
+use crate::support::rabbitmq;
+use crate::support::watched::{Watched, look};
+
+/// 32 times the byte 7, in base64: the live key of all workers.
+const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+/// More attempts than any patience has.
+const LAST_ATTEMPT: i64 = 1_000_000;
+
+/// How the workers are set up.
+#[derive(Clone, Copy)]
+struct Crew {
+    workers: usize,
+    lanes: usize,
+    /// 0: none.
+    partitions: u16,
+}
+
+#[tokio::test]
+async fn one_lane() {
+    all_cases_pass(Crew { workers: 1, lanes: 1, partitions: 0 }).await;
+}
+
+#[tokio::test]
+async fn four_lanes() {
+    all_cases_pass(Crew { workers: 1, lanes: 4, partitions: 0 }).await;
+}
+
+#[tokio::test]
+async fn four_partitions_and_three_processes() {
+    all_cases_pass(Crew { workers: 3, lanes: 1, partitions: 4 }).await;
+}
+
+async fn all_cases_pass(crew: Crew) {
+    let played = playable();
+    let share = played.len().div_ceil(crew.workers);
+    bench::on(rabbitmq::shared(), async |bench| {
+        let mut fleet = Fleet::start(bench, crew).await;
+        let mut failed = Vec::new();
+        for (n, Played { name, case, document, revision }) in played.iter().enumerate() {
+            // An upgrade on the way: others take over what it had, and a successor stands by.
+            if n > 0 && n % share == 0 {
+                fleet.replace(bench, n / share - 1).await;
+            }
+            fleet.rule(document, revision).await;
+            let differences = fleet.play(bench, case).await.differences(&case.expect);
+            if !differences.is_empty() {
+                failed.push(format!("{name}\n  {}", differences.join("\n  ")));
+            }
+        }
+        assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
+        fleet.assert_nothing_is_left(bench).await;
+        fleet.assert_all_worked();
+    })
+    .await;
+}
+
+/// A case, with the rules that it is played by.
+struct Played {
+    name: String,
+    case: Case,
+    document: Document,
+    revision: String,
+}
+
+/// All cases that have a message, by rules: those that follow each other need no change of them. Rules
+/// that are refused reach no worker.
+fn playable() -> Vec<Played> {
+    let mut played = Vec::new();
+    for path in all_files() {
+        let file = CaseFile::load(&path).expect("a case file");
+        for case in file.cases.iter().filter(|case| case.given.is_some() || !case.before.is_empty())
+        {
+            let document = file.rules_of(case).expect("the rules can be read");
+            let Ok(loaded) = compile(&document) else { continue };
+            let revision = loaded.rules.revision().as_str().to_owned();
+            let name = format!("{}: {}", path.display(), case.name);
+            played.push(Played { name, case: case.clone(), document, revision });
+        }
+    }
+    played.sort_by(|one, other| one.revision.cmp(&other.revision));
+    played
+}
+
+/// Workers of one store, and what comes out of them.
+struct Fleet {
+    crew: Crew,
+    database: Database,
+    /// The first holds the rules, the others are the workers'.
+    folders: Vec<TempDir>,
+    workers: Vec<Watched>,
+    rules: PathBuf,
+    revision: String,
+    /// The queue that a message comes back to when it has waited.
+    queue: String,
+    downstream: String,
+    /// The first of them is where a message waits first.
+    waiting: Vec<String>,
+    /// Worker and lane of all that took a message.
+    worked: BTreeSet<(usize, usize)>,
+}
+
+/// What a message came to, as seen from outside.
+struct Seen {
+    /// The worker's own word for it.
+    outcome: String,
+    /// What came out, if anything.
+    message: Option<BasicGetMessage>,
+}
+
+impl Seen {
+    /// What a case expects and is not so, a line each.
+    fn differences(&self, expect: &Expect) -> Vec<String> {
+        let outcome = match self.outcome.as_str() {
+            "dead_lettered" => "rejected",
+            other => other,
+        };
+        let mut lines = Vec::new();
+        let mut differ = |what: String, expected: Option<&str>, found: Option<&str>| {
+            if expected.is_some() && expected != found {
+                lines.push(format!("{what}: expected {expected:?}, found {found:?}"));
+            }
+        };
+        differ("outcome".into(), expect.outcome.as_deref(), Some(outcome));
+        let header = self.message.as_ref().and_then(|message| {
+            match message.properties.headers().as_ref()?.inner().get("x-throughline-reason")? {
+                AMQPValue::LongString(reason) => Some(reason.to_string()),
+                _ => None,
+            }
+        });
+        differ("reason".into(), expect.reason.as_deref(), header.as_deref());
+        let is_published = ["enriched", "ended"].contains(&outcome);
+        let published = self.message.as_ref().filter(|_| is_published);
+        let published = published.map_or("{}", |message| utf8(&message.data));
+        let parent = member(published, "parent");
+        let parent = parent.map(|word| word.trim_matches('"'));
+        differ("parent".into(), expect.parent.as_deref(), parent);
+        let interaction = member(published, "interaction").unwrap_or("{}");
+        for (name, expected) in ["userData", "metadata", "extraData"].iter().zip(&expect.maps) {
+            let Some(expected) = expected else { continue };
+            let found = pairs_as_written(member(interaction, name).unwrap_or("{}"));
+            let (expected, found) =
+                (format!("{:?}", pairs_as_written(expected)), format!("{found:?}"));
+            differ((*name).into(), Some(&expected), Some(&found));
+        }
+        let origins = pairs_as_written(member(published, "origins").unwrap_or("{}"));
+        for (key, origin) in &expect.origins {
+            let found = origins.get(key).map(|word| word.trim_matches('"'));
+            differ(format!("origins.{key}"), Some(origin), found);
+        }
+        let warnings = elements(member(published, "warnings").unwrap_or("[]")).expect("an array");
+        let codes = warnings.iter().filter_map(|warning| member(warning.get(), "code"));
+        let codes: Vec<_> = codes.map(|word| word.trim_matches('"')).collect();
+        // Of what is not published nobody tells.
+        for code in expect.warnings.iter().filter(|_| is_published) {
+            let found = codes.iter().find(|found| *found == code).copied();
+            differ("warnings".into(), Some(code), found);
+        }
+        lines
+    }
+}
+
+/// A member of an object.
+fn member<'j>(json: &'j str, name: &str) -> Option<&'j str> {
+    let mut members = members(json).expect("an object").into_iter();
+    members.find(|(key, _)| key.to_string() == name).map(|(_, value)| value.get())
+}
+
+fn utf8(body: &[u8]) -> &str {
+    std::str::from_utf8(body).expect("what is published is UTF-8")
+}
+
+impl Fleet {
+    async fn start(bench: &mut Bench, crew: Crew) -> Fleet {
+        let mut source = bench.settings.inbound().remove(0);
+        if crew.partitions > 0 {
+            source = source.partitioned(crew.partitions, None);
+            bench.settings.sources = vec![source.clone()];
+        }
+        let delays = Ladder::default().delays();
+        let waiting: Vec<_> = delays.iter().map(|delay| source.waiting_queue(*delay)).collect();
+        bench.topology = Topology::of(&bench.settings, &delays);
+        for queue in bench.topology.queues.iter_mut().filter(|queue| waiting.contains(&queue.name))
+        {
+            queue.arguments.retain(|(name, _)| *name == "x-queue-type");
+        }
+        let link = bench.link().await;
+        link.prepare(&bench.topology).await.expect("the topology can be declared");
+        link.close().await;
+
+        let downstream = bench.downstream("#", quorum()).await;
+        let folders = vec![folder()];
+        let mut fleet = Fleet {
+            crew,
+            database: Database::create().await,
+            rules: write(folders[0].path(), "rules.json", "{}"),
+            folders,
+            workers: Vec::new(),
+            revision: String::new(),
+            queue: source.queue,
+            downstream,
+            waiting,
+            worked: BTreeSet::new(),
+        };
+        for _ in 0..crew.workers {
+            let worker = fleet.started(bench).await;
+            fleet.workers.push(worker);
+        }
+        fleet
+    }
+
+    async fn started(&mut self, bench: &Bench) -> Watched {
+        self.folders.push(folder());
+        let own = self.folders.last().expect("it has been pushed").path();
+        let (lanes, partitions) = (self.crew.lanes.to_string(), self.crew.partitions.to_string());
+        let settings = [
+            ("THROUGHLINE_STORE__URL", self.database.url.as_str()),
+            ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
+            ("THROUGHLINE_TOPOLOGY__DECLARE", "false"),
+            ("THROUGHLINE_RULES__FILE", self.rules.to_str().expect("a temporary folder")),
+            ("THROUGHLINE_RULES__WATCH_SECS", "0"),
+            ("THROUGHLINE_LANES", &lanes),
+            ("THROUGHLINE_PARTITIONS__COUNT", &partitions),
+        ];
+        let broker = unpartitioned(bench);
+        let worker = Watched::start(own, &broker, "", &settings).await;
+        worker.misses(vec![]).await;
+        worker
+    }
+
+    /// Stops a worker, and starts another in its place.
+    async fn replace(&mut self, bench: &Bench, which: usize) {
+        let stops = self.workers.remove(which);
+        assert_eq!(stops.worker.stop().code(), Some(0));
+        let successor = self.started(bench).await;
+        self.workers.insert(which, successor);
+    }
+
+    /// Has all workers take these rules.
+    async fn rule(&mut self, document: &Document, revision: &str) {
+        if self.revision == revision {
+            return;
+        }
+        std::fs::write(&self.rules, document.as_json()).expect("the folder can be written");
+        for worker in &self.workers {
+            worker.worker.signal("HUP");
+        }
+        for worker in &self.workers {
+            look(async || {
+                (worker.json("/version").await["rules_revision"] == revision).then_some(())
+            })
+            .await;
+        }
+        self.revision = revision.to_owned();
+    }
+
+    /// Plays a case, and gives what its last message came to.
+    async fn play(&mut self, bench: &Bench, case: &Case) -> Seen {
+        self.database.execute("DELETE FROM throughline_interaction").await;
+        let format = case.format.as_deref().map(|name| ("x-throughline-format", text(name)));
+        let properties = BasicProperties::default().with_headers(headers(format));
+        let mut seen = None;
+        for body in case.before.iter().chain(&case.given) {
+            let before = self.finished().await;
+            bench.send("any", properties.clone(), body).await;
+            seen = Some(self.seen(bench, before).await);
+        }
+        let mut seen = seen.expect("it has a message");
+        while case.last_attempt && seen.outcome == "waiting" {
+            let before = self.finished().await;
+            self.come_back(bench, seen.message.as_ref().expect("what waits is somewhere")).await;
+            seen = self.seen(bench, before).await;
+        }
+        seen
+    }
+
+    /// Has a message come back from where it waited, as after its last attempt.
+    async fn come_back(&self, bench: &Bench, waiting: &BasicGetMessage) {
+        let mut table = waiting.properties.headers().clone().expect("it says since when");
+        table.insert("x-throughline-attempts".into(), AMQPValue::LongLongInt(LAST_ATTEMPT));
+        let (properties, queue) =
+            (waiting.properties.clone().with_headers(table), self.queue.as_str());
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let sent = bench.channel.basic_publish(
+            "".into(),
+            queue.into(),
+            options,
+            &waiting.data,
+            properties,
+        );
+        assert!(sent.await.expect("sent").await.expect("answered").is_ack());
+    }
+
+    /// What the one message that is under way comes to.
+    async fn seen(&mut self, bench: &Bench, before: BTreeMap<String, u64>) -> Seen {
+        let outcome = look(async || {
+            let mut now = self.finished().await.into_iter();
+            now.find(|(word, count)| before.get(word) != Some(count)).map(|(word, _)| word)
+        });
+        let outcome = outcome.await;
+        let queue = match outcome.as_str() {
+            "enriched" | "ended" => &self.downstream,
+            "dead_lettered" => &bench.settings.dead_letters,
+            "waiting" => &self.waiting[0],
+            "ignored" | "duplicate" => return Seen { outcome, message: None },
+            other => panic!("it is {other}"),
+        };
+        let options = BasicGetOptions { no_ack: true };
+        let message = bench.channel.basic_get(queue.as_str().into(), options).await;
+        let message = message.expect("the queue is there").expect("what is settled is confirmed");
+        Seen { outcome, message: Some(message) }
+    }
+
+    /// Nothing came out that no case knows of.
+    async fn assert_nothing_is_left(&self, bench: &Bench) {
+        let outlets = [&self.downstream, &bench.settings.dead_letters];
+        for queue in self.waiting.iter().chain(outlets) {
+            assert_eq!(bench.ready(queue).await, 0, "{queue}");
+        }
+    }
+
+    /// How many messages were finished, by outcome.
+    async fn finished(&mut self) -> BTreeMap<String, u64> {
+        let mut finished = BTreeMap::new();
+        for (which, worker) in self.workers.iter().enumerate() {
+            let answer = worker.get("/status").await;
+            let status: Status = serde_json::from_slice(&answer.body).expect("a status");
+            for (outcome, count) in status.finished {
+                *finished.entry(outcome).or_default() += count;
+            }
+            let busy = status.lanes.iter().filter(|lane| lane.received > 0);
+            self.worked.extend(busy.map(|lane| (which, lane.lane)));
+        }
+        finished
+    }
+
+    /// Every worker did some of it, and every lane or partition.
+    fn assert_all_worked(&self) {
+        let workers: BTreeSet<_> = self.worked.iter().map(|(worker, _)| *worker).collect();
+        assert_eq!(workers.len(), self.crew.workers, "{:?}", self.worked);
+        let lanes: BTreeSet<_> = self.worked.iter().map(|(_, lane)| *lane).collect();
+        let expected = self.crew.lanes.max(usize::from(self.crew.partitions));
+        assert!(lanes.len() >= expected, "{:?}", self.worked);
+    }
+}
