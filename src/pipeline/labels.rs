@@ -77,7 +77,7 @@ labels! {
     Stage {
         /// Is it JSON, which format, which interaction.
         Decode = "decode",
-        /// The rows of the batch's interactions and parents are locked and read.
+        /// The rows of the batch's interactions and parents are read.
         Read = "read",
         /// The rules are applied, and what is published is encoded.
         Apply = "apply",

@@ -86,7 +86,7 @@ impl Partitions {
             claims.iter().filter_map(|claim| self.to_look_up(claim)).collect();
         let rows = match unknown.is_empty() {
             true => Vec::new(),
-            // Nothing is locked, and the transaction ends at once.
+            // Nothing is locked, and nothing is written.
             false => store.begin(&[], &Vec::from_iter(unknown.iter().cloned())).await?.0,
         };
         let known: HashMap<_, _> = rows.iter().map(|row| (&row.identity, row)).collect();

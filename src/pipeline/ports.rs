@@ -446,15 +446,15 @@ impl Why {
 /// Where interactions are kept: one row each, with state, history, sealed live data, and what is
 /// needed to recognise a repeated event.
 pub trait Store: Send + Sync + 'static {
-    /// The transaction that [`Store::begin`] opens. Dropping it rolls back.
+    /// The transaction that [`Store::begin`] opens. Dropping it changes nothing.
     type Transaction: Transaction;
 
-    /// Opens a transaction, locks the rows of `own` and reads them and those of `parents`.
+    /// Opens a transaction, and reads the rows of `own`, which may be written in it, and of `parents`.
     ///
-    /// Both slices are sorted and free of repeats, and no identity stands in both. Rows of `own`
-    /// are locked until the transaction ends, in the order of their identities; a row that does not
-    /// exist yet cannot be locked, see [`StoreError::Conflict`]. Rows are returned in any order;
-    /// an identity without a row has none.
+    /// Both slices are sorted and free of repeats, and no identity stands in both. Nobody
+    /// changes a row of `own` between this and [`Transaction::save`] unnoticed: either it is locked, or
+    /// saving ends with [`StoreError::Conflict`]. Rows are returned in any order; an identity without a
+    /// row has none.
     ///
     /// # Errors
     /// When the store cannot be reached ([`StoreError::Unavailable`]), or holds something that
@@ -472,7 +472,7 @@ pub trait Transaction: Send {
     /// is one of `begin`'s `own`, each at most once, sorted.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when another worker created one of the new rows meanwhile: nothing
+    /// [`StoreError::Conflict`] when another worker created or changed one of the rows meanwhile: nothing
     /// was written, begin again. [`StoreError::Refused`] when the database refuses the data of at
     /// least one row. [`StoreError::Unavailable`] when it is not known whether it was committed.
     fn save(self, rows: &[RowChange<'_>]) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -562,7 +562,7 @@ pub enum StoreError {
     #[error("reach the store: {0}")]
     Unavailable(String),
     /// Another worker was faster; begin again.
-    #[error("save the batch: another worker created the same interaction meanwhile")]
+    #[error("save the batch: another worker created or changed an interaction of it meanwhile")]
     Conflict,
     /// The database refuses the data of a row; trying again will not help.
     #[error("save the batch: the store refuses its data: {0}")]

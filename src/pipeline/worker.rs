@@ -78,8 +78,8 @@ pub enum WorkerError {
     },
 }
 
-/// How often a batch begins anew at once when another worker created one of its interactions
-/// meanwhile. Each time at least one worker got through, so a few times are enough.
+/// How often a batch begins anew at once when another worker created or changed one of its
+/// interactions meanwhile. Each time at least one worker got through, so a few times are enough.
 const CONFLICT_RETRIES: u32 = 8;
 
 impl<S: Store> Worker<S> {

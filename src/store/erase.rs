@@ -2,7 +2,7 @@
 //!
 //! Each saved value becomes [`ANONYMISED`], live data goes, the record itself stays. An active
 //! interaction counts as ended from then on: what its messages bring is not looked at any more, so
-//! nothing comes back. Rows go through the same locks as a batch's, in bounded steps; running it
+//! nothing comes back. Rows go the same way as a batch's, in bounded steps; running it
 //! again, after a crash too, does what is left.
 //!
 //! Deliberately absent: looking into live data. It is sealed, short-lived, and searched by nobody; who
@@ -48,7 +48,7 @@ pub struct Erased {
     pub remains: Option<&'static str>,
 }
 
-/// Rows that are locked at once: few enough that no batch waits long for them.
+/// Rows that are written at once: few enough that no batch waits long for them.
 const STEP_ROWS: usize = 200;
 
 /// Rows of the contact log that are looked through at once.
@@ -142,8 +142,22 @@ impl Store {
         Ok(identities.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// Erases the rows of `wanted` that exist, in one transaction, and names them.
+    /// Erases the rows of `wanted` that exist, all at once, and names them. A worker that changes one of
+    /// them meanwhile is waited for the next time, so the second time is the last.
     async fn erase_step(
+        &self,
+        wanted: &[Identity<'static>],
+        now_ms: i64,
+        dry_run: bool,
+        erased: &mut Erased,
+    ) -> Result<Vec<Identity<'static>>, StoreError> {
+        match self.try_step(wanted, now_ms, dry_run, erased).await {
+            Err(StoreError::Conflict) => self.try_step(wanted, now_ms, dry_run, erased).await,
+            done => done,
+        }
+    }
+
+    async fn try_step(
         &self,
         wanted: &[Identity<'static>],
         now_ms: i64,

@@ -13,7 +13,7 @@
 //! | `migrations.rs` | versions of the schema |
 //! | `postgres/` `sqlite/` | the backends: connections, migrations, the transaction of a batch |
 //!
-//! Invariants: a row is read and written under its lock, rows are locked in the order of their
+//! Invariants: a row is written only if it is as it was read, and rows are locked in the order of their
 //! identities, so two workers neither lose each other's update nor wait in a ring; live data is
 //! sealed before it leaves this module; no error text holds a value (K8).
 //!

@@ -145,6 +145,35 @@ async fn postgres_tells_the_slower_of_two_creators() {
 }
 
 #[tokio::test]
+async fn postgres_tells_the_slower_of_two_writers() {
+    for place in [Place::postgres().await, Place::partitioned().await] {
+        let (here, there) = (place.store().await, place.store().await);
+        let before = ["a", "b", "c"].map(|id| counter("t", id, 0));
+        create(&here, &before).await;
+        let own = before.each_ref().map(|sample| sample.identity.clone());
+        let after = |id, count| Sample { is_new: false, ..counter("t", id, count) };
+        let (_, faster) = here.begin(&own[1..2], &[]).await.expect("begun");
+        let (_, slower) = there.begin(&own, &[]).await.expect("begun, nobody waits");
+        faster.save(&[after("b", 1).change()]).await.expect("saved");
+        let late = ["a", "b", "c"].map(|id| after(id, 2));
+        let error = slower.save(&late.each_ref().map(Sample::change)).await.expect_err("too late");
+        assert!(matches!(error, StoreError::Conflict), "{error}");
+        assert_eq!(counted(&here, &own).await, [0, 1, 0], "the slower one wrote nothing");
+        // From now on it locks: who is in the middle of it is not overtaken.
+        let (_, locked) = there.begin(&own, &[]).await.expect("begun");
+        let (_, overtaking) = here.begin(&own, &[]).await.expect("begun, nobody waits to read");
+        let of_b = [after("b", 9)];
+        let of_b = of_b.each_ref().map(Sample::change);
+        let late = late.each_ref().map(Sample::change);
+        let (error, saved) = tokio::join!(overtaking.save(&of_b), locked.save(&late));
+        saved.expect("nobody has overtaken it");
+        let error = error.expect_err("it had to wait, and was too late then");
+        assert!(matches!(error, StoreError::Conflict), "{error}");
+        assert_eq!(counted(&here, &own).await, [2, 2, 2]);
+    }
+}
+
+#[tokio::test]
 async fn postgres_needs_a_key_and_just_one_source_of_it() {
     let place = Place::postgres().await;
     let none = Settings { live_key: None, ..place.settings.clone() };

@@ -14,7 +14,10 @@ use crate::pipeline::ports::StoreError;
 pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
     let said = |what: &str| format!("{what} (SQLSTATE {sqlstate})");
     match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
-        (_, "23505") => StoreError::Conflict,
+        // `save.sql` divides by zero when it could not write every row.
+        (_, "22012" | "23505") => StoreError::Conflict,
+        // Two that change each other's rows: the one who lost begins again.
+        (_, "40001" | "40P01") => StoreError::Conflict,
         ("22" | "23", _) => StoreError::Refused(said("not what its column takes")),
         ("54", _) => StoreError::Refused(said("beyond a limit of the server")),
         ("42" | "3F" | "0A", _) => {
@@ -87,8 +90,6 @@ mod tests {
             ("08006", "unavailable"), // connection_failure
             ("25P03", "unavailable"), // idle_in_transaction_session_timeout
             ("28P01", "unavailable"), // invalid_password
-            ("40001", "unavailable"), // serialization_failure
-            ("40P01", "unavailable"), // deadlock_detected
             ("53100", "unavailable"), // disk_full
             ("53300", "unavailable"), // too_many_connections
             ("55P03", "unavailable"), // lock_not_available
@@ -97,7 +98,10 @@ mod tests {
             ("58030", "unavailable"), // io_error
             ("XX000", "unavailable"), // internal_error
             ("", "unavailable"),      // no code at all
+            ("22012", "conflict"),    // division_by_zero
             ("23505", "conflict"),    // unique_violation
+            ("40001", "conflict"),    // serialization_failure
+            ("40P01", "conflict"),    // deadlock_detected
             ("22021", "refused"),     // character_not_in_repertoire: U+0000
             ("22P05", "refused"),     // untranslatable_character: \u0000 in jsonb
             ("22P02", "refused"),     // invalid_text_representation

@@ -1,11 +1,15 @@
 //! PostgreSQL, 15 or later: for several workers on several machines.
 //!
 //! Every statement takes a whole batch as arrays, so the number of round trips does not grow with
-//! the batch: `BEGIN`, one or two reads, one or two writes, `COMMIT`.
+//! the batch. It is two, one to read and one to write, since a batch takes no locks: what another worker
+//! has changed in between is found by the rows' versions, and then nothing is written (`save.sql`). After
+//! such a conflict the next batches take locks, in four round trips or five, since where there is one
+//! there are more.
 //!
 //! Each wait has an end: on the server for statements and locks, here for an answer that does not
 //! come because the network has swallowed it. A connection that stays silent is thrown away.
 
+mod connections;
 mod errors;
 mod options;
 mod sweep;
@@ -18,7 +22,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, raw_sql};
 
+use self::connections::Connections;
 pub(super) use self::errors::{classify, tls_trouble};
+use self::transaction::Flow;
 pub(super) use self::transaction::PostgresTransaction;
 use super::history::{self, HistoryFilter, HistoryRow};
 use super::live_data::LiveKeys;
@@ -49,7 +55,7 @@ pub(super) fn check(url: &str) -> Result<(), OpenError> {
 
 pub(super) struct Postgres {
     pool: PgPool,
-    keys: Arc<LiveKeys>,
+    flow: Arc<Flow>,
     timeout: Duration,
 }
 
@@ -64,7 +70,8 @@ impl Postgres {
         // no longer know why.
         within(timeout, PgConnection::connect_with(&options)).await?.close().await?;
         let pool = pool(settings).connect_lazy_with(options);
-        Ok(Postgres { pool, keys, timeout })
+        let connections = Connections::of(pool.clone(), timeout);
+        Ok(Postgres { pool, flow: Arc::new(Flow::new(connections, keys, timeout)), timeout })
     }
 
     /// All that is pending runs in one transaction, behind a lock of its own.
@@ -112,10 +119,7 @@ impl Postgres {
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
     ) -> Result<(Vec<Row>, PostgresTransaction), StoreError> {
-        // Twice: once for a connection, once for its answer.
-        let transaction = within(self.timeout * 2, self.pool.begin()).await?;
-        let keys = Arc::clone(&self.keys);
-        PostgresTransaction::read(transaction, own, parents, keys, self.timeout).await
+        PostgresTransaction::begin(Arc::clone(&self.flow), own, parents).await
     }
 
     pub(super) async fn history(
@@ -149,7 +153,7 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        self.flow.connections.close().await;
     }
 }
 
@@ -161,12 +165,7 @@ fn pool(settings: &Settings) -> PgPoolOptions {
         .acquire_timeout(timeout)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for < TRUSTED_IDLE {
-                    return Ok(true);
-                }
-                Ok(matches!(tokio::time::timeout(GRACE, connection.ping()).await, Ok(Ok(()))))
-            })
+            Box::pin(async move { Ok(meta.idle_for < TRUSTED_IDLE || answers(connection).await) })
         })
         .after_connect(move |connection, _| {
             let session = session.clone();
@@ -186,6 +185,11 @@ fn pool(settings: &Settings) -> PgPoolOptions {
                 }
             })
         })
+}
+
+/// Whether a connection is still there.
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(GRACE, connection.ping()).await, Ok(Ok(())))
 }
 
 /// What every session is set to, whatever the server's defaults.

@@ -107,6 +107,14 @@ pub(super) async fn create(store: &Store, samples: &[Sample]) {
     save(store, samples).await.expect("saved");
 }
 
+/// Has a store come too late once. One on PostgreSQL takes locks from then on, as one on SQLite always
+/// does.
+pub(super) async fn come_too_late(store: &Store) {
+    let stray = Sample { is_new: false, ..Sample::new("t", "nobody") };
+    let error = save(store, &[stray]).await.expect_err("nothing to update");
+    assert!(matches!(error, StoreError::Conflict), "{error}");
+}
+
 /// The rows of `samples`, in the order of their identities.
 pub(super) async fn read(store: &Store, samples: &[Sample]) -> Vec<Row> {
     let wanted: Vec<_> = samples.iter().map(|sample| sample.identity.clone()).collect();

@@ -6,7 +6,9 @@ use throughline::pipeline::ports::{Live, Store as _, Transaction as _};
 use throughline::store::{Lifetimes, Retention, Store, Swept};
 
 use super::place::Place;
-use super::samples::{Sample, assert_same, count, counted, create, identity, pairs, read, save};
+use super::samples::{
+    Sample, assert_same, come_too_late, count, counted, create, identity, pairs, read, save,
+};
 
 contract! {
     live_data_expires,
@@ -195,6 +197,7 @@ async fn postgres_leaves_what_a_batch_holds_and_does_not_undo_its_message() {
     let held = Sample { updated_ms: 0, ..Sample::new("t", "held") };
     let free = Sample { updated_ms: 0, ..Sample::new("t", "free") };
     create(&store, &[free.clone(), held.clone()]).await;
+    come_too_late(&lane).await;
     let own = [held.identity.clone()];
     let (_, batch) = lane.begin(&own, &[]).await.expect("begun");
     let swept = sweep(&store, DAY_MS, &lifetimes(), 10).await;

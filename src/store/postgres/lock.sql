@@ -1,7 +1,7 @@
--- Locks the rows of a batch in the order of their keys (the sort is below the locking in the plan)
--- and reads them as they are once locked.
+-- The same under locks, taken in the order of the keys (the sort is below the locking in the plan), and
+-- as the rows are once they are locked.
 SELECT i.tenant, i.id, i.state, i.channel, i.queue, i.facts, i.record::text, i.live, i.events,
-       i.created_ms, i.updated_ms, i.ended_ms
+       i.created_ms, i.updated_ms, i.ended_ms, i.xmin::text
 FROM UNNEST($1::text[], $2::text[]) AS wanted (tenant, id)
 JOIN throughline_interaction AS i ON i.tenant = wanted.tenant AND i.id = wanted.id
 ORDER BY i.tenant, i.id
