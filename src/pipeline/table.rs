@@ -34,6 +34,11 @@ struct Entry<'a> {
 }
 
 impl<'a> Table<'a> {
+    /// An empty table with room for the interactions of so many messages, if they do not share any.
+    pub fn for_messages(count: usize) -> Table<'a> {
+        Table { entries: HashMap::with_capacity_and_hasher(count, RandomState::default()) }
+    }
+
     /// Puts a row on the table. An active interaction without a message for `ttl_secs` has expired:
     /// its live data is not used any more, whether or not it has been erased yet.
     pub fn insert(&mut self, row: &'a Row, now_ms: i64, ttl_secs: u64) {

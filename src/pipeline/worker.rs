@@ -207,7 +207,7 @@ impl<S: Store> Worker<S> {
         under: Under<'m>,
         rows: &'m [Row],
     ) -> (Vec<Placed<'m>>, Table<'m>) {
-        let mut table = Table::default();
+        let mut table = Table::for_messages(batch.len());
         for row in rows {
             table.insert(row, under.now_ms, self.live_ttl_secs);
         }
