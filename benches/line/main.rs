@@ -237,8 +237,15 @@ async fn pipes(size: &Size, folder: &Path, measured: &mut Measured) {
     database.execute("VACUUM FULL throughline_interaction").await;
     rows("postgres_ended", files::table_bytes(&database.url).await);
     files::write_history(&database, size.history).await;
-    let input = files::write(folder, "part.ndjson", messages::bodies(lines + count).skip(lines));
-    let run = files::pipe(folder, &input, count, Some(&database.url));
-    eprintln!("pipe over {} rows: {:.0}/s", size.history, run.rate);
-    measured.pipe.entry("postgres_vast").or_default().push(run.rate);
+    // In turn with an empty one, since one run of a second says little.
+    let beside = Database::create().await;
+    for round in 0..size.rounds {
+        let from = lines + round * count;
+        let input = files::write(folder, "part.ndjson", messages::bodies(from + count).skip(from));
+        for (name, database) in [("postgres_beside", &beside), ("postgres_vast", &database)] {
+            let run = files::pipe(folder, &input, count, Some(&database.url));
+            eprintln!("pipe, {name}: {:.0}/s", run.rate);
+            measured.pipe.entry(name).or_default().push(run.rate);
+        }
+    }
 }

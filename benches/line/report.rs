@@ -121,7 +121,7 @@ fn against_targets(measured: &Measured) -> String {
     row(
         "PostgreSQL, 10,000,000 rows of history ÷ empty: messages/s",
         "1 (flat)",
-        &piped("postgres_vast").over(&piped("postgres_empty")),
+        &piped("postgres_vast").over(&piped("postgres_beside")),
     );
     let peak = measured.wide.iter().map(|run| run.peak_mib).collect();
     row("memory at prefetch 2,000, MiB", "≤ 64", &Samples(peak));
