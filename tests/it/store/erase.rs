@@ -3,11 +3,13 @@
 use pretty_assertions::assert_eq;
 use sqlx::{Connection as _, SqliteConnection};
 use throughline::domain::State;
-use throughline::pipeline::ports::Live;
+use throughline::pipeline::ports::{Live, Store as _, Transaction as _};
 use throughline::store::{Erased, Store, Whose};
 
 use super::place::Place;
-use super::samples::{Sample, assert_same, create, identity, pairs, read, record};
+use super::samples::{Sample, assert_same, come_too_late, create, identity, pairs, read, record};
+use crate::support::bench::soon;
+use crate::support::postgres::number;
 
 contract! {
     an_active_interaction_is_erased_and_has_ended,
@@ -202,4 +204,27 @@ async fn sqlite_empties_its_log_once_nobody_reads_it_any_more() {
     let erased = store.erase(saved, None, NOW_MS, false).await.expect("erased");
     assert_eq!((erased.found, erased.remains), (0, None));
     assert!(!place.holds("planted-history-value").await, "a trace is left");
+}
+
+#[tokio::test]
+async fn postgres_erases_what_a_worker_was_about_to_change() {
+    let place = Place::postgres().await;
+    let (dpo, lane) = (place.store().await, place.store().await);
+    let before = Sample { record: record(&[("plan", "gold")]), ..Sample::new("t", "a") };
+    create(&lane, std::slice::from_ref(&before)).await;
+    come_too_late(&lane).await;
+    let own = [before.identity.clone()];
+    let (_, batch) = lane.begin(&own, &[]).await.expect("begun, and locked");
+    let pairs = [("plan", "gold"), ("tier", "1")];
+    let after = Sample { is_new: false, record: record(&pairs), ..before };
+    let saved = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        // By then it has read the row as it was before.
+        soon(async { while number(&place.settings.url, waiting).await == 0 {} }).await;
+        batch.save(&[after.change()]).await.expect("saved");
+    };
+    let (erased, ()) = tokio::join!(erase_ids(&dpo, &["a"], None), saved);
+    assert_eq!(erased, Erased { found: 1, erased: 1, values: 2, ended: 1, ..Erased::default() });
+    assert_same(&read(&dpo, std::slice::from_ref(&after)).await[0], &anonymised(&after));
 }

@@ -2,7 +2,7 @@
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Record, State};
-use throughline::pipeline::ports::{Live, Store as _, Transaction as _};
+use throughline::pipeline::ports::{Live, Store as _, StoreError, Transaction as _};
 use throughline::store::{Lifetimes, Retention, Store, Swept};
 
 use super::place::Place;
@@ -208,4 +208,19 @@ async fn postgres_leaves_what_a_batch_holds_and_does_not_undo_its_message() {
     assert_same(&read(&store, std::slice::from_ref(&message)).await[0], &message);
     // One who was expired and is written again by its next message is not special.
     save(&store, &[Sample { is_new: false, updated_ms: DAY_MS, ..free }]).await.expect("saved");
+}
+
+#[tokio::test]
+async fn postgres_tells_a_batch_that_a_sweep_came_between() {
+    let place = Place::postgres().await;
+    let (store, lane) = (place.store().await, place.store().await);
+    let idle = Sample { updated_ms: 0, ..Sample::new("t", "idle") };
+    create(&store, std::slice::from_ref(&idle)).await;
+    let (_, batch) = lane.begin(std::slice::from_ref(&idle.identity), &[]).await.expect("begun");
+    assert_eq!(sweep(&store, DAY_MS, &lifetimes(), 10).await.expired, 1);
+    let message = Sample { is_new: false, updated_ms: DAY_MS, ..idle };
+    let error = batch.save(&[message.change()]).await.expect_err("it is not as it was read");
+    assert!(matches!(error, StoreError::Conflict), "{error}");
+    let row = &read(&store, &[message]).await[0];
+    assert_eq!((row.state, row.updated_ms), (State::Expired, 0), "what was cleared stays so");
 }
