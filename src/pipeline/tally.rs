@@ -38,6 +38,7 @@ pub struct Tally {
     /// What waits at the moment.
     pub waits: Waits,
     retried: AtomicU64,
+    conflicts: AtomicU64,
     finished: [AtomicU64; Outcome::ALL.len()],
     waited: [AtomicU64; Cause::ALL.len()],
     rejected: [AtomicU64; RejectReason::ALL.len()],
@@ -94,6 +95,7 @@ impl Default for Tally {
             progress: Progress::default(),
             waits: Waits::default(),
             retried: AtomicU64::default(),
+            conflicts: AtomicU64::default(),
             finished: Default::default(),
             waited: Default::default(),
             rejected: Default::default(),
@@ -113,6 +115,11 @@ impl Tally {
         self.progress.take(messages);
         self.batch_messages.observe(messages as u64);
         add(&self.retried, retried);
+    }
+
+    /// Counts that a batch begins again, because another worker was faster.
+    pub(super) fn conflicted(&self) {
+        add(&self.conflicts, 1);
     }
 
     /// Counts messages that are settled, each by how it was finished.
@@ -202,6 +209,7 @@ impl Tally {
             stages: self.stages.each_ref().map(Histogram::observed),
             latency: self.latency.observed(),
             retried: read(&self.retried),
+            conflicts: read(&self.conflicts),
             gated: self.gated.each_ref().map(|by_target| by_target.each_ref().map(read)),
             received: 0,
         };
@@ -226,6 +234,8 @@ pub struct Counts {
     pub received: u64,
     /// Taken again after they had waited.
     pub retried: u64,
+    /// Batches that began again, because another worker had changed one of their rows.
+    pub conflicts: u64,
     /// Left unsettled when their lane ended.
     pub given_back: u64,
     /// By [`Outcome`].
@@ -284,6 +294,7 @@ impl Counts {
         for lane in lanes {
             total.received += lane.received;
             total.retried += lane.retried;
+            total.conflicts += lane.conflicts;
             total.given_back += lane.given_back;
             add_all(&mut total.finished, &lane.finished);
             add_all(&mut total.waited, &lane.waited);

@@ -134,12 +134,15 @@ impl<S: Store> Worker<S> {
                     tracing::warn!(messages = batch.len(), why, "the store refuses a batch's data");
                     return Ok(None);
                 }
-                Err(StoreError::Conflict) if conflicts < CONFLICT_RETRIES => {
+                Err(error) => error,
+            };
+            if matches!(error, StoreError::Conflict) {
+                tally.conflicted();
+                if conflicts < CONFLICT_RETRIES {
                     conflicts += 1;
                     continue;
                 }
-                Err(error) => error,
-            };
+            }
             let delay = outage.next_delay()?;
             tracing::warn!(
                 %error,

@@ -112,7 +112,7 @@ impl Sample {
 impl Collector for Sample {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = Families(encoder);
-        let Counts { received, retried, given_back, .. } = self.counts;
+        let Counts { received, retried, conflicts, given_back, .. } = self.counts;
         to.info("build", "The program's version.", ("version", self.version))?;
         to.info("rules", "The rules in force.", ("revision", self.rules_revision.as_str()))?;
         let help = "Which rules these are: 1 for those of the start.";
@@ -127,6 +127,8 @@ impl Collector for Sample {
 
         to.counter("received", "Messages taken from the work queue, each try.", received)?;
         to.counter("retried", "Messages taken again after they had waited.", retried)?;
+        let help = "Batches begun again, because another worker had changed one of their rows.";
+        to.counter("store_conflicts", help, conflicts)?;
         let finished = Outcome::ALL.iter().map(|it| (it.as_str(), self.counts.of(*it)));
         to.counters(
             "finished",

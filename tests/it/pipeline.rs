@@ -339,6 +339,7 @@ async fn an_outage_of_the_store_is_waited_out() {
     bench.store.faults = Arc::new(Mutex::new([away(), StoreError::Conflict, away()].into()));
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines(), ["save a", "interaction.enriched a", "Acknowledge a"]);
+    assert_eq!(bench.tally.counts().conflicts, 1);
 }
 
 /// A connection may be lost between a commit and its answer. The batch is tried again then, finds its
