@@ -97,7 +97,8 @@ pub async fn open(settings: &Settings) -> Result<Store, OpenError> {
         }
         Target::Postgres => {
             let (keys, warnings) = key_file::load(settings, None)?;
-            (Backend::Postgres(Postgres::open(settings, Arc::new(keys)).await?), warnings)
+            let postgres = Postgres::open(settings, Arc::new(keys)).await?;
+            (Backend::Postgres(Arc::new(postgres)), warnings)
         }
     };
     Ok(Store { backend, warnings })
@@ -111,7 +112,7 @@ pub struct Store {
 
 enum Backend {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Arc<Postgres>),
 }
 
 impl Store {

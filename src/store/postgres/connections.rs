@@ -20,23 +20,33 @@ const BATCHES: u32 = 1_000;
 /// A connection that a batch uses.
 pub(super) struct Used {
     pub(super) connection: PoolConnection<Postgres>,
+    /// Whether a transaction is open on it, and holds locks.
+    pub(super) is_open: bool,
     batches: u32,
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        // Nobody else may use it then; the server ends both.
+        if self.is_open {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// The pool, and what is at hand: at most one connection for each batch that goes on at once.
 pub(super) struct Connections {
-    pool: PgPool,
-    timeout: Duration,
+    pub(super) pool: PgPool,
     at_hand: Mutex<Vec<(Used, Instant)>>,
 }
 
 impl Connections {
-    pub(super) fn of(pool: PgPool, timeout: Duration) -> Connections {
-        Connections { pool, timeout, at_hand: Mutex::default() }
+    pub(super) fn of(pool: PgPool) -> Connections {
+        Connections { pool, at_hand: Mutex::default() }
     }
 
-    /// A connection for a batch.
-    pub(super) async fn take(&self) -> Result<Used, StoreError> {
+    /// A connection for a batch. `timeout` is for a login, and again for an answer.
+    pub(super) async fn take(&self, timeout: Duration) -> Result<Used, StoreError> {
         let at_hand = self.at_hand().pop();
         if let Some((mut used, since)) = at_hand
             && used.batches < BATCHES
@@ -45,8 +55,8 @@ impl Connections {
             used.batches += 1;
             return Ok(used);
         }
-        let connection = within(self.timeout * 2, self.pool.acquire()).await?;
-        Ok(Used { connection, batches: 1 })
+        let connection = within(timeout * 2, self.pool.acquire()).await?;
+        Ok(Used { connection, is_open: false, batches: 1 })
     }
 
     /// Keeps a connection at hand on which nothing is under way.

@@ -19,12 +19,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, raw_sql};
 
 use self::connections::Connections;
 pub(super) use self::errors::{classify, tls_trouble};
-use self::transaction::Flow;
+use self::transaction::Locking;
 pub(super) use self::transaction::PostgresTransaction;
 use super::history::{self, HistoryFilter, HistoryRow};
 use super::live_data::LiveKeys;
@@ -54,9 +54,10 @@ pub(super) fn check(url: &str) -> Result<(), OpenError> {
 }
 
 pub(super) struct Postgres {
-    pool: PgPool,
-    flow: Arc<Flow>,
+    connections: Connections,
+    keys: Arc<LiveKeys>,
     timeout: Duration,
+    locking: Locking,
 }
 
 impl Postgres {
@@ -69,9 +70,8 @@ impl Postgres {
         // The first connection is made by hand: a pool would retry until its time is up, and then
         // no longer know why.
         within(timeout, PgConnection::connect_with(&options)).await?.close().await?;
-        let pool = pool(settings).connect_lazy_with(options);
-        let connections = Connections::of(pool.clone(), timeout);
-        Ok(Postgres { pool, flow: Arc::new(Flow::new(connections, keys, timeout)), timeout })
+        let connections = Connections::of(pool(settings).connect_lazy_with(options));
+        Ok(Postgres { connections, keys, timeout, locking: Locking::default() })
     }
 
     /// All that is pending runs in one transaction, behind a lock of its own.
@@ -80,7 +80,7 @@ impl Postgres {
         if migrations::pending(MIGRATIONS, self.schema_version().await?)?.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.connections.pool.begin().await?;
         // Another worker's migration, and our own, may take longer than a statement should.
         raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             .execute(&mut *transaction)
@@ -110,16 +110,16 @@ impl Postgres {
     }
 
     pub(super) async fn schema_version(&self) -> Result<i32, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.pool.acquire().await?;
         within(self.timeout, version(&mut connection)).await
     }
 
     pub(super) async fn begin(
-        &self,
+        self: &Arc<Self>,
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
     ) -> Result<(Vec<Row>, PostgresTransaction), StoreError> {
-        PostgresTransaction::begin(Arc::clone(&self.flow), own, parents).await
+        PostgresTransaction::begin(Arc::clone(self), own, parents).await
     }
 
     pub(super) async fn history(
@@ -130,30 +130,30 @@ impl Postgres {
                               updated_ms, ended_ms FROM throughline_interaction";
         let mut page = history::page(SELECT, filter);
         // Not kept: which conditions it has differs from question to question.
-        let page = page.build_query_as().persistent(false).fetch_all(&self.pool);
+        let page = page.build_query_as().persistent(false).fetch_all(&self.connections.pool);
         let stored: Vec<StoredHistory> = within(self.timeout * 2, page).await?;
         stored.into_iter().map(StoredHistory::open).collect()
     }
 
     /// The tenants that have interactions.
     pub(super) async fn tenants(&self, sql: &'static str) -> Result<Vec<String>, StoreError> {
-        within(self.timeout * 2, sqlx::query_scalar(sql).fetch_all(&self.pool)).await
+        within(self.timeout * 2, sqlx::query_scalar(sql).fetch_all(&self.connections.pool)).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.pool.acquire().await?;
         within(self.timeout, connection.ping()).await
     }
 
     /// The server's clock, in milliseconds since the Unix epoch.
     pub(super) async fn now_ms(&self) -> Result<i64, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.pool.acquire().await?;
         let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
         within(self.timeout, sqlx::query_scalar(sql).fetch_one(&mut *connection)).await
     }
 
     pub(super) async fn close(&self) {
-        self.flow.connections.close().await;
+        self.connections.close().await;
     }
 }
 
@@ -214,6 +214,14 @@ fn session(settings: &Settings) -> String {
          SET enable_hashjoin = off; \
          SET enable_mergejoin = off"
     )
+}
+
+/// Identities turned on their side, as every statement takes them.
+fn columns<'i>(
+    identities: impl IntoIterator<Item = &'i Identity<'i>>,
+) -> (Vec<&'i str>, Vec<&'i str>) {
+    let identities = identities.into_iter();
+    identities.map(|whose| (whose.tenant.as_ref(), whose.id.as_ref())).unzip()
 }
 
 /// Awaits an answer, but not for ever.

@@ -3,7 +3,7 @@
 //! Rows that a batch holds are skipped, so a sweep waits for nobody, and nobody waits for it longer
 //! than its three statements take.
 
-use super::{Postgres, within};
+use super::{Postgres, columns, within};
 use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
 use crate::store::lifetimes::Aged;
@@ -22,7 +22,7 @@ impl Postgres {
             .bind(tenant)
             .bind(id)
             .bind(i64::from(limit));
-        let rows = within(self.timeout * 2, page.fetch_all(&self.pool)).await?;
+        let rows = within(self.timeout * 2, page.fetch_all(&self.connections.pool)).await?;
         Ok(rows.into_iter().map(StoredAged::open).collect())
     }
 
@@ -32,7 +32,7 @@ impl Postgres {
         due: &[Identity<'_>],
         judge: impl Fn(&[Aged]) -> Sentence + Send,
     ) -> Result<Sentence, StoreError> {
-        let mut transaction = within(self.timeout * 2, self.pool.begin()).await?;
+        let mut transaction = within(self.timeout * 2, self.connections.pool.begin()).await?;
         let (tenants, ids) = columns(due);
         let lock = sqlx::query_as::<_, StoredAged>(include_str!("lock_due.sql"));
         let lock = lock.bind(tenants).bind(ids).fetch_all(&mut *transaction);
@@ -60,9 +60,4 @@ impl Postgres {
         within(self.timeout, transaction.commit()).await?;
         Ok(sentence)
     }
-}
-
-/// Identities turned on their side, as every statement here takes them.
-fn columns<'i>(identities: &'i [Identity<'_>]) -> (Vec<&'i str>, Vec<&'i str>) {
-    identities.iter().map(|whose| (whose.tenant.as_ref(), whose.id.as_ref())).unzip()
 }

@@ -11,13 +11,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments as _, FromRow, Row as _, raw_sql};
 
-use super::connections::{Connections, Used};
-use super::within;
+use super::connections::Used;
+use super::{Postgres, columns, within};
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
 use crate::store::live_data::LiveKeys;
@@ -27,37 +26,33 @@ use crate::store::stored::StoredRow;
 /// in the queue, and with it messages of the same conversations side by side.
 const LOCKING_BATCHES: u32 = 100;
 
-/// What all batches of a worker share.
-pub(super) struct Flow {
-    pub(super) connections: Connections,
-    keys: Arc<LiveKeys>,
-    timeout: Duration,
-    /// How many of the next batches are to take locks.
-    locking: AtomicU32,
-}
+/// How many of the next batches of a worker are to take locks.
+#[derive(Default)]
+pub(super) struct Locking(AtomicU32);
 
-impl Flow {
-    pub(super) fn new(connections: Connections, keys: Arc<LiveKeys>, timeout: Duration) -> Flow {
-        Flow { connections, keys, timeout, locking: AtomicU32::new(0) }
+impl Locking {
+    /// A batch came too late.
+    fn begin(&self) {
+        self.0.store(LOCKING_BATCHES, Ordering::Relaxed);
     }
 
     /// Whether the next batch takes locks.
-    fn locks(&self) -> bool {
+    fn next(&self) -> bool {
         let fewer = |batches: u32| batches.checked_sub(1);
-        self.locking.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
     }
 }
 
-/// The batch that [`super::Postgres::begin`] begins. Dropping it changes nothing.
+/// The batch that [`Postgres::begin`] begins. Dropping it changes nothing.
 pub(in crate::store) struct PostgresTransaction {
-    flow: Arc<Flow>,
-    /// None once it is given back.
+    store: Arc<Postgres>,
+    /// None where rows were only to be read.
     used: Option<Used>,
-    /// Whether a transaction is open, and holds the locks.
-    is_open: bool,
-    /// Of the rows that were read.
-    versions: HashMap<Identity<'static>, String>,
+    versions: Versions,
 }
+
+/// Of the rows that were read.
+type Versions = HashMap<Identity<'static>, String>;
 
 /// A row as stored, and its version.
 struct Versioned(StoredRow, String);
@@ -71,98 +66,95 @@ impl<'r> FromRow<'r, PgRow> for Versioned {
 impl PostgresTransaction {
     /// Reads the rows of `own` and of `parents`.
     pub(super) async fn begin(
-        flow: Arc<Flow>,
+        store: Arc<Postgres>,
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
     ) -> Result<(Vec<Row>, PostgresTransaction), StoreError> {
-        let locks = !own.is_empty() && flow.locks();
-        let used = Some(flow.connections.take().await?);
-        let mut this = PostgresTransaction { flow, used, is_open: locks, versions: HashMap::new() };
-        let mut rows = Vec::new();
-        if locks {
-            this.say("BEGIN").await?;
-            this.read(include_str!("lock.sql"), own.iter(), &mut rows).await?;
-            this.read(include_str!("read.sql"), parents.iter(), &mut rows).await?;
-        } else {
-            let both = own.iter().chain(parents);
-            this.read(include_str!("read.sql"), both, &mut rows).await?;
+        let mut used = store.connections.take(store.timeout).await?;
+        let (mut rows, mut versions) = (Vec::new(), Versions::new());
+        let lots = match !own.is_empty() && store.locking.next() {
+            true => {
+                // Before it is said: it may be open although nobody answers.
+                used.is_open = true;
+                store.say(&mut used, "BEGIN").await?;
+                vec![
+                    (include_str!("lock.sql"), columns(own)),
+                    (include_str!("read.sql"), columns(parents)),
+                ]
+            }
+            false => vec![(include_str!("read.sql"), columns(own.iter().chain(parents)))],
+        };
+        for (sql, (tenants, ids)) in lots {
+            if ids.is_empty() {
+                continue;
+            }
+            let read = sqlx::query_as::<_, Versioned>(sql).bind(tenants).bind(ids);
+            let stored = within(store.timeout, read.fetch_all(&mut *used.connection)).await?;
+            for Versioned(row, version) in stored {
+                let row = row.open(&store.keys)?;
+                versions.insert(row.identity.clone(), version);
+                rows.push(row);
+            }
         }
-        if own.is_empty()
-            && let Some(used) = this.used.take()
-        {
-            // It was only to be read.
-            this.flow.connections.put_back(used);
-        }
-        Ok((rows, this))
+        let used = match own.is_empty() {
+            true => {
+                store.connections.put_back(used);
+                None
+            }
+            false => Some(used),
+        };
+        Ok((rows, PostgresTransaction { store, used, versions }))
     }
 
-    /// Reads the rows that are wanted, and notes their versions.
-    async fn read<'i>(
-        &mut self,
-        sql: &'static str,
-        wanted: impl Iterator<Item = &'i Identity<'i>>,
-        rows: &mut Vec<Row>,
-    ) -> Result<(), StoreError> {
-        let (tenants, ids): (Vec<&str>, Vec<&str>) =
-            wanted.map(|whose| (whose.tenant.as_ref(), whose.id.as_ref())).unzip();
-        let Some(used) = self.used.as_mut().filter(|_| !ids.is_empty()) else { return Ok(()) };
-        let read = sqlx::query_as::<_, Versioned>(sql).bind(tenants).bind(ids);
-        let stored = within(self.flow.timeout, read.fetch_all(&mut *used.connection)).await?;
-        for Versioned(row, version) in stored {
-            let row = row.open(&self.flow.keys)?;
-            self.versions.insert(row.identity.clone(), version);
-            rows.push(row);
-        }
-        Ok(())
-    }
-
-    pub(in crate::store) async fn save(mut self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
-        let saved = self.write(rows).await;
+    pub(in crate::store) async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+        let PostgresTransaction { store, used, versions } = self;
+        let Some(mut used) = used else {
+            // Rows that were not to be written are not.
+            return if rows.is_empty() { Ok(()) } else { Err(StoreError::Conflict) };
+        };
+        let saved = store.write(&mut used, rows, &versions).await;
         if matches!(saved, Err(StoreError::Conflict)) {
-            self.flow.locking.store(LOCKING_BATCHES, Ordering::Relaxed);
+            store.locking.begin();
         }
         saved?;
-        if self.is_open {
-            self.say("COMMIT").await?;
-            self.is_open = false;
+        if used.is_open {
+            store.say(&mut used, "COMMIT").await?;
+            used.is_open = false;
         }
-        if let Some(used) = self.used.take() {
-            self.flow.connections.put_back(used);
-        }
-        Ok(())
-    }
-
-    /// Writes all rows, or none.
-    async fn write(&mut self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
-        let Some(used) = self.used.as_mut().filter(|_| !rows.is_empty()) else { return Ok(()) };
-        let mut versions = Vec::with_capacity(rows.len());
-        for row in rows {
-            versions.push(match row.is_new {
-                true => None,
-                // What was not there when it was read cannot be updated.
-                false => Some(self.versions.get(row.identity).ok_or(StoreError::Conflict)?),
-            });
-        }
-        let mut arguments = columns(rows, &self.flow.keys)?;
-        arguments.add(versions).map_err(sqlx::Error::Encode)?;
-        let write = sqlx::query_with(include_str!("save.sql"), arguments);
-        within(self.flow.timeout, write.execute(&mut *used.connection)).await?;
-        Ok(())
-    }
-
-    async fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        let Some(used) = self.used.as_mut() else { return Ok(()) };
-        within(self.flow.timeout, raw_sql(sql).execute(&mut *used.connection)).await?;
+        store.connections.put_back(used);
         Ok(())
     }
 }
 
-impl Drop for PostgresTransaction {
-    fn drop(&mut self) {
-        // Nobody may use a connection with a transaction that is open; the server ends both.
-        if let Some(used) = self.used.as_mut().filter(|_| self.is_open) {
-            used.connection.close_on_drop();
+impl Postgres {
+    /// Writes all rows, or none.
+    async fn write(
+        &self,
+        used: &mut Used,
+        rows: &[RowChange<'_>],
+        versions: &Versions,
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
         }
+        let mut read_in = Vec::with_capacity(rows.len());
+        for row in rows {
+            read_in.push(match row.is_new {
+                true => None,
+                // What was not there when it was read cannot be updated.
+                false => Some(versions.get(row.identity).ok_or(StoreError::Conflict)?),
+            });
+        }
+        let mut arguments = turned(rows, &self.keys)?;
+        arguments.add(read_in).map_err(sqlx::Error::Encode)?;
+        let write = sqlx::query_with(include_str!("save.sql"), arguments);
+        within(self.timeout, write.execute(&mut *used.connection)).await?;
+        Ok(())
+    }
+
+    async fn say(&self, used: &mut Used, sql: &'static str) -> Result<(), StoreError> {
+        within(self.timeout, raw_sql(sql).execute(&mut *used.connection)).await?;
+        Ok(())
     }
 }
 
@@ -170,7 +162,7 @@ impl Drop for PostgresTransaction {
 const ROW_BYTES: usize = 400;
 
 /// The rows of a batch turned on their side, as parameters: one array a column.
-fn columns<'c>(rows: &'c [RowChange<'c>], keys: &LiveKeys) -> Result<PgArguments, StoreError> {
+fn turned<'c>(rows: &'c [RowChange<'c>], keys: &LiveKeys) -> Result<PgArguments, StoreError> {
     let record = column(rows, |row| row.record.to_json());
     let live = keys.seal(rows.iter().map(|row| (row.identity, row.live)))?;
     let texts = record.iter().map(String::len).chain(live.iter().flatten().map(Vec::len));
