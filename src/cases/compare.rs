@@ -13,32 +13,38 @@ use crate::domain::value::{Kind, kind};
 use crate::domain::{Outcome, RejectReason, Step};
 use crate::settings::rules_file::Problem;
 
-/// A map of keys to values as written.
-type Map = BTreeMap<String, String>;
+/// Values as written, by key.
+pub type Map = BTreeMap<String, String>;
 
-/// What was observed.
+/// What was observed of a message.
 #[derive(Debug, Default)]
-pub(super) struct Actual {
-    outcome: Option<&'static str>,
-    reason: Option<&'static str>,
-    parent: Option<&'static str>,
+pub struct Actual {
+    /// The outcome's word.
+    pub outcome: Option<String>,
+    /// The reason of a rejection.
+    pub reason: Option<String>,
+    /// The parent's status.
+    pub parent: Option<String>,
     /// `userData`, `metadata`, `extraData`; `None` where nothing is published.
-    maps: Option<[Map; 3]>,
-    origins: Map,
-    dropped: Map,
-    warnings: Vec<&'static str>,
+    pub maps: Option<[Map; 3]>,
+    /// Origins of what is published.
+    pub origins: Map,
+    /// Why other pairs are not.
+    pub dropped: Map,
+    /// Codes of warnings.
+    pub warnings: Vec<String>,
 }
 
 impl Actual {
     /// Keeps what a step says.
     pub(super) fn observe(&mut self, step: &Step<'_>) {
-        self.outcome = Some(step.outcome.as_str());
-        self.warnings = step.report.warnings().map(|w| w.code.as_str()).collect();
+        self.outcome = Some(step.outcome.as_str().to_owned());
+        self.warnings = step.report.warnings().map(|w| w.code.as_str().to_owned()).collect();
         let dropped = step.report.dropped();
         self.dropped = dropped.map(|(key, why)| (key.to_string(), why.to_string())).collect();
         match &step.outcome {
             Outcome::Enriched(enriched) => {
-                self.parent = Some(enriched.parent.as_str());
+                self.parent = Some(enriched.parent.as_str().to_owned());
                 let (mut data, mut origins) = (Map::new(), Map::new());
                 for (key, value, origin) in enriched.published() {
                     data.insert(key.to_string(), as_written(value.as_json()));
@@ -55,21 +61,21 @@ impl Actual {
                 self.maps =
                     Some([Map::new(), Map::new(), pairs_as_written(&ended.record.to_json())]);
             }
-            Outcome::Rejected(reason) => self.reason = Some(reason.as_str()),
+            Outcome::Rejected(reason) => self.reason = Some(reason.as_str().to_owned()),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => {}
         }
     }
 
     /// Keeps that the body was refused.
     pub(super) fn refuse(&mut self, reason: RejectReason) {
-        self.outcome = Some("rejected");
-        self.reason = Some(reason.as_str());
+        self.outcome = Some("rejected".to_owned());
+        self.reason = Some(reason.as_str().to_owned());
     }
 }
 
 impl Expect {
     /// What does not hold, a line each.
-    pub(super) fn differences(&self, actual: &Actual, rules_warnings: &[Problem]) -> Vec<String> {
+    pub fn differences(&self, actual: &Actual, rules_warnings: &[Problem]) -> Vec<String> {
         let mut lines = Vec::new();
         let mut word = |name: &str, expected: &Option<String>, found: Option<&str>| {
             if expected.is_some() && expected.as_deref() != found {
@@ -77,9 +83,9 @@ impl Expect {
                 lines.push(format!("{name}: expected {expected}, found {}", or_none(found)));
             }
         };
-        word("outcome", &self.outcome, actual.outcome);
-        word("reason", &self.reason, actual.reason);
-        word("parent", &self.parent, actual.parent);
+        word("outcome", &self.outcome, actual.outcome.as_deref());
+        word("reason", &self.reason, actual.reason.as_deref());
+        word("parent", &self.parent, actual.parent.as_deref());
         word("rulesError", &self.rules_error, None);
         for (n, name) in MAPS.iter().enumerate() {
             if let Some(expected) = &self.maps[n] {
@@ -103,7 +109,7 @@ impl Expect {
             }
         }
         for code in &self.warnings {
-            if !actual.warnings.contains(&code.as_str()) {
+            if !actual.warnings.contains(code) {
                 lines.push(format!("warnings: expected {code}, found {:?}", actual.warnings));
             }
         }

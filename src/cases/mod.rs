@@ -7,7 +7,7 @@ mod compare;
 mod file;
 mod schema;
 
-pub use compare::pairs_as_written;
+pub use compare::{Actual, Map, pairs_as_written};
 pub use file::{Case, CaseFile, CaseFileError, Expect};
 pub use schema::schema;
 
@@ -15,7 +15,6 @@ use crate::domain::{Attempt, Rules};
 use crate::formats::{self, Hints};
 use crate::pipeline::table::Table;
 use crate::settings::rules_file::{self, Problem};
-use compare::Actual;
 
 /// What a case came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

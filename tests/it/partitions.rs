@@ -25,12 +25,9 @@ use throughline::retry::Ladder;
 use crate::run::{RULES, cause, quorum, traffic};
 use crate::support::bench::{self, Bench, headers, next, settle, text};
 use crate::support::postgres::Database;
-use crate::support::program::{Worker, folder, program, stderr};
+use crate::support::program::{LIVE_KEY, Worker, folder, program, stderr};
 use crate::support::rabbitmq;
 use crate::support::watched::Watched;
-
-/// 32 times the byte 7, in base64: the live key of all workers.
-const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// Workers of one store and one broker, each with a folder of its own.
 struct Fleet {

@@ -17,7 +17,7 @@ use lapin::{BasicProperties, Consumer};
 
 use crate::support::bench::{self, Bench, headers, prepared, text};
 use crate::support::postgres::Database;
-use crate::support::program::{Worker, folder};
+use crate::support::program::{LIVE_KEY, Worker, folder};
 use crate::support::rabbitmq::Node;
 
 const RULES: &str = r#"
@@ -58,7 +58,7 @@ async fn one_worker() {
     let folder = folder();
     let store = [
         ("THROUGHLINE_STORE__URL", database.url.as_str()),
-        ("THROUGHLINE_STORE__LIVE_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="),
+        ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
     ];
     let worker = Worker::start(folder.path(), &bench.settings, RULES, &store);
     let told = Told(std::env::var_os("THROUGHLINE_SOAK_DIR").expect("scripts/soak says where"));

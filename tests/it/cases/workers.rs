@@ -18,7 +18,7 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use lapin::types::AMQPValue;
 use tempfile::TempDir;
 use throughline::broker::Topology;
-use throughline::cases::{Case, CaseFile, Expect, pairs_as_written};
+use throughline::cases::{Actual, Case, CaseFile, Expect, pairs_as_written};
 use throughline::domain::json::{elements, members};
 use throughline::http::Status;
 use throughline::retry::Ladder;
@@ -29,12 +29,10 @@ use crate::partitions::unpartitioned;
 use crate::run::quorum;
 use crate::support::bench::{self, Bench, headers, text};
 use crate::support::postgres::Database;
-use crate::support::program::{folder, write};
+use crate::support::program::{LIVE_KEY, folder, write};
 use crate::support::rabbitmq;
 use crate::support::watched::{Watched, look};
 
-/// 32 times the byte 7, in base64: the live key of all workers.
-const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 /// More attempts than any patience has.
 const LAST_ATTEMPT: i64 = 1_000_000;
 
@@ -142,52 +140,51 @@ struct Seen {
 impl Seen {
     /// What a case expects and is not so, a line each.
     fn differences(&self, expect: &Expect) -> Vec<String> {
+        let mut expect = expect.clone();
+        // These only `explain` and `test` tell.
+        (expect.dropped, expect.rules_warnings) = (Vec::new(), Vec::new());
+        let actual = self.actual();
+        if actual.maps.is_none() {
+            expect.warnings = Vec::new();
+        }
+        expect.differences(&actual, &[])
+    }
+
+    fn actual(&self) -> Actual {
         let outcome = match self.outcome.as_str() {
             "dead_lettered" => "rejected",
             other => other,
         };
-        let mut lines = Vec::new();
-        let mut differ = |what: String, expected: Option<&str>, found: Option<&str>| {
-            if expected.is_some() && expected != found {
-                lines.push(format!("{what}: expected {expected:?}, found {found:?}"));
+        let actual = Actual { outcome: Some(outcome.to_owned()), ..Actual::default() };
+        let Some(message) = &self.message else { return actual };
+        match outcome {
+            "rejected" => {
+                let headers = message.properties.headers().as_ref().expect("it has headers");
+                let reason = headers.inner().get("x-throughline-reason");
+                let Some(AMQPValue::LongString(reason)) = reason else { panic!("it has a reason") };
+                Actual { reason: Some(reason.to_string()), ..actual }
             }
-        };
-        differ("outcome".into(), expect.outcome.as_deref(), Some(outcome));
-        let header = self.message.as_ref().and_then(|message| {
-            match message.properties.headers().as_ref()?.inner().get("x-throughline-reason")? {
-                AMQPValue::LongString(reason) => Some(reason.to_string()),
-                _ => None,
+            "enriched" | "ended" => {
+                let body = std::str::from_utf8(&message.data).expect("what is published is UTF-8");
+                let word = |json: &str| json.trim_matches('"').to_owned();
+                let interaction = member(body, "interaction").expect("it is about one");
+                let maps = ["userData", "metadata", "extraData"];
+                let maps = maps.map(|name| member(interaction, name).unwrap_or("{}"));
+                let origins = pairs_as_written(member(body, "origins").unwrap_or("{}"));
+                let warnings = elements(member(body, "warnings").unwrap_or("[]"));
+                let warnings = warnings.expect("an array").into_iter();
+                Actual {
+                    parent: member(body, "parent").map(word),
+                    maps: Some(maps.map(pairs_as_written)),
+                    origins: origins.into_iter().map(|(key, json)| (key, word(&json))).collect(),
+                    warnings: warnings
+                        .map(|warning| word(member(warning.get(), "code").expect("a code")))
+                        .collect(),
+                    ..actual
+                }
             }
-        });
-        differ("reason".into(), expect.reason.as_deref(), header.as_deref());
-        let is_published = ["enriched", "ended"].contains(&outcome);
-        let published = self.message.as_ref().filter(|_| is_published);
-        let published = published.map_or("{}", |message| utf8(&message.data));
-        let parent = member(published, "parent");
-        let parent = parent.map(|word| word.trim_matches('"'));
-        differ("parent".into(), expect.parent.as_deref(), parent);
-        let interaction = member(published, "interaction").unwrap_or("{}");
-        for (name, expected) in ["userData", "metadata", "extraData"].iter().zip(&expect.maps) {
-            let Some(expected) = expected else { continue };
-            let found = pairs_as_written(member(interaction, name).unwrap_or("{}"));
-            let (expected, found) =
-                (format!("{:?}", pairs_as_written(expected)), format!("{found:?}"));
-            differ((*name).into(), Some(&expected), Some(&found));
+            _ => actual,
         }
-        let origins = pairs_as_written(member(published, "origins").unwrap_or("{}"));
-        for (key, origin) in &expect.origins {
-            let found = origins.get(key).map(|word| word.trim_matches('"'));
-            differ(format!("origins.{key}"), Some(origin), found);
-        }
-        let warnings = elements(member(published, "warnings").unwrap_or("[]")).expect("an array");
-        let codes = warnings.iter().filter_map(|warning| member(warning.get(), "code"));
-        let codes: Vec<_> = codes.map(|word| word.trim_matches('"')).collect();
-        // Of what is not published nobody tells.
-        for code in expect.warnings.iter().filter(|_| is_published) {
-            let found = codes.iter().find(|found| *found == code).copied();
-            differ("warnings".into(), Some(code), found);
-        }
-        lines
     }
 }
 
@@ -195,10 +192,6 @@ impl Seen {
 fn member<'j>(json: &'j str, name: &str) -> Option<&'j str> {
     let mut members = members(json).expect("an object").into_iter();
     members.find(|(key, _)| key.to_string() == name).map(|(_, value)| value.get())
-}
-
-fn utf8(body: &[u8]) -> &str {
-    std::str::from_utf8(body).expect("what is published is UTF-8")
 }
 
 impl Fleet {

@@ -11,11 +11,8 @@ use tokio::task::spawn_blocking;
 
 use super::relay::{Relay, Server as Listener};
 use crate::support::postgres::{Database, Server};
-use crate::support::program::folder;
+use crate::support::program::{LIVE_KEY, folder};
 use crate::support::small_disk::SmallDisk;
-
-/// 32 times the byte 7, in base64: the live key of all workers.
-const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// How long whoever locks SQLite waits for its turn: a worker that is frozen may have it.
 const TURN: Duration = Duration::from_secs(60);

@@ -7,6 +7,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 use throughline::broker::Settings;
 
+/// 32 times the byte 7, in base64: the live key of workers that share a store.
+pub(crate) const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
 /// The program with a folder of its own as working directory and an environment without settings.
 pub(crate) fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
