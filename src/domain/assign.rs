@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::json::RawJson;
-use super::user_data::Received;
+use super::received::Received;
 use super::value::{JSON_EVENT, Key, Kind, Value};
 
 /// One entry: puts a value under a key of its own.

@@ -93,6 +93,9 @@ impl State {
     }
 }
 
+/// The channel of an interaction that no message has named a real one of yet.
+pub const UNSPECIFIED_CHANNEL: &str = "unspecified";
+
 /// What is known of an interaction besides its user data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
@@ -110,6 +113,27 @@ pub struct Facts<'a> {
     pub direction: Option<Cow<'a, str>>,
     /// When the vendor says it was created.
     pub created_at: Option<Cow<'a, str>>,
+}
+
+impl Facts<'_> {
+    /// The same facts, owning their strings.
+    pub fn into_owned(self) -> Facts<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        Facts {
+            channel: Cow::Owned(self.channel.into_owned()),
+            queue: owned(self.queue),
+            widget: owned(self.widget),
+            call_target: owned(self.call_target),
+            parent_id: owned(self.parent_id),
+            direction: owned(self.direction),
+            created_at: owned(self.created_at),
+        }
+    }
+
+    /// Whether a real channel is named.
+    pub(crate) fn names_channel(&self) -> bool {
+        !self.channel.is_empty() && self.channel != UNSPECIFIED_CHANNEL
+    }
 }
 
 /// What a message says happened.
@@ -159,6 +183,10 @@ pub struct Message<'a> {
     pub facts: Facts<'a>,
     /// The pairs it brings, each lot with who attached it, in the order of processing (P1).
     pub own: Vec<(Source<'a>, Attached<'a>)>,
+    /// When those pairs were set, in milliseconds since the Unix epoch, where its format says so (P1).
+    pub set_ms: Option<i64>,
+    /// The session of the interaction that it starts or ends, where its format counts several.
+    pub session: Option<Cow<'a, str>>,
     /// The parent's data, where the message brings that too.
     pub inline_parent: Option<InlineParent<'a>>,
     /// Which names keys may have, by the format's own default; the rules may say otherwise (K6).
@@ -183,13 +211,38 @@ impl Message<'_> {
     }
 }
 
+impl Message<'_> {
+    /// The same message, without a borrow of what it was read from.
+    pub fn into_owned(self) -> Message<'static> {
+        let own = self.own.into_iter();
+        let of_parent = |parent: InlineParent<'_>| InlineParent {
+            channel: Cow::Owned(parent.channel.into_owned()),
+            user_data: parent.user_data.into_iter().map(Attached::into_owned).collect(),
+        };
+        Message {
+            event: self.event,
+            event_id: Cow::Owned(self.event_id.into_owned()),
+            identity: self.identity.to_owned(),
+            facts: self.facts.into_owned(),
+            own: own.map(|(source, lot)| (source.into_owned(), lot.into_owned())).collect(),
+            set_ms: self.set_ms,
+            session: self.session.map(|session| Cow::Owned(session.into_owned())),
+            inline_parent: self.inline_parent.map(of_parent),
+            key_names: self.key_names,
+            format: self.format,
+            warnings: self.warnings,
+            progress: self.progress,
+        }
+    }
+}
+
 /// A parent that comes with its child's message (C8).
 #[derive(Clone, Debug)]
 pub struct InlineParent<'a> {
     /// Its channel.
     pub channel: Cow<'a, str>,
-    /// Its data.
-    pub user_data: Attached<'a>,
+    /// Its data, in the order of processing.
+    pub user_data: Vec<Attached<'a>>,
 }
 
 /// What is known of an interaction's parent: `parent` of the outbound message.

@@ -96,6 +96,14 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
+    /// Changes what is under each key.
+    pub(crate) fn for_each(&mut self, mut change: impl FnMut(&Key<'a>, &mut T)) {
+        match &mut self.0 {
+            Pairs::Few(few) => few.iter_mut().for_each(|(key, value)| change(key, value)),
+            Pairs::Many(many) => many.iter_mut().for_each(|(key, value)| change(key, value)),
+        }
+    }
+
     /// Takes a key out; the order of the others stays.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<T> {
         match &mut self.0 {

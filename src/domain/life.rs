@@ -5,17 +5,17 @@
 //! outcome. First comes the life (repeat, after the end, not known yet), then the message's data:
 //! what comes after the end is not even looked at.
 
+mod parent;
+
 use super::Record;
 use super::event_log::EventLog;
-use super::interaction::{
-    EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
-};
+use super::interaction::{EndState, Event, Facts, Identity, Message, State};
 use super::live_data::LiveData;
 use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};
-use super::report::{DropReason, RejectReason, Report, WaitFor, Warning, WarningCode};
-use super::rules::{Rules, UnknownParent};
-use super::value::Key;
+use super::report::{RejectReason, Report, WaitFor, Warning, WarningCode};
+use super::rules::Rules;
+use super::sessions::Sessions;
 
 /// What a message comes to.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub enum Outcome<'a> {
     Enriched(Box<Enriched<'a>>),
     /// Published as `interaction.ended`.
     Ended(Box<EndedInteraction<'a>>),
-    /// Too late, or about nothing; nothing is published.
+    /// Too late, about nothing, or the end of one session of several; nothing is published.
     Ignored,
     /// The same event again; nothing is changed or published.
     Duplicate,
@@ -72,6 +72,8 @@ pub struct Standing<'a> {
     pub live: StandingLive<'a>,
     /// The events that brought it here.
     pub events: EventLog,
+    /// Its sessions, where its vendor counts several.
+    pub sessions: Sessions,
 }
 
 /// The live data of an interaction as it stands.
@@ -170,7 +172,8 @@ impl<'a> Walk<'_, 'a> {
             };
         }
         match (self.message.event, standing.alive()) {
-            (Event::Ended(state), _) => self.end(standing, state),
+            (Event::Ended(state), Some(live)) => self.end_session(standing, live, state),
+            (Event::Ended(state), None) => self.end(standing, state),
             (Event::Created | Event::Opened | Event::Updated, None) => {
                 self.report.warn(Warning::of(WarningCode::AfterEnd));
                 Outcome::Ignored
@@ -221,87 +224,28 @@ impl<'a> Walk<'_, 'a> {
         self.save(standing, facts, live, worked_out)
     }
 
-    /// The parent's data, in the order of C8, and what of it is copied.
-    fn copy_from_parent(
-        &mut self,
-        parent: Option<&Standing<'a>>,
-        child: &str,
-    ) -> Result<(ParentStatus, Vec<(Key<'a>, super::Value<'a>)>), Outcome<'a>> {
-        let named = self.message.facts.parent_id.is_some();
-        let identity = self.message.parent();
-        if named && identity.is_none() {
-            return Ok((ParentStatus::None, Vec::new()));
-        }
-        if let Some(inline) = &self.message.inline_parent {
-            return Ok((ParentStatus::Inline, self.copy_from_inline(inline, child)?));
-        }
-        let Some(identity) = identity else { return Ok((ParentStatus::None, Vec::new())) };
-        match parent.map(Standing::alive) {
-            Some(Some(StandingLive::Known(live))) => {
-                let standing = parent.map(|parent| &parent.facts);
-                let (channel, widget) = standing
-                    .map(|facts| (facts.channel.as_ref(), facts.widget.as_deref()))
-                    .unwrap_or_default();
-                // Warnings and reasons speak of the child's own data, not of its parent's (K4).
-                let mut unsaid = Report::default();
-                let data = propagate::finish(self.rules, widget, live, None, &mut unsaid);
-                let pairs = data.iter().map(|(key, value, _)| (key.clone(), value.clone()));
-                let channels = (channel, child);
-                let copied = propagate::copy(self.rules, channels, pairs, &mut self.report);
-                Ok((ParentStatus::Found, copied))
-            }
-            // To go on without what the rules may select would lose it silently.
-            Some(Some(_)) => Err(Outcome::Rejected(RejectReason::Internal)),
-            Some(None) => Ok((ParentStatus::Ended, Vec::new())),
-            None if !self.rules.copy.may_copy_to(child) => Ok((ParentStatus::Unknown, Vec::new())),
-            None if !self.attempt.last_for_parent => {
-                Err(Outcome::Waiting(WaitFor::Parent(identity)))
-            }
-            None => match self.rules.unknown_parent {
-                UnknownParent::Publish => Ok((ParentStatus::Unknown, Vec::new())),
-                UnknownParent::DeadLetter => Err(Outcome::Rejected(RejectReason::ParentUnknown)),
-            },
-        }
-    }
-
-    fn copy_from_inline(
-        &mut self,
-        parent: &InlineParent<'a>,
-        child: &str,
-    ) -> Result<Vec<(Key<'a>, super::Value<'a>)>, Outcome<'a>> {
-        let names = self.rules.key_names.of(self.message.format, self.message.key_names);
-        // Of the parent's report only the keys that K6 refuses concern this message.
-        let mut of_parent = Report::default();
-        let pairs = parent
-            .user_data
-            .read(names, &super::Source::Customer, &mut of_parent)
-            .map_err(|_| Outcome::Rejected(RejectReason::UserDataNotAMap))?;
-        for (key, reason) in of_parent.dropped() {
-            if reason == DropReason::InvalidKey {
-                self.report.drop(key, reason);
-            }
-        }
-        let pairs = pairs.iter().map(|(key, value, _)| (key.clone(), value.clone()));
-        let channels = (parent.channel.as_ref(), child);
-        Ok(propagate::copy(self.rules, channels, pairs, &mut self.report))
-    }
-
     fn update(&mut self, standing: &Standing<'a>, live: &LiveData<'a>) -> Outcome<'a> {
         let said = &self.message.facts;
         let known = &standing.facts;
+        // The first real channel counts as if it had been there at the creation.
+        let settles = !known.names_channel() && said.names_channel();
+        let channel = if settles { &said.channel } else { &known.channel };
         let facts = Facts {
+            channel: channel.clone(),
             queue: said.queue.clone().or_else(|| known.queue.clone()),
             call_target: said.call_target.clone().or_else(|| known.call_target.clone()),
             direction: known.direction.clone().or_else(|| said.direction.clone()),
             created_at: known.created_at.clone().or_else(|| said.created_at.clone()),
             ..known.clone()
         };
-        let reading =
-            Reading { channel: &known.channel, widget: known.widget.as_deref(), creates: false };
+        let reading = Reading { channel, widget: known.widget.as_deref(), creates: false };
         let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
         let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
         self.check_progress(Some(live));
         let mut live = live.clone();
+        if settles {
+            propagate::assign_late(self.rules, channel, &mut live);
+        }
         propagate::merge(self.rules, &mut live.received, own.received, &mut self.report);
         let worked_out =
             propagate::work_out(self.rules, facts.clone(), &live, own.json_event, &mut self.report);
@@ -321,20 +265,53 @@ impl<'a> Walk<'_, 'a> {
         };
         let nothing = EventLog::default();
         let events = standing.map_or(&nothing, |standing| &standing.events);
+        let active = standing.filter(|standing| standing.alive().is_some());
+        let mut sessions = active.map(|known| known.sessions.clone()).unwrap_or_default();
+        if let Some(session) = &self.message.session {
+            sessions.start(session);
+        }
         self.next = Some(Standing {
             state: State::Active,
             facts,
             record: enriched.record.clone(),
             live: StandingLive::Known(live),
             events: events.with(&self.message.event_id),
+            sessions,
         });
         Outcome::Enriched(Box::new(enriched))
     }
 
-    fn end(&mut self, standing: &Standing<'a>, said: EndState) -> Outcome<'a> {
+    /// An end of an active interaction: where another of its sessions is open, it goes on, and nothing is
+    /// kept of the message but that its session has ended.
+    fn end_session(
+        &mut self,
+        standing: &Standing<'a>,
+        live: &StandingLive<'a>,
+        said: EndState,
+    ) -> Outcome<'a> {
+        let mut sessions = standing.sessions.clone();
+        if self.message.session.as_ref().is_none_or(|session| sessions.end(session)) {
+            return self.end(standing, said);
+        }
+        if matches!(live, StandingLive::Unreadable) {
+            // To save the row would lose what is in it.
+            return Outcome::Rejected(RejectReason::Internal);
+        }
+        self.note_ignored_data();
+        let events = standing.events.with(&self.message.event_id);
+        self.next = Some(Standing { sessions, events, ..standing.clone() });
+        Outcome::Ignored
+    }
+
+    /// Warns of data that an end brought.
+    fn note_ignored_data(&mut self) {
         if self.message.own.iter().any(|(_, attached)| !attached.is_blank()) {
             self.report.warn(Warning::of(WarningCode::AttachedDataIgnored));
         }
+    }
+
+    fn end(&mut self, standing: &Standing<'a>, said: EndState) -> Outcome<'a> {
+        self.note_ignored_data();
         if let Some(StandingLive::Known(live)) = standing.alive() {
             self.check_progress(Some(live));
         }
@@ -349,6 +326,7 @@ impl<'a> Walk<'_, 'a> {
             record: record.clone(),
             live: StandingLive::Absent,
             events: standing.events.with(&self.message.event_id),
+            sessions: Sessions::default(),
         });
         Outcome::Ended(Box::new(EndedInteraction { facts, state, record }))
     }
@@ -365,6 +343,8 @@ impl<'a> Walk<'_, 'a> {
     /// now stands. Nothing is applied again. Its own `jsonEvent` still belongs to this message.
     fn finish(&mut self, standing: &Standing<'a>) -> Outcome<'a> {
         match standing.alive() {
+            // One session of several ended: nothing was published then either.
+            Some(_) if matches!(self.message.event, Event::Ended(_)) => Outcome::Ignored,
             Some(StandingLive::Known(live)) => {
                 let facts = standing.facts.clone();
                 let reading = Reading {

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use super::interaction::ParentStatus;
+use super::received::Received;
 use super::source::{Priority, Source};
-use super::user_data::Received;
 use super::value::{Key, Value};
 
 /// The pairs of an active interaction, by where they came from.

@@ -5,7 +5,7 @@
 //! docs/rules.md lists.
 //!
 //! In reading order: what a message is ([`interaction`]), what its data is ([`value`],
-//! [`user_data`], [`source`]), the rules one by one ([`assign`], [`user_data_set`],
+//! [`user_data`], [`received`], [`source`]), the rules one by one ([`assign`], [`user_data_set`],
 //! [`copy_user_data`], [`metadata`], [`history`]), how a message goes through them
 //! ([`propagate`], [`life`]), and where a caller is sent ([`routing`]).
 
@@ -24,9 +24,11 @@ pub mod live_data;
 pub mod metadata;
 pub mod progress;
 pub mod propagate;
+pub mod received;
 pub mod report;
 pub mod routing;
 pub mod rules;
+pub mod sessions;
 pub mod source;
 pub mod user_data;
 pub mod user_data_set;
@@ -36,6 +38,7 @@ pub use event_log::EventLog;
 pub use history::{KeyList, Record};
 pub use interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
+    UNSPECIFIED_CHANNEL,
 };
 pub use json::RawJson;
 pub use key_names::KeyNames;
@@ -43,9 +46,11 @@ pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step,
 pub use live_data::LiveData;
 pub use progress::Progress;
 pub use propagate::Enriched;
+pub use received::Received;
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
 pub use routing::{Routing, Target};
 pub use rules::{Revision, Rules};
+pub use sessions::Sessions;
 pub use source::{Priority, Source};
-pub use user_data::{Attached, Received, UserData};
+pub use user_data::{Attached, UserData};
 pub use value::{JSON_EVENT, Key, Kind, Value};

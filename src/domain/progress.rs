@@ -4,7 +4,7 @@
 //! warning and nothing more. The domain knows no vendor's steps: the message brings what to compare,
 //! as data, and what it is compared with is the data received before.
 
-use super::user_data::Received;
+use super::received::Received;
 use super::value::{Key, Value};
 
 /// How a message is to stand to the steps before it.

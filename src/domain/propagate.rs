@@ -14,9 +14,10 @@ use super::history::{KeyList, Record};
 use super::interaction::{Facts, Message};
 use super::live_data::LiveData;
 use super::metadata::Metadata;
+use super::received::{Loser, Received};
 use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCode};
 use super::rules::{Limits, Rules};
-use super::user_data::{Loser, NotAMap, Received, UserData};
+use super::user_data::{NotAMap, UserData};
 use super::value::{JSON_EVENT, Key, Value};
 
 /// An interaction as it is published.
@@ -83,7 +84,7 @@ pub(crate) fn read_own<'a>(
     let names = rules.key_names.of(message.format, message.key_names);
     let mut lots = Vec::with_capacity(message.own.len());
     for (source, attached) in &message.own {
-        lots.push((source, attached.read(names, source, report)?));
+        lots.push((source, attached.read(names, source, message.set_ms, report)?));
     }
     let mut own = OwnPairs::default();
     if reading.creates && assign::concerns(&rules.assign, reading.channel) {
@@ -124,6 +125,15 @@ pub(crate) fn read_own<'a>(
     }
     own.json_event = own.received.remove(&JSON_EVENT);
     Ok(own)
+}
+
+/// What `[[assign]]` has for a channel that turned out later than the interaction was created (A1): run
+/// over what has been received until then. What was assigned before stays, unless its key is set anew.
+pub(crate) fn assign_late<'a>(rules: &'a Rules, channel: &str, live: &mut LiveData<'a>) {
+    for (key, value) in assign::run(&rules.assign, channel, &live.received) {
+        live.assigned.retain(|(known, _)| *known != key);
+        live.assigned.push((key, value));
+    }
 }
 
 /// Merges a message's own pairs, the later ones, into what was received before (P1).

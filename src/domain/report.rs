@@ -106,6 +106,8 @@ words! {
         MetadataNotAMap = "metadata_not_a_map",
         /// A widget's lifecycle came out of its documented order.
         LifecycleOrder = "lifecycle_order",
+        /// A member that is not read was called like user data, and was not carried through (K5).
+        LooksLikeUserData = "looks_like_user_data",
     }
 }
 
@@ -194,6 +196,13 @@ impl<'a> Report<'a> {
     /// Notes that a pair is not published.
     pub(crate) fn drop(&mut self, key: Key<'a>, reason: DropReason) {
         self.dropped.push((key, reason));
+    }
+
+    /// Takes over what another report noted, without a borrow of what that was about.
+    pub(crate) fn take_owned(&mut self, other: Report<'_>) {
+        self.warnings.extend(other.warnings);
+        let dropped = other.dropped.into_iter();
+        self.dropped.extend(dropped.map(|(key, reason)| (key.into_owned(), reason)));
     }
 
     /// The warnings, in the order they were met.

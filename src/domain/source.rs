@@ -26,6 +26,16 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The source, without a borrow of what it was read from.
+    pub fn into_owned(self) -> Source<'static> {
+        match self {
+            Source::Customer => Source::Customer,
+            Source::Agent => Source::Agent,
+            Source::Integration => Source::Integration,
+            Source::Other(name) => Source::Other(Cow::Owned(name.into_owned())),
+        }
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         match self {

@@ -10,10 +10,11 @@ use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 use super::json::RawJson;
-use super::key_map::{KeyMap, Taken};
+use super::key_map::KeyMap;
 use super::key_names::KeyNames;
+use super::received::{Kept, Received};
 use super::report::{DropReason, Origin, Report, Warning, WarningCode};
-use super::source::{Priority, Source};
+use super::source::Source;
 use super::value::{Key, Kind, Value};
 
 /// A set of keys that rules list, in their order.
@@ -31,12 +32,15 @@ pub enum Attached<'a> {
     Json(RawJson<'a>),
     /// Pairs that a format has already taken apart.
     Pairs(Vec<(Key<'a>, Value<'a>)>),
+    /// The same as JSON, of a text that a format has unpacked. It was checked there.
+    Unpacked(String),
 }
 
 impl fmt::Debug for Attached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Attached::Json(json) => write!(f, "Attached({} bytes)", json.get().len()),
+            Attached::Unpacked(json) => write!(f, "Attached({} bytes)", json.len()),
             Attached::Pairs(pairs) => f.debug_list().entries(pairs).finish(),
         }
     }
@@ -47,8 +51,8 @@ impl fmt::Debug for Attached<'_> {
 pub struct NotAMap;
 
 impl<'a> Attached<'a> {
-    /// Reads the pairs that `source` attached: K6 first, then the last of each key wins (K4). Keys that
-    /// are refused and keys that repeat go into the report.
+    /// Reads the pairs that `source` attached, when `set_ms` says, if it does: K6 first, then the last of
+    /// each key wins (K4). Keys that are refused and keys that repeat go into the report.
     ///
     /// # Errors
     /// [`NotAMap`] when the data is no object, typed array or list.
@@ -56,18 +60,35 @@ impl<'a> Attached<'a> {
         &self,
         names: KeyNames,
         source: &Source<'a>,
+        set_ms: Option<i64>,
         report: &mut Report<'a>,
     ) -> Result<Received<'a>, NotAMap> {
         let mut pairs = KeyMap::default();
         let take = |pairs: &mut KeyMap<'a, _>, key: Key<'a>, value, report: &mut Report<'a>| {
             if !names.allow(&key) {
                 report.drop(key, DropReason::InvalidKey);
-            } else if let Err(taken) = pairs.insert(key, (value, source.clone())) {
+            } else if let Err(taken) =
+                pairs.insert(key, Kept { value, source: source.clone(), set_ms })
+            {
                 report.warn(Warning::about(WarningCode::DuplicateKey, &taken.key));
-                taken.there.0 = taken.value.0;
+                taken.there.value = taken.value.value;
             }
         };
         match self {
+            Attached::Unpacked(json) => {
+                // What is read of it has to outlive it.
+                let mut noted = Report::default();
+                let json = Attached::Json(RawJson::known(json));
+                let read = json.read(names, source, set_ms, &mut noted);
+                report.take_owned(noted);
+                for (key, kept) in read?.pairs.into_pairs() {
+                    let value = kept.value.into_owned();
+                    let kept = Kept { value, source: source.clone(), set_ms };
+                    if let Err(taken) = pairs.insert(key.into_owned(), kept) {
+                        *taken.there = taken.value;
+                    }
+                }
+            }
             Attached::Pairs(given) => {
                 pairs = KeyMap::with_capacity(given.len());
                 for (key, value) in given {
@@ -97,16 +118,32 @@ impl<'a> Attached<'a> {
         Ok(Received { pairs })
     }
 
+    /// The same, without a borrow of what it was read from.
+    pub fn into_owned(self) -> Attached<'static> {
+        match self {
+            Attached::Json(json) => Attached::Unpacked(json.get().to_owned()),
+            Attached::Unpacked(json) => Attached::Unpacked(json),
+            Attached::Pairs(pairs) => {
+                let owned =
+                    |(key, value): (Key<'_>, Value<'_>)| (key.into_owned(), value.into_owned());
+                Attached::Pairs(pairs.into_iter().map(owned).collect())
+            }
+        }
+    }
+
     /// Whether there is anything in it at all.
     pub(crate) fn is_blank(&self) -> bool {
         match self {
             Attached::Pairs(pairs) => pairs.is_empty(),
-            Attached::Json(json) => {
-                let inner = json.get().trim_matches(['{', '}', '[', ']', ' ', '\t', '\n', '\r']);
-                inner.is_empty() || json.kind() == Kind::Null
-            }
+            Attached::Json(json) => is_blank(*json),
+            Attached::Unpacked(json) => is_blank(RawJson::known(json)),
         }
     }
+}
+
+fn is_blank(json: RawJson<'_>) -> bool {
+    let inner = json.get().trim_matches(['{', '}', '[', ']', ' ', '\t', '\n', '\r']);
+    inner.is_empty() || json.kind() == Kind::Null
 }
 
 /// Reads `{key,type,value}` or `{k,v}`: `key` counts before `k`, a missing value is `null` (K4).
@@ -136,95 +173,6 @@ fn read_element<'a>(
         report.warn(Warning::about(WarningCode::UnknownType, &key));
     }
     Ok((key, value))
-}
-
-// --------------------------------------------------------------------------------- several sources
-
-/// Received pairs, one per key, each with who attached it (P1).
-#[derive(Clone, Debug, Default)]
-pub struct Received<'a> {
-    pairs: KeyMap<'a, (Value<'a>, Source<'a>)>,
-}
-
-impl<'a> Received<'a> {
-    /// No pairs yet, and room for so many.
-    pub(crate) fn with_capacity(pairs: usize) -> Received<'a> {
-        Received { pairs: KeyMap::with_capacity(pairs) }
-    }
-
-    /// Takes a pair that is later than all that is here: it wins over its equals and its inferiors
-    /// (P1). Returns the pair that lost, if two had the key.
-    pub(crate) fn take(
-        &mut self,
-        key: Key<'a>,
-        value: Value<'a>,
-        source: Source<'a>,
-        priority: &Priority,
-    ) -> Option<Loser> {
-        let Err(Taken { value, there, .. }) = self.pairs.insert(key, (value, source)) else {
-            return None;
-        };
-        if priority.rank(&value.1) <= priority.rank(&there.1) {
-            *there = value;
-            Some(Loser::Earlier)
-        } else {
-            Some(Loser::Later)
-        }
-    }
-
-    /// The pairs, in the order of arrival.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key<'a>, &Value<'a>, &Source<'a>)> {
-        self.pairs.iter().map(|(key, (value, source))| (key, value, source))
-    }
-
-    /// The value under a key.
-    pub fn get(&self, key: &Key<'_>) -> Option<&Value<'a>> {
-        self.pairs.get(key.as_bytes()).map(|(value, _)| value)
-    }
-
-    /// Takes a key out.
-    pub(crate) fn remove(&mut self, key: &Key<'_>) -> Option<Value<'a>> {
-        self.pairs.remove(key.as_bytes()).map(|(value, _)| value)
-    }
-
-    /// Takes later pairs, one by one (P1); says of which keys there were two, and which one lost.
-    pub(crate) fn take_all(
-        &mut self,
-        later: Received<'a>,
-        priority: &Priority,
-        mut lost: impl FnMut(Key<'a>, Loser),
-    ) {
-        for (key, (value, source)) in later.pairs.into_pairs() {
-            let named = key.clone();
-            if let Some(loser) = self.take(key, value, source, priority) {
-                lost(named, loser);
-            }
-        }
-    }
-
-    /// Keeps the pairs that `keep` says.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Key<'a>, &Value<'a>) -> bool) {
-        self.pairs.retain(|key, (value, _)| keep(key, value));
-    }
-
-    /// How many pairs there are.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-}
-
-/// Which of two pairs of one key is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loser {
-    /// The one that was there.
-    Earlier,
-    /// The one that came.
-    Later,
 }
 
 // ---------------------------------------------------------------------------------------- finished
@@ -305,8 +253,9 @@ mod tests {
     fn elements_of_lists() {
         let mut report = Report::default();
         let json = r#"[{"k":"a","v":1},{"key":"b","k":"x","value":2,"v":3},{"key":"c"},{"key":null,"k":"d"}]"#;
-        let pairs =
-            attached(json).read(KeyNames::Any, &Source::Customer, &mut report).expect("a list");
+        let pairs = attached(json)
+            .read(KeyNames::Any, &Source::Customer, None, &mut report)
+            .expect("a list");
         let texts: Vec<_> = pairs.iter().map(|(k, v, _)| format!("{k}={}", v.as_json())).collect();
         assert_eq!(texts, ["a=1", "b=2", "c=null", "d=null"]);
     }
@@ -321,7 +270,7 @@ mod tests {
         ] {
             let mut report = Report::default();
             attached(json)
-                .read(KeyNames::Any, &Source::Customer, &mut report)
+                .read(KeyNames::Any, &Source::Customer, None, &mut report)
                 .expect("a typed array");
             assert_eq!(report.warnings().len() > 0, warned, "{json}");
         }
@@ -339,7 +288,7 @@ mod tests {
     fn what_is_no_map() {
         for json in ["1", "true", "\"a=b\"", "[1]", "[[]]", r#"[{"v":1}]"#, r#"[{"key":5}]"#] {
             let read =
-                attached(json).read(KeyNames::Any, &Source::Customer, &mut Report::default());
+                attached(json).read(KeyNames::Any, &Source::Customer, None, &mut Report::default());
             assert_eq!(read.err(), Some(NotAMap), "{json}");
         }
     }

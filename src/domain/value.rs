@@ -56,6 +56,11 @@ impl<'a> Key<'a> {
         std::str::from_utf8(&self.bytes).ok()
     }
 
+    /// The key, without a borrow of what it was read from.
+    pub fn into_owned(self) -> Key<'static> {
+        Key { bytes: Cow::Owned(self.bytes.into_owned()), is_known_plain: self.is_known_plain }
+    }
+
     /// A key of the same bytes that borrows from this one.
     pub fn reborrow(&self) -> Key<'_> {
         Key { bytes: Cow::Borrowed(&self.bytes), is_known_plain: self.is_known_plain }
@@ -178,6 +183,20 @@ pub enum Kind {
     Object,
 }
 
+impl Kind {
+    /// The kind as a sentence has it.
+    pub fn named(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+}
+
 impl<'a> Value<'a> {
     /// The value that `raw` stands for.
     pub fn from_raw(raw: RawJson<'a>) -> Value<'a> {
@@ -198,6 +217,11 @@ impl<'a> Value<'a> {
     /// The JSON text.
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+
+    /// The value, without a borrow of what it was read from.
+    pub fn into_owned(self) -> Value<'static> {
+        Value(Cow::Owned(self.0.into_owned()))
     }
 
     /// A value of the same text that borrows from this one.

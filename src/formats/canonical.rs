@@ -12,15 +12,19 @@ use std::borrow::Cow;
 use super::enriched::write_facts;
 use super::fields::Fields;
 use super::json::Json;
+use super::look_alike::{USER_DATA, each_user_data, looks_like_user_data, warn_of};
 use super::{Decoded, Envelope, Fallback, Refusal, Trace};
 use crate::domain::value::{Key, Kind, Value};
 use crate::domain::{
     Attached, EndState, Event, Facts, Identity, InlineParent, KeyNames, Message, RawJson,
-    RejectReason, Source,
+    RejectReason, Source, Warning,
 };
 
 /// The format's name.
 pub(super) const NAME: &str = "canonical";
+
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["type", "interaction"];
 
 /// Where the parent's id may stand; the first that is present counts, then `parent.id`.
 pub(super) const PARENT_IDS: [&str; 4] =
@@ -80,7 +84,8 @@ pub(super) fn decode_parts<'a>(
         kind if kind.starts_with("interaction.") => {
             return Err(Refusal::of(
                 RejectReason::UnsupportedType,
-                "the type is none of created, opened, updated, ended",
+                "type is none of interaction.created, interaction.opened, interaction.updated, \
+                 interaction.ended",
             ));
         }
         _ => return Err(fields.refuse("type", "does not start with interaction.")),
@@ -98,24 +103,22 @@ pub(super) fn decode_parts<'a>(
             (facts, own_data(fields, &interaction)?, inline_parent(&interaction)?)
         }
     };
-    let message = Message {
+    let mut message = Message {
         event,
         event_id: parts.id.unwrap_or_else(|| parts.fallback.id()),
         identity,
         facts,
         own,
         inline_parent,
+        set_ms: None,
+        session: None,
         key_names: KeyNames::Any,
         format: parts.format,
         warnings: Vec::new(),
         progress: None,
     };
-    Ok(Decoded {
-        carried: carried(&interaction, event),
-        time: parts.time,
-        trace: Trace::default(),
-        message,
-    })
+    let carried = carried(&interaction, event, &mut message.warnings);
+    Ok(Decoded { carried, time: parts.time, trace: Trace::default(), message })
 }
 
 fn end_state(interaction: &Fields<'_>) -> Result<EndState, Refusal> {
@@ -153,7 +156,7 @@ fn is_memorable(text: &str) -> bool {
     text.len() <= 255 && !text.contains('\0')
 }
 
-/// `userData`, then `attached` in its order (P1).
+/// `userData`, under whichever of its names (K5), then `attached` in its order (P1).
 fn own_data<'a>(
     fields: &Fields<'a>,
     interaction: &Fields<'a>,
@@ -163,22 +166,19 @@ fn own_data<'a>(
     };
     let mut own = Vec::with_capacity(1);
     let from = source(fields)?;
-    if let Some(raw) = interaction.one("userData")? {
-        own.push((from, Attached::Json(raw)));
-    }
+    each_user_data(interaction, |raw| own.push((from.clone(), Attached::Json(raw))))?;
     for raw in interaction.array("attached")? {
         let lot = Fields::of(raw, "interaction.attached[].")?;
         let from = source(&lot)?;
-        if let Some(raw) = lot.one("userData")? {
-            own.push((from, Attached::Json(raw)));
-        }
+        each_user_data(&lot, |raw| own.push((from.clone(), Attached::Json(raw))))?;
     }
     Ok(own)
 }
 
 fn unread_data<'a>(interaction: &Fields<'a>) -> Vec<(Source<'a>, Attached<'a>)> {
-    ["userData", "attached"]
+    USER_DATA
         .into_iter()
+        .chain(["attached"])
         .filter_map(|name| interaction.last(name))
         .map(|raw| (Source::Customer, Attached::Json(raw)))
         .collect()
@@ -189,24 +189,35 @@ fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>
         return Ok(None);
     };
     let channel = parent.name("channel")?;
-    let user_data = parent.one("userData")?;
-    Ok(user_data.map(|raw| InlineParent {
+    let mut user_data = Vec::new();
+    each_user_data(&parent, |raw| user_data.push(Attached::Json(raw)))?;
+    Ok((!user_data.is_empty()).then(|| InlineParent {
         // C8: without a channel it counts as the one that copyUserData was made for.
         channel: channel.unwrap_or(Cow::Borrowed("webengagement")),
-        user_data: Attached::Json(raw),
+        user_data,
     }))
 }
 
 /// What is published as it came: all but what we write ourselves and what holds user data. A
 /// parent's id under another name than ours is carried only where it counts, on a creation; a
-/// direction or time of creation that is absent in all but name makes room for what is known.
-fn carried<'a>(interaction: &Fields<'a>, event: Event) -> Vec<(Key<'a>, Value<'a>)> {
-    let ours = |key: &Key<'_>, raw: RawJson<'_>| match key.as_bytes() {
+/// direction or time of creation that is absent in all but name makes room for what is known. What only
+/// looks like user data stays behind, too, and is warned of (K5).
+fn carried<'a>(
+    interaction: &Fields<'a>,
+    event: Event,
+    warnings: &mut Vec<Warning>,
+) -> Vec<(Key<'a>, Value<'a>)> {
+    let mut ours = |key: &Key<'_>, raw: RawJson<'_>| match key.as_bytes() {
         b"id" | b"channel" | b"tenant" | b"queue" | b"widget" | b"callTarget" | b"parentId"
-        | b"userData" | b"attached" | b"parent" | b"metadata" | b"extraData" | b"routing" => true,
+        | b"userData" | b"UserData" | b"user_data" | b"attached" | b"parent" | b"metadata"
+        | b"routing" => true,
         b"ParentId" | b"parentInteractionId" | b"parent_id" => event != Event::Created,
         b"state" => matches!(event, Event::Ended(_)),
         b"direction" | b"createdAt" => matches!(raw.get(), "null" | r#""""#),
+        name if looks_like_user_data(name) => {
+            warnings.extend(warn_of(key, raw));
+            true
+        }
         _ => false,
     };
     // As many as most upstreams have.
@@ -244,18 +255,20 @@ pub fn encode(decoded: &Decoded<'_>) -> Vec<u8> {
         if let Some(parent) = &message.inline_parent {
             json.name("parent").object(|json| {
                 json.name("channel").text(&parent.channel);
-                write_user_data(json, &parent.user_data);
+                for (name, attached) in USER_DATA.into_iter().zip(&parent.user_data) {
+                    write_user_data(json, name, attached);
+                }
             });
         }
         if let Some((_, attached)) = first {
-            write_user_data(json, attached);
+            write_user_data(json, USER_DATA[0], attached);
         }
         if own.len() > 0 && !matches!(message.event, Event::Ended(_)) {
             json.name("attached").array(|json| {
                 for (source, attached) in own {
                     json.element().object(|json| {
                         write_source(json, source);
-                        write_user_data(json, attached);
+                        write_user_data(json, USER_DATA[0], attached);
                     });
                 }
             });
@@ -270,10 +283,11 @@ fn write_source(json: &mut Json, source: &Source<'_>) {
     }
 }
 
-fn write_user_data(json: &mut Json, attached: &Attached<'_>) {
-    json.name("userData");
+fn write_user_data(json: &mut Json, name: &'static str, attached: &Attached<'_>) {
+    json.name(name);
     match attached {
         Attached::Json(raw) => json.raw(raw.get()),
+        Attached::Unpacked(text) => json.raw(text),
         Attached::Pairs(pairs) => json.object(|json| {
             for (key, value) in pairs {
                 json.key(|out| key.write_json(out)).raw(value.as_json());

@@ -28,6 +28,7 @@ mod genesys_cloud;
 mod genesys_open_media;
 mod genesys_widgets;
 mod json;
+mod look_alike;
 mod mindful_scheduler;
 mod mindful_webhook;
 pub mod outbound;

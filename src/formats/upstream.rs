@@ -2,22 +2,26 @@
 //! held user data and the ids and names that stand in the interaction itself.
 //!
 //! A pair that the rules hold back must not leave by this door, so a member is left out wherever it
-//! stands, as often as it stands, and whatever its type is.
+//! stands, as often as it stands, and whatever its type is. So is one that only looks like user data, at
+//! any depth, with a warning.
 
 use super::fields::Fields;
-use crate::domain::RawJson;
+use super::look_alike::{looks_like_user_data, names_user_data, warn_of};
 use crate::domain::value::{Key, Kind, Value};
+use crate::domain::{RawJson, Warning};
 
 /// The member of the interaction under which it is published.
 const NAME: &str = "upstream";
 
-/// What is carried of these members. `left_out` names members by their path: `data.call.metadata`.
+/// What is carried of these members. `left_out` names members by their path: `data.call.metadata`. So is
+/// left out, with a warning, whatever looks like user data and is in none of these places (K5).
 pub(super) fn carried<'a>(
     fields: &Fields<'a>,
     left_out: &[&'static str],
+    warnings: &mut Vec<Warning>,
 ) -> Vec<(Key<'a>, Value<'a>)> {
     let mut out = Vec::new();
-    let written = write_members(fields.iter(), left_out, &mut out);
+    let written = write_members(fields.iter(), left_out, warnings, &mut out);
     // The members are slices of one text and names that are written as UTF-8.
     let json = String::from_utf8(out).ok().filter(|_| written > 0);
     json.map(|json| (Key::from(NAME), Value::from_json(json))).into_iter().collect()
@@ -27,6 +31,7 @@ pub(super) fn carried<'a>(
 fn write_members<'m, 'a: 'm>(
     members: impl Iterator<Item = (&'m Key<'a>, RawJson<'a>)>,
     left_out: &[&'static str],
+    warnings: &mut Vec<Warning>,
     out: &mut Vec<u8>,
 ) -> usize {
     let mut written = 0;
@@ -35,29 +40,48 @@ fn write_members<'m, 'a: 'm>(
         if left_out.iter().any(|path| path.as_bytes() == key.as_bytes()) {
             continue;
         }
+        if looks_like_user_data(key.as_bytes()) {
+            warnings.extend(warn_of(key, raw));
+            continue;
+        }
         if written > 0 {
             out.push(b',');
         }
         written += 1;
         key.write_json(out);
         out.push(b':');
-        write_value(raw, &inside(key, left_out), out);
+        write_value(raw, &inside(key, left_out), warnings, out);
     }
     out.push(b'}');
     written
 }
 
-/// Writes a value without the members of these paths.
-fn write_value(raw: RawJson<'_>, left_out: &[&'static str], out: &mut Vec<u8>) {
-    let inner = match raw.kind() {
-        Kind::Object if !left_out.is_empty() => raw.members(),
-        _ => None,
-    };
-    match inner {
-        Some(inner) => {
-            write_members(inner.iter().map(|(key, raw)| (key, *raw)), left_out, out);
+/// Writes a value without the members of these paths, and without what looks like user data. Where there
+/// is nothing to leave out, it is copied as it stands.
+fn write_value(
+    raw: RawJson<'_>,
+    left_out: &[&'static str],
+    warnings: &mut Vec<Warning>,
+    out: &mut Vec<u8>,
+) {
+    let is_whole = left_out.is_empty() && !names_user_data(raw);
+    match raw.kind() {
+        Kind::Object if !is_whole => {
+            let inner = raw.members().unwrap_or_default();
+            let inner = inner.iter().map(|(key, raw)| (key, *raw));
+            write_members(inner, left_out, warnings, out);
         }
-        None => out.extend_from_slice(raw.get().as_bytes()),
+        Kind::Array if !is_whole => {
+            out.push(b'[');
+            for (n, element) in raw.elements().unwrap_or_default().into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_value(element, &[], warnings, out);
+            }
+            out.push(b']');
+        }
+        _ => out.extend_from_slice(raw.get().as_bytes()),
     }
 }
 
@@ -74,7 +98,7 @@ mod tests {
     fn upstream(json: &str, left_out: &[&'static str]) -> Option<String> {
         let json = RawJson::check(json).expect("JSON");
         let fields = Fields::of(json, "").expect("an object");
-        let carried = carried(&fields, left_out);
+        let carried = carried(&fields, left_out, &mut Vec::new());
         carried.first().map(|(_, value)| value.as_json().to_owned())
     }
 
@@ -89,6 +113,19 @@ mod tests {
     fn a_name_with_a_dot_is_no_path() {
         let left = upstream(r#"{"m.pairs":1,"m":{"pairs":2}}"#, &["m.pairs"]);
         assert_eq!(left.as_deref(), Some(r#"{"m":{}}"#), "what looks like the path goes, too");
+    }
+
+    #[test]
+    fn what_looks_like_user_data_is_left_out_at_any_depth_and_warned_of() {
+        let json = r#"{"UserData":{"k":1},"a":[ 1 ],"b":[{"c":{"user\u0044ata":1,"d":[ 2 ]}}],"kvps":null}"#;
+        let json = RawJson::check(json).expect("JSON");
+        let fields = Fields::of(json, "").expect("an object");
+        let mut warnings = Vec::new();
+        let carried = carried(&fields, &[], &mut warnings);
+        assert_eq!(carried[0].1.as_json(), r#"{"a":[ 1 ],"b":[{"c":{"d":[ 2 ]}}]}"#);
+        let told = warnings.iter().map(|w| (w.code.as_str(), w.key.as_deref()));
+        let expected = ["UserData", "userData"].map(|key| ("looks_like_user_data", Some(key)));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub(super) struct Said<'a> {
     pub(super) facts: Facts<'a>,
     /// The pairs it brings.
     pub(super) own: Vec<(Source<'a>, Attached<'a>)>,
+    /// When those were set, in milliseconds since the Unix epoch, where the vendor says so.
+    pub(super) set_ms: Option<i64>,
+    /// The session that starts or ends, where an interaction of this vendor has several.
+    pub(super) session: Option<Cow<'a, str>>,
     /// Which names keys may have.
     pub(super) key_names: KeyNames,
     /// What the format found noteworthy.
@@ -53,6 +57,8 @@ impl<'a> Said<'a> {
             id: None,
             facts: Facts::default(),
             own: Vec::new(),
+            set_ms: None,
+            session: None,
             key_names: KeyNames::Any,
             warnings: Vec::new(),
             progress: None,
@@ -81,21 +87,25 @@ impl<'a> Said<'a> {
             Event::Ended(_) => Facts::default(),
             Event::Created | Event::Opened | Event::Updated => self.facts,
         };
+        let mut warnings = self.warnings;
+        let carried = upstream::carried(&envelope.fields, self.left_out, &mut warnings);
         let message = Message {
             event: self.event,
             event_id,
             identity: Identity { tenant: self.tenant.unwrap_or_default(), id },
             facts,
             own: self.own,
+            set_ms: self.set_ms,
+            session: self.session,
             inline_parent: None,
             key_names: self.key_names,
             format: self.format,
-            warnings: self.warnings,
+            warnings,
             progress: self.progress,
         };
         Ok(Decoded {
             message,
-            carried: upstream::carried(&envelope.fields, self.left_out),
+            carried,
             time: envelope.event.time.clone().or(self.time),
             trace: Trace::default(),
         })

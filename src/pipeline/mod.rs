@@ -9,7 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`ports`] | what the line needs of the world |
-//! | [`table`] | the interactions of a batch as they stand |
+//! | [`table`] `stored_facts` | the interactions of a batch as they stand; what is kept of them in the open |
 //! | `decode` | what a delivery says |
 //! | `outage` | a batch in hand while the store is away |
 //! | [`worker`] | the first half: decode to save |
@@ -51,6 +51,7 @@ mod publication;
 pub mod rules_in_force;
 pub mod settlement;
 pub mod spans;
+mod stored_facts;
 pub mod table;
 pub mod tally;
 pub mod trace_context;

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use serde::{Deserialize, Serialize};
 
 use super::ports::{Live, Plaintext, Row, RowChange};
+use super::stored_facts::StoredFacts;
 use crate::domain::{
-    Attempt, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules, Standing,
-    StandingLive, State, Step, step,
+    Attempt, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules, Sessions,
+    Standing, StandingLive, State, Step, step,
 };
 
 /// The interactions of a batch.
@@ -44,7 +44,7 @@ impl<'a> Table<'a> {
     pub fn insert(&mut self, row: &'a Row, now_ms: i64, ttl_secs: u64) {
         let ttl_ms = i64::try_from(ttl_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
         let expired = row.state == State::Active && now_ms.saturating_sub(row.updated_ms) > ttl_ms;
-        let live = match &row.live {
+        let mut live = match &row.live {
             Live::Open(plaintext) => match LiveData::decode(&plaintext.0) {
                 Ok(live) => StandingLive::Known(live),
                 Err(_) => StandingLive::Unreadable,
@@ -53,9 +53,17 @@ impl<'a> Table<'a> {
             Live::Absent => StandingLive::Absent,
         };
         // Without its facts its widget is unknown, and with it which pairs its set lets pass.
-        let (facts, live) = match StoredFacts::read(row) {
-            Ok(facts) => (facts, live),
-            Err(_) => (Facts::default(), StandingLive::Unreadable),
+        let (facts, sessions) = match StoredFacts::of(row) {
+            Ok(stored) => {
+                if let StandingLive::Known(live) = &mut live {
+                    stored.mark_set(&mut live.received);
+                }
+                stored.into_parts(row)
+            }
+            Err(_) => {
+                live = StandingLive::Unreadable;
+                (Facts::default(), Sessions::default())
+            }
         };
         let standing = Standing {
             state: if expired { State::Expired } else { row.state },
@@ -63,6 +71,7 @@ impl<'a> Table<'a> {
             record: row.record.clone(),
             live: if expired { StandingLive::Absent } else { live },
             events: EventLog::from_bytes(row.events.clone()),
+            sessions,
         };
         let (created_ms, ended_ms) = (Some(row.created_ms), row.ended_ms);
         let entry = Entry { standing, changed: false, created_ms, ended_ms };
@@ -103,7 +112,7 @@ impl<'a> Table<'a> {
                     identity,
                     is_new: entry.created_ms.is_none(),
                     standing,
-                    facts: StoredFacts::write(&standing.facts),
+                    facts: StoredFacts::write(standing),
                     live: match &standing.live {
                         StandingLive::Known(live) => Some(Plaintext(live.encode())),
                         StandingLive::Absent | StandingLive::Unreadable => None,
@@ -129,7 +138,7 @@ pub fn looks_for_parent<'a>(message: &Message<'a>) -> Option<Identity<'a>> {
 
 /// The id of the parent of a stored interaction, if it has one and its facts can be read.
 pub(super) fn parent_id(row: &Row) -> Option<String> {
-    StoredFacts::read(row).ok()?.parent_id.map(Cow::into_owned)
+    StoredFacts::of(row).ok()?.into_parts(row).0.parent_id.map(Cow::into_owned)
 }
 
 /// One changed interaction, in the form that stores keep.
@@ -163,49 +172,6 @@ impl Change<'_> {
             updated_ms: self.updated_ms,
             ended_ms: self.ended_ms,
         }
-    }
-}
-
-/// The facts that have no column of their own, as a row keeps them. They are not user data.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredFacts<'a> {
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    widget: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    call_target: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    parent_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    direction: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    created_at: Option<Cow<'a, str>>,
-}
-
-impl StoredFacts<'_> {
-    fn read(row: &Row) -> Result<Facts<'_>, serde_json::Error> {
-        let stored: StoredFacts<'_> = serde_json::from_str(&row.facts)?;
-        Ok(Facts {
-            channel: Cow::Borrowed(&row.channel),
-            queue: row.queue.as_deref().map(Cow::Borrowed),
-            widget: stored.widget,
-            call_target: stored.call_target,
-            parent_id: stored.parent_id,
-            direction: stored.direction,
-            created_at: stored.created_at,
-        })
-    }
-
-    fn write(facts: &Facts<'_>) -> String {
-        let stored = StoredFacts {
-            widget: facts.widget.as_deref().map(Cow::Borrowed),
-            call_target: facts.call_target.as_deref().map(Cow::Borrowed),
-            parent_id: facts.parent_id.as_deref().map(Cow::Borrowed),
-            direction: facts.direction.as_deref().map(Cow::Borrowed),
-            created_at: facts.created_at.as_deref().map(Cow::Borrowed),
-        };
-        // A struct of strings always serialises.
-        serde_json::to_string(&stored).unwrap_or_else(|_| "{}".to_owned())
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{end_states, event_types, pairs, required_name, short_text};
 use crate::domain::{EndState, Event};
 use crate::formats::canonical::PARENT_IDS;
+use crate::formats::look_alike::USER_DATA;
 use crate::json_schema::{Table, array, document, text};
 
 /// The schema of what we take in our own format (JSON Schema, draft 2020-12). `$defs/data` is what a
@@ -65,7 +66,11 @@ fn cloud_event() -> Value {
             json!({}),
         )
         .optional("tracestate", "What belongs to traceparent.", json!({}))
-        .required("data", "The interaction.", envelope(Table::new()).schema())
+        .required(
+            "data",
+            "The interaction. As text or in data_base64 it is read too, which no schema looks into.",
+            envelope(Table::new()).schema(),
+        )
         .others(Value::Bool(true))
         .with(
             "allOf",
@@ -108,12 +113,16 @@ fn interaction() -> Value {
     let parent = Table::new()
         .optional("id", "The parent's id, where no other member gives it.", short_text())
         .optional("channel", "The parent's channel; absent: webengagement (C8).", short_text())
-        .optional("userData", "The parent's user data, where the sender has it.", user_data())
         .others(Value::Bool(true));
+    let parent = USER_DATA.iter().fold(parent, |table, name| {
+        table.optional(name, "The parent's user data, where the sender has it (K5).", user_data())
+    });
     let attached = Table::new()
         .optional("source", "Who attached these pairs; absent: the customer.", text())
-        .optional("userData", "The pairs.", user_data())
         .others(Value::Bool(true));
+    let attached = USER_DATA
+        .iter()
+        .fold(attached, |table, name| table.optional(name, "The pairs (K5).", user_data()));
     let table = identity()
         .optional("channel", "The media type; required of a creation.", short_text())
         .optional("queue", "The queue it is in.", short_text())
@@ -122,8 +131,10 @@ fn interaction() -> Value {
         .optional("direction", "inbound or outbound, as the sender says it.", text())
         .optional("createdAt", "When it began, as the sender says it.", text())
         .optional("parent", "The parent itself, where the sender has it (C8).", parent.schema())
-        .optional("userData", "The pairs, from the envelope's source.", user_data())
         .optional("attached", "Pairs of other sources, in order (P1).", array(attached.schema()));
+    let table = USER_DATA.iter().fold(table, |table, name| {
+        table.optional(name, "The pairs, from the envelope's source (K5).", user_data())
+    });
     let parent_ids = "The parent's id; of all its names the first that is present counts.";
     PARENT_IDS
         .iter()

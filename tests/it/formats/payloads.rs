@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use throughline::domain::{Attached, RejectReason};
+use throughline::domain::{Attached, RawJson, RejectReason};
 use throughline::formats::{self, Decoded, Hints, Refusal};
 
 /// One payload as a vendor sends it.
@@ -57,10 +57,13 @@ pub(crate) fn pairs(decoded: &Decoded<'_>) -> Vec<String> {
         Attached::Pairs(pairs) => {
             pairs.iter().map(|(key, value)| format!("{key}={}", value.as_json())).collect()
         }
-        Attached::Json(json) => {
-            let members = json.members().unwrap_or_default();
-            members.iter().map(|(key, raw)| format!("{key}={}", raw.get())).collect::<Vec<_>>()
-        }
+        Attached::Json(json) => of_json(*json),
+        Attached::Unpacked(text) => of_json(RawJson::check(text).expect("JSON")),
     });
     pairs.collect()
+}
+
+fn of_json(json: RawJson<'_>) -> Vec<String> {
+    let members = json.members().unwrap_or_default();
+    members.iter().map(|(key, raw)| format!("{key}={}", raw.get())).collect()
 }
