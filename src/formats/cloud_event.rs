@@ -1,16 +1,25 @@
 //! CloudEvents 1.0 around our own format or a vendor's: structured (JSON) or binary (AMQP headers).
 //!
-//! `type`, `id` and `time` are the event's; its `source` is a URI and not ours. `data_base64` is not
-//! read: whoever sends JSON sends it as `data`.
+//! `type`, `id` and `time` are the event's; its `source` is a URI and not ours. Data that came as text, or
+//! as base64 of it, is read as the JSON that it holds, whatever its `datacontenttype` says.
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::canonical::{self, Parts};
 use super::fields::Fields;
-use super::{Decoded, Envelope, FORMATS, OuterEvent, Refusal, Trace, recognise as by_shape};
+use super::{Decoded, Envelope, FORMATS, OuterEvent, Refusal, Trace, body, recognise as by_shape};
+use crate::domain::RawJson;
+use crate::domain::json::members;
+use crate::domain::value::Kind;
 
 /// The format's name.
 pub(super) const NAME: &str = "cloud-event";
+
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["specversion", "data"];
 
 /// Attributes of the distributed tracing extension.
 pub(super) const TRACE_PARENT: &str = "traceparent";
@@ -47,7 +56,7 @@ pub(super) fn trace<'a>(envelope: &Envelope<'a>, attributes: &'a [(String, Strin
         false => attribute(attributes, name),
     };
     let bounded = |name| named(name).filter(|text| text.len() <= TRACE_MAX_BYTES);
-    Trace { parent: bounded(TRACE_PARENT), state: bounded(TRACE_STATE) }
+    Trace { parent: bounded(TRACE_PARENT), state: bounded(TRACE_STATE) }.valid()
 }
 
 /// The attributes that name the span an event comes from.
@@ -63,28 +72,55 @@ pub(super) fn trace_attributes(trace: &Trace<'_>) -> impl Iterator<Item = (&'sta
 /// # Errors
 /// When the event is none, or its data cannot be decoded.
 pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
-    let structured = recognise(envelope);
     let fields = &envelope.fields;
-    let (event, data) = if structured {
-        let event = OuterEvent {
-            id: fields.name("id")?,
-            kind: fields.text("type")?,
-            time: fields.text("time")?,
-        };
-        let missing = || fields.refuse("data", "is missing");
-        (event, fields.object("data", "data.")?.ok_or_else(missing)?)
-    } else {
-        (envelope.event.clone(), fields.clone())
+    if !recognise(envelope) {
+        return decode_data(fields, envelope.event.clone(), envelope);
+    }
+    let event = OuterEvent {
+        id: fields.name("id")?,
+        kind: fields.text("type")?,
+        time: fields.text("time")?,
     };
-    let kind = event.kind.clone().ok_or_else(|| fields.refuse("type", "is missing"))?;
+    let (data, base64) = (fields.one("data")?, fields.one("data_base64")?);
+    let packed = match (data, base64) {
+        (Some(data), _) if data.kind() == Kind::String => ("data", data.string_bytes()),
+        (None, Some(base64)) => ("data_base64", unpacked(base64)),
+        (Some(data), _) => {
+            return decode_data(&Fields::of(data, "data.")?, event, envelope);
+        }
+        (None, None) => return Err(fields.missing("data")),
+    };
+    // Whoever passes an event on may not look at what its data is, and hand it over as text.
+    let (name, bytes) = packed;
+    let no_object = || fields.refuse(name, "holds no JSON object");
+    let bytes = bytes.ok_or_else(no_object)?;
+    let text = body::check(&bytes, bytes.len()).map_err(|_| no_object())?;
+    let members = members(&text).ok_or_else(no_object)?;
+    let inner = Fields::of_members(members, "data.");
+    decode_data(&inner, event, &Envelope { fields: inner.clone(), ..envelope.clone() })
+        .map(Decoded::into_owned)
+}
+
+/// What stands in a string as base64; `None` if nothing does.
+fn unpacked(json: RawJson<'_>) -> Option<Cow<'_, [u8]>> {
+    BASE64.decode(json.string_bytes()?).ok().map(Cow::Owned)
+}
+
+/// Decodes the data of an event.
+fn decode_data<'a>(
+    data: &Fields<'a>,
+    event: OuterEvent<'a>,
+    envelope: &Envelope<'a>,
+) -> Result<Decoded<'a>, Refusal> {
+    let kind = event.kind.clone().ok_or_else(|| Refusal::shape("type is missing"))?;
     if kind.starts_with("interaction.") {
-        return decode_ours(&data, kind, event, envelope);
+        return decode_ours(data, kind, event, envelope);
     }
     // A vendor's message: the event's type is then somebody else's word, its id and time count.
     let event = OuterEvent { kind: None, ..event };
-    let inner = Envelope { fields: data, event, ..envelope.clone() };
+    let inner = Envelope { fields: data.clone(), event, ..envelope.clone() };
     if recognise(&inner) {
-        return Err(Refusal::shape("data holds another CloudEvent"));
+        return Err(Refusal::shape("data holds another CloudEvent, specversion and all"));
     }
     by_shape(&inner, FORMATS)
 }
@@ -119,11 +155,55 @@ mod tests {
     }
 
     #[test]
+    fn data_is_read_as_the_json_that_it_holds() {
+        let inner = r#"{"interaction":{"id":"i","channel":"chat","userData":{"k":1.10}}}"#;
+        let event = |data: &str| {
+            format!(r#"{{"specversion":"1.0","type":"interaction.created","id":"e",{data}}}"#)
+        };
+        let text = serde_json::Value::from(inner).to_string();
+        let base64 = BASE64.encode(inner);
+        for data in [
+            format!(r#""data":{inner}"#),
+            format!(r#""datacontenttype":"text/plain","data":{text}"#),
+            format!(r#""datacontenttype":"application/xml","data_base64":"{base64}""#),
+            format!(r#""data":null,"data_base64":"{base64}""#),
+        ] {
+            let body = event(&data);
+            let decoded = decode(&body, body.as_bytes(), Hints::default()).expect("an event");
+            let message = canonical::encode(&decoded);
+            let expected = r#"{"type":"interaction.created","id":"e","interaction":{"id":"i","channel":"chat","userData":{"k":1.10}}}"#;
+            assert_eq!(String::from_utf8_lossy(&message), expected, "{data}");
+        }
+        for (data, expected) in [
+            (r#""data":"order 17""#, "data holds no JSON object"),
+            (r#""data":"[1]""#, "data holds no JSON object"),
+            (r#""data":"{\"interaction\":{\"id\":7}}""#, "interaction.id is a number, no string"),
+            (r#""data":17"#, "data is a number, no object"),
+            (r#""data_base64":"!""#, "data_base64 holds no JSON object"),
+            (r#""data_base64":7"#, "data_base64 holds no JSON object"),
+            (r#""data_base64":"/w==""#, "data_base64 holds no JSON object"),
+            (r#""source":"/s""#, "data is missing"),
+        ] {
+            let body = event(data);
+            let refused = decode(&body, body.as_bytes(), Hints::default()).expect_err("no data");
+            assert_eq!(refused.detail, expected, "{data}");
+        }
+    }
+
+    #[test]
     fn a_trace_context_that_is_none_is_left_out() {
-        let (fits, too_long) = ("t".repeat(TRACE_MAX_BYTES), "t".repeat(TRACE_MAX_BYTES + 1));
+        // Later versions may append something.
+        let valid = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-";
+        let fits = valid.to_owned() + &"t".repeat(TRACE_MAX_BYTES - valid.len());
+        let too_long = fits.clone() + "t";
+        let zeros = "00-00000000000000000000000000000000-0000000000000000-00";
         for (members, expected) in [
             (format!(r#""traceparent":"{fits}","tracestate":"v=1""#), (Some(512), Some(3))),
-            (format!(r#""traceparent":"00","tracestate":"{too_long}""#), (Some(2), None)),
+            (format!(r#""traceparent":"{fits}","tracestate":"{too_long}""#), (Some(512), None)),
+            (format!(r#""traceparent":"{too_long}","tracestate":"v=1""#), (None, None)),
+            (format!(r#""traceparent":"{zeros}","tracestate":"v=1""#), (None, None)),
+            (format!(r#""traceparent":"ff{}""#, &valid[2..]), (None, None)),
+            (r#""tracestate":"v=1""#.to_owned(), (None, None)),
             (r#""traceparent":7,"tracestate":"""#.to_owned(), (None, None)),
             (r#""traceparent":"a","traceparent":"b""#.to_owned(), (None, None)),
         ] {

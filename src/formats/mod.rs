@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`body`] | is it text, is it JSON, is it nested too deep |
 //! | `fields` | the named members of an object, each with its type and its limits |
+//! | `look_alike` | which members hold user data, by their names |
 //! | [`canonical`] | our own inbound format |
 //! | `cloud_event` | the same thing, or a vendor's, as a CloudEvent 1.0 |
 //! | `genesys_*`, `sinch_*`, `mindful_*` | the vendors' own formats (docs/formats.md) |
 //! | `vendor`, `upstream` | what those share: their message as ours, and what is carried of it |
+//! | [`trace_context`] | how messages name the span they come from |
 //! | [`enriched`] | what we publish |
 //! | [`outbound`], `sap_c4c` | the same interaction in other shapes, for other outputs |
 //! | [`signature`] | did who knows the secret send this body |
@@ -38,6 +40,7 @@ pub mod signature;
 mod sinch_contact_pro;
 mod sinch_conversation;
 mod sinch_rti;
+pub mod trace_context;
 mod upstream;
 mod vendor;
 
@@ -47,6 +50,7 @@ use std::fmt;
 use crate::domain::digest::{Hex, sha256};
 use crate::domain::{Key, Message, RejectReason, Value};
 use fields::Fields;
+use trace_context::SpanContext;
 
 /// A decoded message, with what is carried through beside the domain.
 #[derive(Clone, Debug)]
@@ -62,7 +66,7 @@ pub struct Decoded<'a> {
     pub trace: Trace<'a>,
 }
 
-/// W3C Trace Context, as text that nobody has looked into.
+/// W3C Trace Context, as text.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct Trace<'a> {
     /// `traceparent`.
@@ -71,7 +75,30 @@ pub struct Trace<'a> {
     pub state: Option<Cow<'a, str>>,
 }
 
+impl Decoded<'_> {
+    /// The same message, without a borrow of what it was read from.
+    fn into_owned(self) -> Decoded<'static> {
+        let carried = self.carried.into_iter();
+        Decoded {
+            message: self.message.into_owned(),
+            carried: carried.map(|(key, value)| (key.into_owned(), value.into_owned())).collect(),
+            time: self.time.map(|time| Cow::Owned(time.into_owned())),
+            trace: self.trace.to_owned(),
+        }
+    }
+}
+
 impl Trace<'_> {
+    /// The trace if W3C calls it one; else none, so that nothing invalid is carried on. What belongs to
+    /// a `traceparent` that is none is none either.
+    #[must_use]
+    pub fn valid(self) -> Self {
+        match self.parent.as_deref().is_some_and(|parent| SpanContext::parse(parent).is_some()) {
+            true => self,
+            false => Trace::default(),
+        }
+    }
+
     /// The same without a copy of the text.
     pub fn borrowed(&self) -> Trace<'_> {
         Trace {
@@ -231,7 +258,11 @@ pub fn decode<'a>(
     let mut decoded = match hints.format.filter(|name| !name.is_empty() && *name != "auto") {
         Some(name) => {
             let named = FORMATS.iter().find(|format| format.name == name);
-            let unknown = || Refusal::shape("the format that was named is none that is known");
+            let unknown = || {
+                Refusal::shape(
+                    "the format that the queue or x-throughline-format names is not known",
+                )
+            };
             (named.ok_or_else(unknown)?.decode)(&envelope)
         }
         None if envelope.event.kind.is_some() => cloud_event::decode(&envelope),

@@ -28,7 +28,7 @@ impl Traces {
     ) -> Traces {
         let mut traces = Vec::new();
         for (delivery, decoded) in batch.iter().zip(decoded) {
-            let mut received = delivery.arrival().trace.borrowed();
+            let mut received = delivery.arrival().trace.borrowed().valid();
             // The transport's header is nearer than the event's own attribute.
             if let (None, Ok(Decoded { trace, .. })) = (&received.parent, &*decoded)
                 && trace.parent.is_some()

@@ -54,7 +54,8 @@ pub mod spans;
 mod stored_facts;
 pub mod table;
 pub mod tally;
-pub mod trace_context;
 pub mod waits;
 mod waking;
 pub mod worker;
+
+pub use crate::formats::trace_context;
