@@ -46,14 +46,25 @@ impl<'a> Fields<'a> {
         Fields::of(json, "")
     }
 
+    /// The members of an object that was taken apart already.
+    pub(super) fn of_members(
+        members: Vec<(Key<'a>, RawJson<'a>)>,
+        place: &'static str,
+    ) -> Fields<'a> {
+        Fields { members, place }
+    }
+
     /// The members of a JSON object.
     ///
     /// # Errors
     /// `not_an_interaction` for JSON that is no object.
     pub(super) fn of(json: RawJson<'a>, place: &'static str) -> Result<Fields<'a>, Refusal> {
         let members = json.members().ok_or_else(|| match place {
-            "" => Refusal::shape("the body is no object"),
-            place => Refusal::shape(format!("{} is no object", place.trim_end_matches('.'))),
+            "" => Refusal::shape(format!("the body is {}, no object", json.kind().named())),
+            place => {
+                let kind = json.kind().named();
+                Refusal::shape(format!("{} is {kind}, no object", place.trim_end_matches('.')))
+            }
         })?;
         Ok(Fields { members, place })
     }
@@ -118,7 +129,7 @@ impl<'a> Fields<'a> {
     /// When it stands twice or is none.
     pub(super) fn array(&self, name: &str) -> Result<Vec<RawJson<'a>>, Refusal> {
         let Some(raw) = self.one(name)? else { return Ok(Vec::new()) };
-        raw.elements().ok_or_else(|| self.refuse(name, "is no array"))
+        raw.elements().ok_or_else(|| self.refuse_kind(name, raw, "no array"))
     }
 
     /// A member that is a text of any length; empty is absent. A lone surrogate reads as U+FFFD.
@@ -167,7 +178,7 @@ impl<'a> Fields<'a> {
 
     fn characters(&self, name: &str) -> Result<Option<Characters<'a>>, Refusal> {
         let Some(raw) = self.one(name)? else { return Ok(None) };
-        let text = raw.characters().ok_or_else(|| self.refuse(name, "is no string"))?;
+        let text = raw.characters().ok_or_else(|| self.refuse_kind(name, raw, "no string"))?;
         Ok(Some(text).filter(|text| !matches!(text, Ok(text) if text.is_empty())))
     }
 
@@ -182,6 +193,11 @@ impl<'a> Fields<'a> {
     /// A refusal of a member.
     pub(super) fn refuse(&self, name: &str, what: &str) -> Refusal {
         Refusal::shape(format!("{}{name} {what}", self.place))
+    }
+
+    /// A refusal of a member for the kind of its value.
+    fn refuse_kind(&self, name: &str, raw: RawJson<'_>, what: &str) -> Refusal {
+        self.refuse(name, &format!("is {}, {what}", raw.kind().named()))
     }
 
     /// A refusal of a member that is not there.

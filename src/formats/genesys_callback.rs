@@ -16,6 +16,9 @@ use crate::domain::{Event, Facts, Source};
 /// The format's name.
 pub(super) const NAME: &str = "genesys-callback";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["serviceName", "phoneNumber"];
+
 /// A service and the phone number to be called.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     envelope.fields.has("serviceName") && envelope.fields.has("phoneNumber")

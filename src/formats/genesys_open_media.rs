@@ -12,6 +12,9 @@ use crate::domain::{Event, Facts, Source};
 /// The format's name.
 pub(super) const NAME: &str = "genesys-open-media";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["mediaType", "interactionType"];
+
 /// A media type and an interaction type.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     envelope.fields.has("mediaType") && envelope.fields.has("interactionType")

@@ -22,6 +22,9 @@ use crate::domain::{
 /// The format's name.
 pub(super) const NAME: &str = "genesys-widgets";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["event", "metadata"];
+
 /// An event of the lifecycle.
 struct Step {
     name: &'static str,

@@ -14,6 +14,9 @@ use crate::domain::{Event, Facts, Source};
 /// The format's name.
 pub(super) const NAME: &str = "mindful-scheduler";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["contact_number"];
+
 /// The number to be called, and not inside `data`, as in the same vendor's webhooks.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     envelope.fields.has("contact_number") && envelope.fields.last("data").is_none()
@@ -28,7 +31,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let fields = &envelope.fields;
     let widget = match (fields.id("widget_id")?, envelope.widget) {
         (None, Some(widget)) => {
-            let refuse = |what| Refusal::shape(format!("the widget of the header {what}"));
+            let refuse = |what| Refusal::shape(format!("x-throughline-widget {what}"));
             check_name(widget.as_bytes()).map_err(refuse)?;
             Some(Cow::Borrowed(widget))
         }

@@ -9,6 +9,7 @@
 //! | `cloud_event` | the same thing, or a vendor's, as a CloudEvent 1.0 |
 //! | `genesys_*`, `sinch_*`, `mindful_*` | the vendors' own formats (docs/formats.md) |
 //! | `vendor`, `upstream` | what those share: their message as ours, and what is carried of it |
+//! | `unknown_shape` | what is said of an object that is none of them |
 //! | [`trace_context`] | how messages name the span they come from |
 //! | [`enriched`] | what we publish |
 //! | [`outbound`], `sap_c4c` | the same interaction in other shapes, for other outputs |
@@ -41,6 +42,7 @@ mod sinch_contact_pro;
 mod sinch_conversation;
 mod sinch_rti;
 pub mod trace_context;
+mod unknown_shape;
 mod upstream;
 mod vendor;
 
@@ -51,6 +53,7 @@ use crate::domain::digest::{Hex, sha256};
 use crate::domain::{Key, Message, RejectReason, Value};
 use fields::Fields;
 use trace_context::SpanContext;
+use unknown_shape::shown;
 
 /// A decoded message, with what is carried through beside the domain.
 #[derive(Clone, Debug)]
@@ -198,6 +201,8 @@ struct OuterEvent<'a> {
 /// An inbound format.
 struct Format {
     name: &'static str,
+    /// The members that make its shape, by their paths: for what is said of an object that lacks some.
+    shape: &'static [&'static str],
     recognise: for<'e> fn(&Envelope<'e>) -> bool,
     decode: for<'e> fn(&Envelope<'e>) -> Result<Decoded<'e>, Refusal>,
 }
@@ -207,6 +212,7 @@ macro_rules! formats {
     ($($file:ident),+ $(,)?) => {
         &[$(Format {
             name: $file::NAME,
+            shape: $file::SHAPE,
             recognise: $file::recognise,
             decode: $file::decode,
         }),+]
@@ -279,6 +285,6 @@ pub fn decode<'a>(
 /// Decodes an object by its shape.
 fn recognise<'a>(envelope: &Envelope<'a>, formats: &[Format]) -> Result<Decoded<'a>, Refusal> {
     let found = formats.iter().find(|format| (format.recognise)(envelope));
-    let unknown = || Refusal::shape("the shape is that of no known format");
+    let unknown = || unknown_shape::refuse(&envelope.fields, formats);
     (found.ok_or_else(unknown)?.decode)(envelope)
 }

@@ -20,6 +20,9 @@ use crate::domain::{Attached, Event, Facts, KeyNames, Source, Warning, WarningCo
 /// The format's name.
 pub(super) const NAME: &str = "sinch-conversation";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["app_id", "message"];
+
 /// The member that says that a conversation has started.
 const START: &str = "conversation_start_notification";
 

@@ -14,6 +14,9 @@ use crate::domain::{Event, Facts, KeyNames, Source};
 /// The format's name.
 pub(super) const NAME: &str = "sinch-rti";
 
+/// The members that make its shape.
+pub(super) const SHAPE: &[&str] = &["data.item", "data.values.KV"];
+
 /// An item with values.
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     let data = envelope.fields.inside("data");

@@ -1,8 +1,9 @@
 //! What is refused, and why.
 
 use throughline::domain::RejectReason;
+use throughline::formats::Hints;
 
-use super::payloads::refusal;
+use super::payloads::{decode_as, refusal};
 
 #[test]
 fn ids_and_names_that_are_none_are_refused() {
@@ -29,6 +30,14 @@ fn ids_and_names_that_are_none_are_refused() {
         (r#"{"data":{"item":{@},"values":{"KV":[]}}}"#, &["queue"]),
         (r#"{"contact_number":"1",@}"#, &["widget_id"]),
         (r#"{"event":"e","data":{"call":{"id":"1",@}}}"#, &["callTargetId"]),
+        (r#"{"data":{"event":"e","call":{"id":"1"},@}}"#, &["id"]),
+        (r#"{"data":{"event":"e","call":{"id":"1"}},@}"#, &["id"]),
+        (r#"{"contact":{"channel_type":"chat","attached_data":{},@}}"#, &["id"]),
+        (r#"{"app_id":"a","conversation_stop_notification":{"conversation":{@}}}"#, &["id"]),
+        (
+            r#"{"topicName":"v2.detail.events.conversation.c.customer.end","eventBody":{"conversationId":"c",@}}"#,
+            &["sessionId"],
+        ),
         (r#"{"event":"e","data":{"call":{@}}}"#, &["id"]),
     ] {
         for name in names {
@@ -59,6 +68,9 @@ fn what_a_vendor_must_say_is_missed() {
         r#"{"channel_type":null,"attached_data":{}}"#,
         r#"{"event":"e","data":{"call":{}}}"#,
         r#"{"conversation_start_notification":{}}"#,
+        r#"{"conversation_stop_notification":{"conversation":{}}}"#,
+        r#"{"data":{"event":"e","call":{}}}"#,
+        r#"{"contact":{"channel_type":"","attached_data":{}}}"#,
     ] {
         assert_eq!(refusal(body), RejectReason::NotAnInteraction, "{body}");
     }
@@ -72,4 +84,20 @@ fn a_topic_of_genesys_cloud_that_is_none_of_the_three_is_not_supported() {
         );
         assert_eq!(refusal(&body), RejectReason::UnsupportedType, "{topic}");
     }
+}
+
+/// Every trigger that the vendor lists, and one that it may add.
+#[test]
+fn a_trigger_of_sinch_that_is_none_of_the_three_is_not_supported() {
+    let triggers = include_str!("../../fixtures/unsupported/sinch-conversation-triggers.ndjson");
+    for body in triggers.lines() {
+        let refused = decode_as(body, Hints::default()).expect_err("not supported");
+        assert_eq!(refused.reason, RejectReason::UnsupportedType, "{body}");
+        let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let members = json.as_object().expect("an object");
+        let named =
+            members.keys().any(|name| refused.detail.starts_with(&format!("{name} is none")));
+        assert!(named, "{refused}");
+    }
+    assert_eq!(triggers.lines().count(), 19);
 }
