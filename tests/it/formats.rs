@@ -4,6 +4,7 @@
 mod convert;
 mod laws;
 mod lifecycle;
+mod mutated;
 pub(crate) mod payloads;
 mod refusals;
 mod sinch_metadata;
@@ -47,9 +48,17 @@ fn is_digest(id: &str) -> bool {
 fn each_payload_becomes_an_interaction() {
     let widgets = |event: &str| format!("{event} cb-77 channel=webcallback");
     let conversation = "c7a1f8b0-1111-4222-8333-444444444444";
+    let sessions = "c7a1f8b0-1111-4222-8333-555555555555";
     let expected = [
         ("genesys-callback.json:1", "genesys-callback", "interaction.created SHA channel=webcallback parent=0000DaFU51GM001C".to_owned()),
-        ("genesys-cloud.ndjson:1", "genesys-cloud", format!("interaction.created {conversation} channel=voice direction=INBOUND")),
+        ("genesys-cloud-sessions.ndjson:1", "genesys-cloud", format!("interaction.opened {sessions} channel=voice direction=INBOUND")),
+        ("genesys-cloud-sessions.ndjson:2", "genesys-cloud", format!("interaction.updated {sessions}")),
+        ("genesys-cloud-sessions.ndjson:3", "genesys-cloud", format!("interaction.opened {sessions} channel=callback direction=OUTBOUND")),
+        ("genesys-cloud-sessions.ndjson:4", "genesys-cloud", format!("interaction.updated {sessions}")),
+        ("genesys-cloud-sessions.ndjson:5", "genesys-cloud", format!("interaction.ended {sessions}")),
+        ("genesys-cloud-sessions.ndjson:6", "genesys-cloud", format!("interaction.updated {sessions}")),
+        ("genesys-cloud-sessions.ndjson:7", "genesys-cloud", format!("interaction.ended {sessions}")),
+        ("genesys-cloud.ndjson:1", "genesys-cloud", format!("interaction.opened {conversation} channel=voice direction=INBOUND")),
         ("genesys-cloud.ndjson:2", "genesys-cloud", format!("interaction.updated {conversation}")),
         ("genesys-open-media-parent.json:1", "genesys-open-media", "interaction.created 101/0000DaFU51GM001C channel=webengagement queue=New Interactions".to_owned()),
         ("genesys-open-media.json:1", "genesys-open-media", "interaction.created 101/0000DaFU51GM001D channel=chat queue=Webengagement_Chat parent=0000DaFU51GM001C".to_owned()),
@@ -61,7 +70,11 @@ fn each_payload_becomes_an_interaction() {
         ("genesys-widgets-callback.ndjson:6", "genesys-widgets", "interaction.ended cb-77 handled".to_owned()),
         ("mindful-scheduler.json:1", "mindful-scheduler", "interaction.created SHA channel=webcallback widget=w-17".to_owned()),
         ("mindful-webhook.json:1", "mindful-webhook", "interaction.opened 90210 channel=webcallback target=4380 created=2026-11-21T09:15:27Z".to_owned()),
+        ("sinch-contact-pro-integration.json:1", "sinch-contact-pro", "interaction.opened 1166301942A6EE11B3ED58961D1810CC channel=chat queue=chat.queue@acme.test direction=inbound created=2026-11-21T09:15:20.215Z".to_owned()),
         ("sinch-contact-pro.json:1", "sinch-contact-pro", "interaction.created A0F3C1D2E3B4A5968778695A4B3C2D1E channel=chat queue=Chat Queue direction=inbound".to_owned()),
+        ("sinch-conversation-lifecycle.ndjson:1", "sinch-conversation", "interaction.opened 01HCONV000000000000000002 channel=unspecified".to_owned()),
+        ("sinch-conversation-lifecycle.ndjson:2", "sinch-conversation", "interaction.opened 01HCONV000000000000000002 channel=messenger".to_owned()),
+        ("sinch-conversation-lifecycle.ndjson:3", "sinch-conversation", "interaction.ended 01HCONV000000000000000002".to_owned()),
         ("sinch-conversation.ndjson:1", "sinch-conversation", "interaction.opened 01HCONV000000000000000001 channel=whatsapp".to_owned()),
         ("sinch-conversation.ndjson:2", "sinch-conversation", "interaction.opened 01HMSG0000000000000000002 channel=sms".to_owned()),
         ("sinch-rti.json:1", "sinch-rti", "interaction.created SHA channel=task queue=tasks@acme.test".to_owned()),
@@ -84,18 +97,20 @@ fn each_payload_becomes_an_interaction() {
 #[test]
 fn an_event_has_the_vendors_id_else_the_transports_else_its_bodys_digest() {
     let of_vendor = |name: &str| match name {
-        "genesys-cloud.ndjson:1" => Some(
-            "c7a1f8b0-1111-4222-8333-444444444444/p-1/1763716520100/v2.detail.events.conversation.c7a1f8b0-1111-4222-8333-444444444444.customer.start",
-        ),
+        "genesys-cloud.ndjson:1" => {
+            Some("5d7c4b3e-0001-4a11-9a5e-111111111111/6d99031135e48f51ed69f80a23ed129b")
+        }
         "genesys-cloud.ndjson:2" => Some(
-            "c7a1f8b0-1111-4222-8333-444444444444/p-1/1763716521647/v2.detail.events.conversation.c7a1f8b0-1111-4222-8333-444444444444.attributes",
+            "c7a1f8b0-1111-4222-8333-444444444444/p-1/1763716521647/v2.detail.events.conversation.c7a1f8b0-1111-4222-8333-444444444444.attributes/f3af6d0e188ff341f1c9a45c8fba455b",
         ),
         "mindful-webhook.json:1" => Some("0d7be0c4-2222-4333-8444-555555555555"),
+        "sinch-conversation-lifecycle.ndjson:2" => Some("01HMSG0000000000000000003"),
         "sinch-conversation.ndjson:1" => Some("01HMSG0000000000000000001"),
         "sinch-conversation.ndjson:2" => Some("01HMSG0000000000000000002"),
         _ => None,
     };
-    for Payload { name, body } in payloads() {
+    let others = payloads().into_iter().filter(|payload| !payload.name.contains("-sessions."));
+    for Payload { name, body } in others {
         let decoded = decode(&body);
         let hints = Hints { message_id: Some("amqp-1"), ..Hints::default() };
         let with_message_id = decode_as(&body, hints).expect("a known payload");
@@ -131,8 +146,16 @@ const USER_DATA: &[(&str, &[&str])] = &[
     ("genesys-widgets", &["/metadata"]),
     ("mindful-scheduler", &["/user_data"]),
     ("mindful-webhook", &["/data/call/metadata"]),
-    ("sinch-contact-pro", &["/attached_data"]),
-    ("sinch-conversation", &["/message_metadata", "/message/metadata"]),
+    ("sinch-contact-pro", &["/attached_data", "/contact/attached_data"]),
+    (
+        "sinch-conversation",
+        &[
+            "/message_metadata",
+            "/message/metadata",
+            "/conversation_start_notification/conversation/metadata",
+            "/conversation_stop_notification/conversation/metadata",
+        ],
+    ),
     ("sinch-rti", &["/data/values/KV"]),
 ];
 
@@ -144,8 +167,15 @@ const READ: &[(&str, &[&str])] = &[
     ("genesys-widgets", &["/interactionId"]),
     ("mindful-scheduler", &["/widget_id"]),
     ("mindful-webhook", &["/data/call/id", "/data/call/callTargetId"]),
-    ("sinch-contact-pro", &["/id", "/from_queue/name"]),
-    ("sinch-conversation", &["/message/conversation_id"]),
+    ("sinch-contact-pro", &["/id", "/from_queue/name", "/contact/id"]),
+    (
+        "sinch-conversation",
+        &[
+            "/message/conversation_id",
+            "/conversation_start_notification/conversation/id",
+            "/conversation_stop_notification/conversation/id",
+        ],
+    ),
     ("sinch-rti", &["/data/item/queue"]),
 ];
 

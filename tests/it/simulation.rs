@@ -31,7 +31,7 @@ mod fleet;
 mod ledger;
 mod model;
 mod place;
-mod random;
+pub(crate) mod random;
 mod relay;
 mod schedule;
 
@@ -104,7 +104,8 @@ fn seed() -> Option<u64> {
     number("THROUGHLINE_TEST_SEED")
 }
 
-fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+/// The number that a variable of the environment has, if it is set.
+pub(crate) fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }

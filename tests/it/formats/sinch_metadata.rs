@@ -17,6 +17,7 @@ fn the_start_of_a_sinch_conversation_has_its_metadata_as_text_or_as_an_object() 
         (r#""metadata":"{\"k\":1}","metadata_json":{"k":2}"#, Some("k=2")),
         (r#""metadata":"","metadata_json":{"k":2}"#, Some("k=2")),
         (r#""metadata":"{\"k\":1}","metadata_json":null"#, Some("k=1")),
+        (r#""metadata":"{\"k\":1}","metadata_json":"""#, Some("k=1")),
         (r#""metadata":"12345""#, None),
     ] {
         let body = start(members);
@@ -33,7 +34,6 @@ fn the_start_of_a_sinch_conversation_has_its_metadata_as_text_or_as_an_object() 
 fn metadata_that_is_no_map_is_a_warning_and_never_a_failure() {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     for metadata in [
-        r#""""#.to_owned(),
         r#""order_confirmation_12345""#.to_owned(),
         r#""[1]""#.to_owned(),
         r#""null""#.to_owned(),
@@ -53,6 +53,7 @@ fn metadata_that_is_no_map_is_a_warning_and_never_a_failure() {
     for none in [
         r#"{"app_id":"a","message":{"id":"m"}}"#,
         r#"{"app_id":"a","message":{"id":"m","metadata":null}}"#,
+        r#"{"app_id":"a","message":{"id":"m","metadata":""},"message_metadata":""}"#,
     ] {
         assert!(decode(none).message.warnings.is_empty(), "{none}");
     }

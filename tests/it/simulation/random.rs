@@ -3,16 +3,16 @@
 //! Of our own, so that no release of a library changes what a seed that is written down means.
 
 /// A stream of numbers.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The stream of a seed.
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     /// A stream of its own for the `n`-th thing of a kind, whatever the others draw.
-    pub(super) fn of(seed: u64, kind: &str, n: u64) -> Random {
+    pub(crate) fn of(seed: u64, kind: &str, n: u64) -> Random {
         let mut random = Random(seed);
         for byte in kind.bytes() {
             random.0 ^= u64::from(byte);
@@ -23,7 +23,7 @@ impl Random {
     }
 
     /// Any number.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // The constants are splitmix64's own (Steele, Lea, Flood 2014).
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -33,23 +33,23 @@ impl Random {
     }
 
     /// A number below `n`, which is above 0. Hardly uneven: `n` is small here.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         let n = u64::try_from(n).expect("64 bits are enough");
         usize::try_from(self.next() % n).expect("it is below a usize")
     }
 
     /// True in `percent` of all cases.
-    pub(super) fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
     /// One of these.
-    pub(super) fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+    pub(crate) fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
         &of[self.below(of.len())]
     }
 
     /// Puts them into another order (Fisher and Yates).
-    pub(super) fn shuffle<T>(&mut self, things: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));
         }
