@@ -8,6 +8,7 @@ mod mutated;
 pub(crate) mod payloads;
 mod refusals;
 mod sinch_metadata;
+mod stored;
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Attached, EndState, Event, RejectReason};
