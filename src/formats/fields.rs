@@ -69,6 +69,11 @@ impl<'a> Fields<'a> {
         Ok(Fields { members, place })
     }
 
+    /// Where the object stands: empty for a body.
+    pub(super) fn place(&self) -> &'static str {
+        self.place.trim_end_matches('.')
+    }
+
     /// All members, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key<'a>, RawJson<'a>)> {
         self.members.iter().map(|(key, raw)| (key, *raw))

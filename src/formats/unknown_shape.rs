@@ -14,7 +14,10 @@ const MAX_CHARACTERS: usize = 64;
 
 /// The refusal of an object that none of these formats recognises.
 pub(super) fn refuse(fields: &Fields<'_>, formats: &[Format]) -> Refusal {
-    let mut detail = "the shape is that of no known format: ".to_owned();
+    let mut detail = match fields.place() {
+        "" => "the shape is that of no known format: ".to_owned(),
+        place => format!("the shape of {place} is that of no known format: "),
+    };
     detail += &members(fields);
     if let Some((name, shape, missing)) = closest(fields, formats) {
         // Writing to a string cannot fail.
@@ -33,7 +36,7 @@ pub(super) fn refuse(fields: &Fields<'_>, formats: &[Format]) -> Refusal {
 fn members(fields: &Fields<'_>) -> String {
     let names: Vec<_> = fields.iter().map(|(key, _)| shown(key.as_bytes())).collect();
     match names.len() {
-        0 => "the body has no members".to_owned(),
+        0 => "it has no members".to_owned(),
         few @ 1..=MAX_NAMES => format!("its {} {}", one_or_more(few), names.join(", ")),
         many => {
             let told = names[..MAX_NAMES].join(", ");
@@ -95,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_seen_and_what_is_missing_is_told() {
         for (body, expected) in [
-            ("{}", "the body has no members"),
+            ("{}", "it has no members"),
             (r#"{"a":1}"#, "its only member is a"),
             (
                 r#"{"id":"i","mediaType":"chat"}"#,
@@ -118,6 +121,8 @@ mod tests {
             let told = format!("the shape is that of no known format: {expected}");
             assert_eq!(detail(body), told, "{body}");
         }
+        let told = detail(r#"{"specversion":"1.0","type":"x","data":{}}"#);
+        assert_eq!(told, "the shape of data is that of no known format: it has no members");
         let long = format!(r#"{{"{}":1}}"#, "é".repeat(10_000));
         assert!(detail(&long).len() < 250, "a name takes no more than a line");
     }

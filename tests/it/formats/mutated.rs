@@ -229,7 +229,7 @@ fn taken(rules: &Rules, text: &str) -> Result<String, formats::Refusal> {
 /// JSON and of a body that is no object there is none to name.
 fn names_a_member(detail: &str, known: &HashSet<&str>, tree: &Tree) -> bool {
     if !matches!(tree, Tree::Object(members) if !members.is_empty()) {
-        return detail.starts_with("the body ") || detail.contains("the body has no members");
+        return detail.starts_with("the body ") || detail.contains("it has no members");
     }
     let mut own = HashSet::new();
     tree.names(&mut own);
