@@ -6,7 +6,7 @@
 use super::Refusal;
 use super::fields::Fields;
 use crate::domain::json_string::string_bytes;
-use crate::domain::value::{Kind, same};
+use crate::domain::value::{Key, Kind, same};
 use crate::domain::{RawJson, Warning, WarningCode};
 
 /// The names under which our own format reads user data: ours, and those of Genesys and Mindful.
@@ -24,7 +24,9 @@ pub(super) fn each_user_data<'a>(
     mut take: impl FnMut(RawJson<'a>),
 ) -> Result<(), Refusal> {
     let mut seen = [false; USER_DATA.len()];
-    for (key, raw) in fields.iter() {
+    // Few names begin as those do.
+    let may_be = |key: &Key<'_>| matches!(key.as_bytes().first(), Some(b'u' | b'U'));
+    for (key, raw) in fields.iter().filter(|(key, _)| may_be(key)) {
         let is_named = |name: &&str| same(key.as_bytes(), name.as_bytes());
         let Some(at) = USER_DATA.iter().position(is_named) else { continue };
         if std::mem::replace(&mut seen[at], true) {
