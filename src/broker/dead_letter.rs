@@ -3,6 +3,7 @@
 //! | what | where it stands | for one that the broker set aside itself |
 //! |---|---|---|
 //! | reason | `x-throughline-reason` | the reason in the newest entry of `x-death` |
+//! | detail | `x-throughline-detail` | none |
 //! | stage, replayed | their headers | their headers, if any |
 //! | work queue | `x-throughline-queue` | the queue in that entry |
 //! | first seen | `x-throughline-first-seen` | the same, else the time in that entry |
@@ -33,6 +34,8 @@ pub struct DeadLetter {
     /// Why it was set aside: a word, no value. It is what a header says, so anybody with access to
     /// the exchange can have written it.
     pub reason: Option<String>,
+    /// What exactly is wrong with it: names of members, no value. What a header says, as the reason.
+    pub detail: Option<String>,
     /// Where in the line: `decode`, `propagate`, `save`, `publish`; none if the broker did it.
     pub stage: Option<String>,
     /// How often it had waited.
@@ -148,6 +151,10 @@ impl From<Delivery> for DeadLetter {
         let set_aside_ms = death.as_ref().and_then(|death| death.time_ms);
         DeadLetter {
             id: message_id,
+            detail: match by_broker {
+                Some(_) => None,
+                None => header(headers::DETAIL).and_then(headers::text),
+            },
             reason: by_broker.or(attempts.cause),
             stage: header(headers::STAGE).and_then(headers::text),
             attempts: attempts.count,

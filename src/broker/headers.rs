@@ -9,7 +9,7 @@
 //! | `x-throughline-revision` | outbound | the rules' revision |
 //! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
 //! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
-//! | `x-throughline-stage`, `-queue` | dead | where in the line, from which work queue |
+//! | `x-throughline-detail`, `-stage`, `-queue` | dead | what exactly, where in the line, from which work queue |
 //! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
 //! | `x-throughline-replayed` | dead, replayed | how often replayed |
@@ -34,6 +34,8 @@ pub(super) const REVISION: &str = "x-throughline-revision";
 pub(super) const ATTEMPTS: &str = "x-throughline-attempts";
 pub(super) const REASON: &str = "x-throughline-reason";
 pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
+/// What exactly is wrong with a dead letter.
+pub(super) const DETAIL: &str = "x-throughline-detail";
 pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
 /// The work queue that a dead letter came from.
 pub(super) const QUEUE: &str = "x-throughline-queue";

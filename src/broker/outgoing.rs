@@ -68,10 +68,11 @@ impl Addresses {
                 let queue = cut(delivery.envelope.source.waiting_queue(*delay));
                 Message::new(ShortString::default(), queue, properties, headers, delivery.body())
             }
-            Outgoing::DeadLetter { delivery, reason, stage, attempts } => {
+            Outgoing::DeadLetter { delivery, reason, detail, stage, attempts } => {
                 let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
                 mark(&mut headers, attempts, delivery);
                 headers.insert(headers::REASON.into(), text(reason.as_str()));
+                headers.insert(headers::DETAIL.into(), text(detail));
                 headers.insert(headers::STAGE.into(), text(stage));
                 headers.insert(headers::REPLAYED.into(), number(delivery.arrival().replayed));
                 headers.insert(headers::QUEUE.into(), text(&delivery.envelope.source.queue));
@@ -160,8 +161,14 @@ pub(super) fn replayed<'o>(
     body: &'o [u8],
 ) -> Message<'o> {
     /// A header of a failure.
-    const MARKS: [&str; 5] =
-        [headers::ATTEMPTS, headers::REASON, headers::STAGE, headers::FIRST_SEEN, headers::QUEUE];
+    const MARKS: [&str; 6] = [
+        headers::ATTEMPTS,
+        headers::REASON,
+        headers::DETAIL,
+        headers::STAGE,
+        headers::FIRST_SEEN,
+        headers::QUEUE,
+    ];
     let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
     let (properties, headers) = headers::as_received(received);
     let kept = headers.into_iter().filter(|(name, _)| !MARKS.contains(&name.as_str()));

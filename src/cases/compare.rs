@@ -10,7 +10,7 @@ use super::file::{Expect, MAPS};
 use crate::domain::json::{elements, members};
 use crate::domain::json_string::{string_bytes, write_json_string};
 use crate::domain::value::{Kind, kind};
-use crate::domain::{Outcome, RejectReason, Step};
+use crate::domain::{Outcome, Refusal, Step};
 use crate::settings::rules_file::Problem;
 
 /// Values as written, by key.
@@ -23,6 +23,8 @@ pub struct Actual {
     pub outcome: Option<String>,
     /// The reason of a rejection.
     pub reason: Option<String>,
+    /// What exactly is wrong with a message that is rejected.
+    pub detail: Option<String>,
     /// The parent's status.
     pub parent: Option<String>,
     /// `userData`, `metadata`, `extraData`; `None` where nothing is published.
@@ -61,15 +63,16 @@ impl Actual {
                 self.maps =
                     Some([Map::new(), Map::new(), pairs_as_written(&ended.record.to_json())]);
             }
-            Outcome::Rejected(reason) => self.reason = Some(reason.as_str().to_owned()),
+            Outcome::Rejected(refusal) => self.refuse(refusal),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => {}
         }
     }
 
     /// Keeps that the body was refused.
-    pub(super) fn refuse(&mut self, reason: RejectReason) {
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
         self.outcome = Some("rejected".to_owned());
-        self.reason = Some(reason.as_str().to_owned());
+        self.reason = Some(refusal.reason.as_str().to_owned());
+        self.detail = Some(refusal.detail.as_str().to_owned());
     }
 }
 
@@ -85,6 +88,7 @@ impl Expect {
         };
         word("outcome", &self.outcome, actual.outcome.as_deref());
         word("reason", &self.reason, actual.reason.as_deref());
+        word("detail", &self.detail, actual.detail.as_deref());
         word("parent", &self.parent, actual.parent.as_deref());
         word("rulesError", &self.rules_error, None);
         for (n, name) in MAPS.iter().enumerate() {

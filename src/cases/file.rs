@@ -96,6 +96,8 @@ pub struct Expect {
     pub warnings: Vec<String>,
     /// The reason of a rejection.
     pub reason: Option<String>,
+    /// What exactly is wrong with a message that is rejected.
+    pub detail: Option<String>,
     /// The path of a problem for which the rules are refused.
     pub rules_error: Option<String>,
     /// Paths of warnings about the rules that must occur.
@@ -238,6 +240,7 @@ fn expect_of(reader: &mut Reader, table: &mut Table<'_>) -> Expect {
         dropped: words_by_key(reader, table.take("dropped"), &reasons),
         warnings: warnings(reader, table.take("warnings")),
         reason: one_word(reader, table.take("reason"), &rejections),
+        detail: table.take("detail").and_then(|node| reader.text(&node)),
         rules_error: table.take("rulesError").and_then(|node| reader.text(&node)),
         rules_warnings: reader.texts(table.take("rulesWarnings")),
     }
@@ -279,10 +282,11 @@ impl Expect {
             dropped,
             warnings,
             reason,
+            detail,
             rules_error,
             rules_warnings,
         } = self;
-        [outcome, parent, reason, rules_error].iter().all(|word| word.is_none())
+        [outcome, parent, reason, detail, rules_error].iter().all(|word| word.is_none())
             && maps.iter().all(Option::is_none)
             && origins.is_empty()
             && dropped.is_empty()

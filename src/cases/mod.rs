@@ -84,7 +84,7 @@ fn play(rules: &Rules, case: &Case, actual: &mut Actual) {
                     actual.observe(&step);
                 }
             }
-            Err(refusal) if is_compared => actual.refuse(refusal.reason),
+            Err(refusal) if is_compared => actual.refuse(&refusal),
             // What is rejected before it can be compared plays no part.
             Err(_) => {}
         }

@@ -79,6 +79,7 @@ fn expect() -> Value {
         .optional("dropped", "By key: why its pair is not published.", by_key(reasons))
         .optional("warnings", "Warnings that must occur.", array(warnings))
         .optional("reason", "Why the message is rejected.", rejections)
+        .optional("detail", "What exactly is wrong with it, as dead letters say it.", text())
         .optional(
             "rulesError",
             "The path of a problem for which the rules must be refused.",
@@ -98,7 +99,8 @@ fn expect() -> Value {
 /// That something is expected: one member at least says something.
 fn something() -> Value {
     let says = |key: &str, what: Value| json!({ "required": [key], "properties": { key: what } });
-    let texts = ["outcome", "parent", "reason", "rulesError"].map(|key| says(key, text()));
+    let texts =
+        ["outcome", "parent", "reason", "detail", "rulesError"].map(|key| says(key, text()));
     let maps = MAPS.map(|key| says(key, json!({ "type": "object" })));
     let by_key = ["origins", "dropped"].map(|key| {
         says(

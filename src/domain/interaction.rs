@@ -199,6 +199,15 @@ pub struct Message<'a> {
     pub progress: Option<Progress>,
 }
 
+impl<'a> Message<'a> {
+    /// The parent that this message names: within its tenant, and not itself (C9).
+    pub fn parent(&self) -> Option<Identity<'a>> {
+        let id = self.facts.parent_id.clone()?;
+        let itself = id == self.identity.id;
+        (!itself).then(|| Identity { tenant: self.identity.tenant.clone(), id })
+    }
+}
+
 impl Message<'_> {
     /// Whether it is the one that began its interaction, of which these events are known; also where
     /// it comes again.

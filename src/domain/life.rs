@@ -13,7 +13,8 @@ use super::interaction::{EndState, Event, Facts, Identity, Message, State};
 use super::live_data::LiveData;
 use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};
-use super::report::{RejectReason, Report, WaitFor, Warning, WarningCode};
+use super::refusal::Refusal;
+use super::report::{Report, WaitFor, Warning, WarningCode};
 use super::rules::Rules;
 use super::sessions::Sessions;
 
@@ -31,7 +32,7 @@ pub enum Outcome<'a> {
     /// It must wait; nothing is changed or published.
     Waiting(WaitFor<'a>),
     /// It is set aside; nothing is changed or published.
-    Rejected(RejectReason),
+    Rejected(Refusal),
 }
 
 impl Outcome<'_> {
@@ -141,15 +142,6 @@ pub fn step<'a>(
     Step { outcome, report: walk.report, next: walk.next, begins }
 }
 
-impl<'a> Message<'a> {
-    /// The parent that this message names: within its tenant, and not itself (C9).
-    pub fn parent(&self) -> Option<Identity<'a>> {
-        let id = self.facts.parent_id.clone()?;
-        let itself = id == self.identity.id;
-        (!itself).then(|| Identity { tenant: self.identity.tenant.clone(), id })
-    }
-}
-
 struct Walk<'r, 'a> {
     rules: &'a Rules,
     message: &'r Message<'a>,
@@ -182,7 +174,9 @@ impl<'a> Walk<'_, 'a> {
             (Event::Opened | Event::Updated, Some(StandingLive::Known(live))) => {
                 self.update(standing, live)
             }
-            (Event::Opened | Event::Updated, Some(_)) => Outcome::Rejected(RejectReason::Internal),
+            (Event::Opened | Event::Updated, Some(_)) => {
+                Refusal::unreadable("its interaction").into()
+            }
         }
     }
 
@@ -192,7 +186,7 @@ impl<'a> Walk<'_, 'a> {
             Event::Updated | Event::Ended(_) if !self.attempt.last_for_interaction => {
                 Outcome::Waiting(WaitFor::Interaction(self.message.identity.clone()))
             }
-            Event::Updated => Outcome::Rejected(RejectReason::InteractionUnknown),
+            Event::Updated => Refusal::interaction_unknown().into(),
             Event::Ended(_) => {
                 self.report.warn(Warning::of(WarningCode::InteractionUnknown));
                 Outcome::Ignored
@@ -207,12 +201,14 @@ impl<'a> Walk<'_, 'a> {
     ) -> Outcome<'a> {
         let facts = self.message.facts.clone();
         if facts.channel.is_empty() {
-            return Outcome::Rejected(RejectReason::NotAnInteraction);
+            return Refusal::without_channel().into();
         }
         let reading =
             Reading { channel: &facts.channel, widget: facts.widget.as_deref(), creates: true };
-        let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
-        let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
+        let own = match propagate::read_own(self.rules, self.message, reading, &mut self.report) {
+            Ok(own) => own,
+            Err(what) => return Refusal::not_a_map("the user data", &what).into(),
+        };
         self.check_progress(None);
         let (parent, copied) = match self.copy_from_parent(parent, &facts.channel) {
             Ok(found) => found,
@@ -239,8 +235,10 @@ impl<'a> Walk<'_, 'a> {
             ..known.clone()
         };
         let reading = Reading { channel, widget: known.widget.as_deref(), creates: false };
-        let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
-        let Ok(own) = own else { return Outcome::Rejected(RejectReason::UserDataNotAMap) };
+        let own = match propagate::read_own(self.rules, self.message, reading, &mut self.report) {
+            Ok(own) => own,
+            Err(what) => return Refusal::not_a_map("the user data", &what).into(),
+        };
         self.check_progress(Some(live));
         let mut live = live.clone();
         if settles {
@@ -257,11 +255,11 @@ impl<'a> Walk<'_, 'a> {
         standing: Option<&Standing<'a>>,
         facts: Facts<'a>,
         live: LiveData<'a>,
-        worked_out: Result<Enriched<'a>, RejectReason>,
+        worked_out: Result<Enriched<'a>, Refusal>,
     ) -> Outcome<'a> {
         let enriched = match worked_out {
             Ok(enriched) => enriched,
-            Err(reason) => return Outcome::Rejected(reason),
+            Err(refusal) => return refusal.into(),
         };
         let nothing = EventLog::default();
         let events = standing.map_or(&nothing, |standing| &standing.events);
@@ -295,7 +293,7 @@ impl<'a> Walk<'_, 'a> {
         }
         if matches!(live, StandingLive::Unreadable) {
             // To save the row would lose what is in it.
-            return Outcome::Rejected(RejectReason::Internal);
+            return Refusal::unreadable("its interaction").into();
         }
         self.note_ignored_data();
         let events = standing.events.with(&self.message.event_id);
@@ -358,10 +356,10 @@ impl<'a> Walk<'_, 'a> {
                     propagate::work_out(self.rules, facts, live, json_event, &mut self.report);
                 match worked_out {
                     Ok(enriched) => Outcome::Enriched(Box::new(enriched)),
-                    Err(reason) => Outcome::Rejected(reason),
+                    Err(refusal) => refusal.into(),
                 }
             }
-            Some(_) => Outcome::Rejected(RejectReason::Internal),
+            Some(_) => Refusal::unreadable("its interaction").into(),
             None => Outcome::Ended(Box::new(EndedInteraction {
                 facts: standing.facts.clone(),
                 state: match standing.state {

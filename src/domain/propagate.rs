@@ -15,6 +15,7 @@ use super::interaction::{Facts, Message};
 use super::live_data::LiveData;
 use super::metadata::Metadata;
 use super::received::{Loser, Received};
+use super::refusal::Refusal;
 use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCode};
 use super::rules::{Limits, Rules};
 use super::user_data::{NotAMap, UserData};
@@ -83,8 +84,9 @@ pub(crate) fn read_own<'a>(
 ) -> Result<OwnPairs<'a>, NotAMap> {
     let names = rules.key_names.of(message.format, message.key_names);
     let mut lots = Vec::with_capacity(message.own.len());
-    for (source, attached) in &message.own {
-        lots.push((source, attached.read(names, source, message.set_ms, report)?));
+    for (n, (source, attached)) in message.own.iter().enumerate() {
+        let lot = attached.read(names, source, message.set_ms, report);
+        lots.push((source, lot.map_err(|what| what.of_lot(n + 1, message.own.len()))?));
     }
     let mut own = OwnPairs::default();
     if reading.creates && assign::concerns(&rules.assign, reading.channel) {
@@ -220,14 +222,14 @@ pub(crate) fn finish<'a>(
 /// Works everything out from what is known: finished data, metadata, history, allocation.
 ///
 /// # Errors
-/// [`RejectReason::TooLarge`] when the finished data is above the limit (K7).
+/// `too_large` when the finished data is above the limit (K7).
 pub(crate) fn work_out<'a>(
     rules: &'a Rules,
     facts: Facts<'a>,
     live: &LiveData<'a>,
     json_event: Option<Value<'a>>,
     report: &mut Report<'a>,
-) -> Result<Enriched<'a>, RejectReason> {
+) -> Result<Enriched<'a>, Refusal> {
     let widget = facts.widget.as_deref();
     if widget.is_some_and(|id| rules.widgets.get(id).is_none()) {
         report.warn(Warning::of(WarningCode::WidgetUnknown));
@@ -237,7 +239,12 @@ pub(crate) fn work_out<'a>(
     if !data.surely_fits(user_data_warn_bytes.min(user_data_max_bytes)) {
         let bytes = data.json_len();
         if bytes > user_data_max_bytes {
-            return Err(RejectReason::TooLarge);
+            return Err(Refusal::of(
+                RejectReason::TooLarge,
+                format!(
+                    "the finished user data has {bytes} bytes, of {user_data_max_bytes} that are allowed"
+                ),
+            ));
         }
         if bytes > user_data_warn_bytes {
             report.warn(Warning::of(WarningCode::UserDataLarge));

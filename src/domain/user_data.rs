@@ -4,6 +4,7 @@
 //! Reading turns the three shapes of rule K4 into one list of pairs and applies the check of key
 //! names (K6). Nested values are never looked into.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use foldhash::fast::RandomState;
@@ -46,9 +47,36 @@ impl fmt::Debug for Attached<'_> {
     }
 }
 
-/// The data is no map of any known shape (K4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAMap;
+/// The data is no map of any known shape (K4); what it is instead, as a fragment without values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAMap(Cow<'static, str>);
+
+impl NotAMap {
+    fn is(kind: Kind) -> NotAMap {
+        let kind = match kind {
+            Kind::Null => "null",
+            Kind::Bool => "a truth value",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        };
+        NotAMap(format!("is {kind}, and no object, typed array or list").into())
+    }
+
+    fn element(number: usize, what: &str) -> NotAMap {
+        NotAMap(format!("is a list whose element {number} {what}").into())
+    }
+
+    /// The same of one of several lots.
+    pub(crate) fn of_lot(self, number: usize, lots: usize) -> NotAMap {
+        match lots {
+            1 => self,
+            _ => NotAMap(format!("(lot {number} of {lots}) {self}").into()),
+        }
+    }
+}
 
 impl<'a> Attached<'a> {
     /// Reads the pairs that `source` attached, when `set_ms` says, if it does: K6 first, then the last of
@@ -98,21 +126,22 @@ impl<'a> Attached<'a> {
             Attached::Json(json) => match json.kind() {
                 Kind::Null => {}
                 Kind::Object => {
-                    let members = json.members().ok_or(NotAMap)?;
+                    let members = json.members().ok_or_else(|| NotAMap::is(json.kind()))?;
                     pairs = KeyMap::with_capacity(members.len());
                     for (key, raw) in members {
                         take(&mut pairs, key, Value::from_raw(raw), report);
                     }
                 }
                 Kind::Array => {
-                    let elements = json.elements().ok_or(NotAMap)?;
+                    let elements = json.elements().ok_or_else(|| NotAMap::is(json.kind()))?;
                     pairs = KeyMap::with_capacity(elements.len());
-                    for element in elements {
-                        let (key, value) = read_element(element, report)?;
+                    for (n, element) in elements.into_iter().enumerate() {
+                        let read = read_element(element, report);
+                        let (key, value) = read.map_err(|what| NotAMap::element(n + 1, what))?;
                         take(&mut pairs, key, value, report);
                     }
                 }
-                Kind::Bool | Kind::Number | Kind::String => return Err(NotAMap),
+                kind @ (Kind::Bool | Kind::Number | Kind::String) => return Err(NotAMap::is(kind)),
             },
         }
         Ok(Received { pairs })
@@ -150,9 +179,9 @@ fn is_blank(json: RawJson<'_>) -> bool {
 fn read_element<'a>(
     element: RawJson<'a>,
     report: &mut Report<'a>,
-) -> Result<(Key<'a>, Value<'a>), NotAMap> {
+) -> Result<(Key<'a>, Value<'a>), &'static str> {
     let (mut key, mut k, mut value, mut v, mut kind_name) = (None, None, None, None, None);
-    for (name, raw) in element.members().ok_or(NotAMap)? {
+    for (name, raw) in element.members().ok_or("is no object")? {
         // `null` counts as absent where a name is meant; as a value it is one.
         let named = (raw.kind() != Kind::Null).then_some(raw);
         match name.as_bytes() {
@@ -164,7 +193,8 @@ fn read_element<'a>(
             _ => {}
         }
     }
-    let key = key.or(k).and_then(RawJson::string_bytes).map(Key::from_bytes).ok_or(NotAMap)?;
+    let key = key.or(k).ok_or("has neither key nor k")?;
+    let key = key.string_bytes().map(Key::from_bytes).ok_or("has a key that is no string")?;
     let value = value.or(v).map_or_else(|| Value::from_json("null"), Value::from_raw);
     let known = |name: RawJson<'_>| {
         name.string_bytes().is_some_and(|name| matches!(name.as_ref(), b"str" | b"int" | b"kvlist"))
@@ -286,10 +316,19 @@ mod tests {
 
     #[test]
     fn what_is_no_map() {
-        for json in ["1", "true", "\"a=b\"", "[1]", "[[]]", r#"[{"v":1}]"#, r#"[{"key":5}]"#] {
+        const NO_MAP: &str = "and no object, typed array or list";
+        for (json, what) in [
+            ("1", format!("is a number, {NO_MAP}")),
+            ("true", format!("is a truth value, {NO_MAP}")),
+            ("\"a=b\"", format!("is a string, {NO_MAP}")),
+            ("[1]", "is a list whose element 1 is no object".to_owned()),
+            (r#"[{"k":"a"},[]]"#, "is a list whose element 2 is no object".to_owned()),
+            (r#"[{"v":1}]"#, "is a list whose element 1 has neither key nor k".to_owned()),
+            (r#"[{"key":5}]"#, "is a list whose element 1 has a key that is no string".to_owned()),
+        ] {
             let read =
                 attached(json).read(KeyNames::Any, &Source::Customer, None, &mut Report::default());
-            assert_eq!(read.err(), Some(NotAMap), "{json}");
+            assert_eq!(read.err().map(|what| what.to_string()), Some(what), "{json}");
         }
     }
 }

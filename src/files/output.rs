@@ -33,7 +33,7 @@ where
     async fn set_aside(
         &mut self,
         line: &Line,
-        reason: RejectReason,
+        (reason, detail): (RejectReason, &str),
         stage: &str,
         attempts: &Attempts,
     ) -> Result<(), TransportError> {
@@ -41,6 +41,7 @@ where
         let mut letter = json!({
             "headers": {
                 "x-throughline-reason": reason.as_str(),
+                "x-throughline-detail": detail,
                 "x-throughline-stage": stage,
                 // A line that was decided at the end did not wait that often.
                 "x-throughline-attempts": if attempts.count == u32::MAX { 1 } else { attempts.count },
@@ -89,8 +90,8 @@ where
                         None => self.room.requeue(line),
                     }
                 }
-                Outgoing::DeadLetter { delivery, reason, stage, attempts } => {
-                    self.set_aside(delivery, *reason, stage, attempts).await?;
+                Outgoing::DeadLetter { delivery, reason, detail, stage, attempts } => {
+                    self.set_aside(delivery, (*reason, detail), stage, attempts).await?;
                 }
             }
         }

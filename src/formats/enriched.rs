@@ -135,8 +135,9 @@ pub fn explain(decoded: &Decoded<'_>, step: &Step<'_>, stamp: Stamp<'_>) -> Vec<
         }
         None => {
             cause(&mut json, decoded);
-            if let Outcome::Rejected(reason) = &step.outcome {
-                json.name("reason").word(reason.as_str());
+            if let Outcome::Rejected(refusal) = &step.outcome {
+                json.name("reason").word(refusal.reason.as_str());
+                json.name("detail").text(refusal.detail.as_str());
             }
             warnings(&mut json, &step.report);
         }

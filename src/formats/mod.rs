@@ -50,7 +50,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::domain::digest::{Hex, sha256};
-use crate::domain::{Key, Message, RejectReason, Value};
+pub use crate::domain::Refusal;
+use crate::domain::{Key, Message, Value};
 use fields::Fields;
 use trace_context::SpanContext;
 use unknown_shape::shown;
@@ -115,26 +116,6 @@ impl Trace<'_> {
         let owned =
             |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| text.to_owned().into());
         Trace { parent: owned(&self.parent), state: owned(&self.state) }
-    }
-}
-
-/// Why a body is no message that can be worked on. The detail names members, never values.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {detail}")]
-pub struct Refusal {
-    /// The reason, as dead letters carry it.
-    pub reason: RejectReason,
-    /// What exactly.
-    pub detail: Cow<'static, str>,
-}
-
-impl Refusal {
-    fn of(reason: RejectReason, detail: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { reason, detail: detail.into() }
-    }
-
-    fn shape(detail: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal::of(RejectReason::NotAnInteraction, detail)
     }
 }
 

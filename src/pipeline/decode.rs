@@ -15,10 +15,10 @@ use crate::formats::{self, Decoded, Hints, Refusal};
 pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
     match delivery.arrival().is_forged {
         false => formats::body::check(delivery.body(), max_bytes),
-        true => Err(Refusal {
-            reason: RejectReason::BadSignature,
-            detail: Cow::Borrowed("its source asks for a signature"),
-        }),
+        true => Err(Refusal::of(
+            RejectReason::BadSignature,
+            "its source asks for a signature, and it has not the right one",
+        )),
     }
 }
 

@@ -32,6 +32,7 @@ use super::settlement::{Cause, Failure, Remedy, remedy};
 use super::tally::{Finish, Tally};
 use super::waits::Wait;
 use super::worker::Worker;
+use crate::domain::Refusal;
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
@@ -308,12 +309,19 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                     let awaited = awaited.as_ref();
                     outgoing.push(Outgoing::Waiting { delivery, awaited, delay, attempts });
                 }
-                Fate::Remedy { remedy: Remedy::DeadLetter(reason), stage, .. } => {
+                Fate::Remedy { remedy: Remedy::DeadLetter(refusal), stage, .. } => {
                     let mut attempts = delivery.arrival().attempts.clone();
                     // Without a wait nobody has written it down yet.
                     attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
-                    let reason = *reason;
-                    outgoing.push(Outgoing::DeadLetter { delivery, reason, stage, attempts });
+                    let Refusal { reason, detail } = refusal;
+                    let (reason, detail) = (*reason, detail.as_str());
+                    outgoing.push(Outgoing::DeadLetter {
+                        delivery,
+                        reason,
+                        detail,
+                        stage,
+                        attempts,
+                    });
                 }
             }
             published.push(*place);
@@ -392,8 +400,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                     });
                     return Fate::Settled(Finish::Waiting(*cause));
                 }
-                Remedy::DeadLetter(reason) => {
-                    return Fate::Settled(Finish::DeadLettered(*reason));
+                Remedy::DeadLetter(refusal) => {
+                    return Fate::Settled(Finish::DeadLettered(refusal.reason));
                 }
                 // Never published; whatever was answered, it is nowhere else.
                 Remedy::Requeue => Failure::NotSetAside,
@@ -412,12 +420,13 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let worker = self.worker;
         let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
         let told = self.tally.rejected(&remedy);
-        if let (Remedy::DeadLetter(reason), true) = (&remedy, told) {
+        if let (Remedy::DeadLetter(Refusal { reason, detail }), true) = (&remedy, told) {
             let trace = self.trace.as_ref().and_then(|trace| trace.messages.get(place));
             let ids = LoggedIds::of(trace, delivery.arrival());
             tracing::warn!(
                 delivery = delivery.name(),
                 %reason,
+                %detail,
                 trace_id = ids.trace_id(),
                 span_id = ids.span_id(),
                 "a message is set aside"

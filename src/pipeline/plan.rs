@@ -8,7 +8,7 @@ use super::message_trace::MessageTrace;
 use super::outputs::Output;
 use super::ports::{Awaited, Gated, Published, PublishedKind};
 use super::settlement::{Cause, Failure};
-use crate::domain::{Identity, Outcome, RejectReason, Step};
+use crate::domain::{Identity, Outcome, Refusal, Step};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 
@@ -51,9 +51,9 @@ pub enum Unpublished {
 }
 
 impl Plan {
-    /// It is set aside for this reason, which this stage found.
-    pub(super) fn rejected(reason: RejectReason, stage: &'static str) -> Plan {
-        Plan::Failed { failure: Failure::Rejected(reason), stage, awaited: None }
+    /// It is set aside, for what this stage found.
+    pub(super) fn rejected(refusal: Refusal, stage: &'static str) -> Plan {
+        Plan::Failed { failure: Failure::Rejected(refusal), stage, awaited: None }
     }
 }
 
@@ -117,7 +117,7 @@ impl Encoder<'_> {
                 let awaited = Awaited { who, on: wait.on().to_owned() };
                 return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
             }
-            Outcome::Rejected(reason) => return Plan::rejected(*reason, "propagate"),
+            Outcome::Rejected(refusal) => return Plan::rejected(refusal.clone(), "propagate"),
         };
         let message_id = enriched::message_id(decoded);
         let outputs = self.outputs.iter();

@@ -166,6 +166,8 @@ pub enum Outgoing<'d, D> {
         delivery: &'d D,
         /// Why. Holds no values.
         reason: RejectReason,
+        /// What exactly: names of members, no values ([`Detail`](crate::domain::Detail)).
+        detail: &'d str,
         /// Where in the line: `decode`, `propagate`, `save`, `publish`.
         stage: &'static str,
         /// The attempts it had.

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::ports::{Arrival, Attempts};
-use crate::domain::{Attempt, RejectReason, WaitFor};
+use crate::domain::{Attempt, Refusal, RejectReason, WaitFor};
 use crate::retry::Ladder;
 
 /// How long a message may wait, all its waits for one cause together.
@@ -89,10 +89,10 @@ impl Cause {
 }
 
 /// What went wrong with a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It cannot be worked on, now or ever.
-    Rejected(RejectReason),
+    Rejected(Refusal),
     /// It must wait.
     MustWait(Cause),
     /// It could not be sent to wait or to the dead letters.
@@ -111,8 +111,8 @@ pub enum Remedy {
         /// What for.
         cause: Cause,
     },
-    /// It goes to the dead letters with this reason, then is acknowledged.
-    DeadLetter(RejectReason),
+    /// It goes to the dead letters with this reason and detail, then is acknowledged.
+    DeadLetter(Refusal),
     /// It goes back to its queue.
     Requeue,
 }
@@ -120,21 +120,34 @@ pub enum Remedy {
 /// The table.
 pub fn remedy(failure: Failure, arrival: &Arrival, patience: &Patience, now_ms: i64) -> Remedy {
     match failure {
-        Failure::Rejected(reason) => Remedy::DeadLetter(reason),
+        Failure::Rejected(refusal) => Remedy::DeadLetter(refusal),
         Failure::NotSetAside => Remedy::Requeue,
         Failure::MustWait(cause) => match patience.next_wait(arrival, cause) {
             Some(delay) => {
                 let attempts = one_more(arrival, cause, now_ms);
                 Remedy::Wait { delay, attempts, cause }
             }
-            None => Remedy::DeadLetter(match cause {
-                Cause::ParentUnknown => RejectReason::ParentUnknown,
-                Cause::InteractionUnknown => RejectReason::InteractionUnknown,
-                Cause::Unroutable => RejectReason::Unroutable,
-                Cause::Refused => RejectReason::AttemptsExhausted,
-            }),
+            None => Remedy::DeadLetter(exhausted(cause)),
         },
     }
+}
+
+/// What a message is set aside for that may not wait any longer.
+fn exhausted(cause: Cause) -> Refusal {
+    let (reason, detail) = match cause {
+        Cause::ParentUnknown => (RejectReason::ParentUnknown, "its parent did not come in time"),
+        Cause::InteractionUnknown => {
+            (RejectReason::InteractionUnknown, "its interaction did not come in time")
+        }
+        Cause::Unroutable => {
+            (RejectReason::Unroutable, "no queue is bound for what is published of it")
+        }
+        Cause::Refused => (
+            RejectReason::AttemptsExhausted,
+            "the broker refused what is published of it each time",
+        ),
+    };
+    Refusal::of(reason, detail)
 }
 
 fn count(attempts: &Attempts, cause: Cause) -> u32 {
@@ -191,10 +204,12 @@ mod tests {
     #[test]
     fn what_cannot_be_published_ends_in_the_dead_letters() {
         let failure = Failure::MustWait(Cause::Unroutable);
-        let first = remedy(failure, &Arrival::default(), &patience(), 0);
+        let first = remedy(failure.clone(), &Arrival::default(), &patience(), 0);
         assert!(matches!(first, Remedy::Wait { .. }));
         // 250 ms, then 250 ms again: half a second is used up.
         let last = remedy(failure, &waited(2, "unroutable"), &patience(), 0);
-        assert_eq!(last, Remedy::DeadLetter(RejectReason::Unroutable));
+        let Remedy::DeadLetter(refusal) = last else { panic!("{last:?}") };
+        assert_eq!(refusal.reason, RejectReason::Unroutable);
+        assert_eq!(refusal.detail.as_str(), "no queue is bound for what is published of it");
     }
 }

@@ -144,8 +144,8 @@ impl Tally {
     /// logs.
     pub(super) fn rejected(&self, remedy: &Remedy) -> bool {
         match remedy {
-            Remedy::DeadLetter(reason) => {
-                let count = add(&self.rejected[*reason as usize], 1);
+            Remedy::DeadLetter(refusal) => {
+                let count = add(&self.rejected[refusal.reason as usize], 1);
                 count <= LOGGED_ONE_BY_ONE || count.is_power_of_two()
             }
             Remedy::Wait { .. } | Remedy::Requeue => false,
@@ -321,16 +321,19 @@ fn add_all(counts: &mut [u64], more: &[u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Refusal;
 
     #[test]
     fn a_flood_of_bad_messages_is_no_flood_of_logs() {
         let tally = Tally::default();
-        let flood = Remedy::DeadLetter(RejectReason::NotJson);
+        let flood = Remedy::DeadLetter(Refusal::of(RejectReason::NotJson, "not UTF-8"));
         let logged: Vec<_> = (1..=100_000).filter(|_| tally.rejected(&flood)).collect();
         let then = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
         assert_eq!(logged, (1..=10).chain(then).collect::<Vec<_>>());
         // Each reason has a count of its own: what is new is seen.
-        assert!(tally.rejected(&Remedy::DeadLetter(RejectReason::Internal)));
+        assert!(
+            tally.rejected(&Remedy::DeadLetter(Refusal::of(RejectReason::Internal, "a fault")))
+        );
         let rejected = tally.counts().rejected;
         assert_eq!(rejected[RejectReason::NotJson as usize], 100_000);
         assert_eq!(rejected[RejectReason::Internal as usize], 1);

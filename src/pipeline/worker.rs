@@ -33,9 +33,9 @@ use super::table::{Table, looks_for_parent};
 use super::tally::Tally;
 use super::waking;
 use crate::clock::Clock;
-use crate::domain::{Identity, RejectReason, Rules};
+use crate::domain::{Identity, Refusal, RejectReason, Rules};
+use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
-use crate::formats::{Decoded, Refusal};
 
 /// What is done to every batch, and with what.
 pub struct Worker<S> {
@@ -96,17 +96,16 @@ impl<S: Store> Worker<S> {
     ) -> Result<Vec<Planned>, WorkerError> {
         let rules = &self.rules.snapshot().rules;
         match self.persist(batch, rules, tally, stop).await? {
-            Some(plans) => Ok(plans),
-            None if batch.len() == 1 => Ok(vec![refused_by_store(0)]),
-            None => {
+            Ok(plans) => Ok(plans),
+            Err(why) if batch.len() == 1 => Ok(vec![refused_by_store(0, &why)]),
+            Err(_) => {
                 let mut plans = Vec::with_capacity(batch.len());
                 for (place, delivery) in batch.iter().enumerate() {
                     let alone = std::slice::from_ref(delivery);
                     let alone = self.persist(alone, rules, tally, stop).await?;
-                    let planned = alone.and_then(|mut plans| plans.pop());
-                    plans.push(match planned {
-                        Some(planned) => Planned { place, ..planned },
-                        None => refused_by_store(place),
+                    plans.extend(match alone {
+                        Ok(mut plans) => plans.pop().map(|planned| Planned { place, ..planned }),
+                        Err(why) => Some(refused_by_store(place, &why)),
                     });
                 }
                 Ok(plans)
@@ -114,14 +113,14 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    /// Tries until the batch is saved; `None` when the store refuses its data.
+    /// Tries until the batch is saved, or the store refuses its data: it says why, without values.
     async fn persist<D: Delivery>(
         &self,
         batch: &[D],
         rules: &Rules,
         tally: &Tally,
         stop: &CancellationToken,
-    ) -> Result<Option<Vec<Planned>>, WorkerError> {
+    ) -> Result<Result<Vec<Planned>, String>, WorkerError> {
         let mut outage = Outage::begin(&self.clock, stop);
         let mut conflicts = 0;
         let mut in_doubt = false;
@@ -129,10 +128,10 @@ impl<S: Store> Worker<S> {
             let attempted = self.attempt(batch, rules, &mut in_doubt, tally).await;
             tally.progress.hold(matches!(attempted, Err(StoreError::Unavailable(_))));
             let error = match attempted {
-                Ok(plans) => return Ok(Some(plans)),
+                Ok(plans) => return Ok(Ok(plans)),
                 Err(StoreError::Refused(why)) => {
-                    tracing::warn!(messages = batch.len(), why, "the store refuses a batch's data");
-                    return Ok(None);
+                    tracing::warn!(messages = batch.len(), %why, "the store refuses a batch's data");
+                    return Ok(Err(why));
                 }
                 Err(error) => error,
             };
@@ -224,7 +223,7 @@ impl<S: Store> Worker<S> {
                     span_id = ids.span_id(),
                     "rejected"
                 );
-                Worked::Failed(Plan::rejected(refusal.reason, "decode"))
+                Worked::Failed(Plan::rejected(refusal.clone(), "decode"))
             }
             Ok(decoded) => {
                 let delivery = &batch[place];
@@ -320,11 +319,13 @@ fn fault<D: Delivery>(traces: &Traces, place: usize, delivery: &D) -> Plan {
         span_id = ids.span_id(),
         "a fault of our own: a message is set aside"
     );
-    Plan::rejected(RejectReason::Internal, "propagate")
+    let detail = "a fault of our own, which the worker's log tells";
+    Plan::rejected(Refusal::of(RejectReason::Internal, detail), "propagate")
 }
 
-fn refused_by_store(place: usize) -> Planned {
-    let plan = Plan::rejected(RejectReason::Internal, "save");
+fn refused_by_store(place: usize, why: &str) -> Planned {
+    let detail = format!("the store refuses its data: {why}");
+    let plan = Plan::rejected(Refusal::of(RejectReason::Internal, detail), "save");
     Planned { place, plan, trace: None }
 }
 

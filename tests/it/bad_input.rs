@@ -27,7 +27,7 @@ fn verdict(bytes: &[u8]) -> Option<RejectReason> {
     };
     let mut table = Table::default();
     match table.take(&rules, &decoded.message, Attempt::default()).outcome {
-        Outcome::Rejected(reason) => Some(reason),
+        Outcome::Rejected(refusal) => Some(refusal.reason),
         _ => None,
     }
 }

@@ -239,6 +239,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
         let dead = Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: RejectReason::ParentUnknown,
+            detail: "a detail",
             stage: "propagate",
             attempts: attempts(2),
         };
@@ -259,6 +260,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
                 ("traceparent", text("00-abc-def-01")),
                 ("x-throughline-widget", text("w-17")),
                 ("x-throughline-attempts", AMQPValue::LongLongInt(2)),
+                ("x-throughline-detail", text("a detail")),
                 ("x-throughline-expiration", text("60000")),
                 ("x-throughline-first-seen", AMQPValue::LongLongInt(1_700_000_000_123)),
                 ("x-throughline-queue", text(&bench.settings.queue)),

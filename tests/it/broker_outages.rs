@@ -207,6 +207,7 @@ async fn another_users_message_can_wait_and_be_set_aside() {
         Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: RejectReason::NotJson,
+            detail: "a detail",
             stage: "decode",
             attempts: Attempts::default(),
         },

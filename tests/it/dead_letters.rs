@@ -18,6 +18,8 @@ use operator::{Ran, Running, run};
 /// Long ago, in milliseconds since the Unix epoch: 1970-01-01T00:00:01.500Z.
 const LONG_AGO_MS: i64 = 1_500;
 
+/// What is said to be wrong with each of them.
+const DETAIL: &str = "interaction.id is missing";
 /// What no line of output may hold.
 const SECRET: &str = "s3cret";
 
@@ -36,6 +38,7 @@ async fn set_aside(bench: &Bench, letters: &[(&str, RejectReason, i64)]) {
         let dead = Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: *reason,
+            detail: DETAIL,
             stage: "decode",
             attempts: Attempts {
                 count: 2,
@@ -90,13 +93,15 @@ async fn a_list_tells_everything_but_the_body() {
             ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
         let [head, row] = &rows[..] else { panic!("a head and a row: {ran:?}") };
         assert_eq!(head[..3], ["ID", "REASON", "STAGE"]);
+        let [told @ .., member, is, missing] = &row[..] else { panic!("a row: {ran:?}") };
         let expected =
             ["m-1", "not_json", "decode", "2", "1970-01-01T00:00:01.500Z", "0", "13", "vendor.key"];
-        assert_eq!(*row, expected);
+        assert_eq!(*told, expected);
+        assert_eq!([*member, *is, *missing].join(" "), DETAIL);
 
         let ran = dead_letters(bench, "list --json").await;
         let expected = json!({
-            "id": "m-1", "reason": "not_json", "stage": "decode", "attempts": 2,
+            "id": "m-1", "reason": "not_json", "detail": DETAIL, "stage": "decode", "attempts": 2,
             "firstSeen": "1970-01-01T00:00:01.500Z", "replayed": 0, "routingKey": "vendor.key",
             "bodyBytes": 13,
         });
@@ -165,7 +170,7 @@ async fn a_body_is_shown_on_request_only() {
         for form in ["", "--json"] {
             let ran = dead_letters(bench, &format!("show --id m-1 {form}")).await;
             assert_eq!(ran.code, Some(0), "{ran:?}");
-            assert!(!ran.out.contains(SECRET), "{ran:?}");
+            assert!(!ran.out.contains(SECRET) && ran.out.contains(DETAIL), "{ran:?}");
             let ran = dead_letters(bench, &format!("show --id m-1 --show-body {form}")).await;
             assert!(ran.out.contains(&format!("{SECRET} of m-1")), "{ran:?}");
         }
@@ -180,6 +185,7 @@ async fn a_body_is_shown_on_request_only() {
         );
         assert_eq!(shown["headers"]["vendor"], "kept");
         assert_eq!(shown["headers"]["x-throughline-reason"], "not_json");
+        assert_eq!(shown["headers"]["x-throughline-detail"], DETAIL);
         assert_eq!(shown["body"], format!("{SECRET} of m-1"));
     })
     .await;

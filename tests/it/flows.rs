@@ -253,6 +253,7 @@ async fn set_aside_one_of_each(bench: &Bench, link: &Link) {
         let dead = Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: NotJson,
+            detail: "a detail",
             stage: "decode",
             attempts: Attempts::default(),
         };

@@ -162,8 +162,8 @@ fn play(rules: &Rules, bodies: &[String]) -> Vec<(Option<bool>, Option<Value>)> 
             continue;
         };
         let step = table.take(rules, &decoded.message, Attempt::default());
-        let refused = match step.outcome {
-            Outcome::Rejected(reason) => Some(reason == RejectReason::UserDataNotAMap),
+        let refused = match &step.outcome {
+            Outcome::Rejected(refusal) => Some(refusal.reason == RejectReason::UserDataNotAMap),
             Outcome::Enriched(_) | Outcome::Ended(_) => Some(false),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => None,
         };

@@ -121,11 +121,12 @@ const WAITING: [&str; 5] = [
     headers::REPLAYED,
 ];
 
-const DEAD: [&str; 8] = [
+const DEAD: [&str; 9] = [
     headers::ATTEMPTS,
     headers::REASON,
     headers::FIRST_SEEN,
     headers::ROUTING_KEY,
+    headers::DETAIL,
     headers::STAGE,
     headers::QUEUE,
     headers::REPLAYED,
@@ -183,6 +184,7 @@ fn header(name: &str) -> Value {
             let both: BTreeSet<_> = reasons.chain(causes).collect();
             (words(both), "what it waits for, or why it was set aside")
         }
+        headers::DETAIL => (text(), "what exactly is wrong with it; never a value"),
         headers::FIRST_SEEN => (json!({ "type": "integer" }), "milliseconds since the Unix epoch"),
         headers::ROUTING_KEY => (text(), "the routing key it first came with"),
         headers::QUEUE => (text(), "the work queue it came from"),

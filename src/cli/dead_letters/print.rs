@@ -70,11 +70,20 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-const HEAD: [&str; 8] =
-    ["ID", "REASON", "STAGE", "ATTEMPTS", "FIRST SEEN", "REPLAYED", "BYTES", "ROUTING KEY"];
+const HEAD: [&str; 9] = [
+    "ID",
+    "REASON",
+    "STAGE",
+    "ATTEMPTS",
+    "FIRST SEEN",
+    "REPLAYED",
+    "BYTES",
+    "ROUTING KEY",
+    "DETAIL",
+];
 
 /// The columns of the table; what is not known is a dash.
-fn cells(letter: &DeadLetter) -> [String; 8] {
+fn cells(letter: &DeadLetter) -> [String; 9] {
     let or_dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), printable);
     [
         or_dash(letter.id.as_deref()),
@@ -85,26 +94,28 @@ fn cells(letter: &DeadLetter) -> [String; 8] {
         letter.replayed.to_string(),
         letter.body().len().to_string(),
         printable(letter.routing_key()),
+        or_dash(letter.detail.as_deref()),
     ]
 }
 
 /// One line of the table. A longer text shifts the rest of its line: lines come while the queue is
 /// read, so nobody knows the longest.
-fn row(cells: &[impl AsRef<str>; 8]) -> String {
-    let [id, reason, stage, attempts, first_seen, replayed, bytes, key] =
+fn row(cells: &[impl AsRef<str>; 9]) -> String {
+    let [id, reason, stage, attempts, first_seen, replayed, bytes, key, detail] =
         cells.each_ref().map(AsRef::as_ref);
     format!(
         "{id:<36} {reason:<19} {stage:<9} {attempts:>8} {first_seen:<24} {replayed:>8} {bytes:>8} \
-         {key}\n"
+         {key:<24} {detail}\n"
     )
 }
 
 /// What the table has, for programs.
 fn summary(letter: &DeadLetter) -> Map<String, Value> {
-    let DeadLetter { id, reason, stage, attempts, first_seen_ms, replayed, .. } = letter;
+    let DeadLetter { id, reason, detail, stage, attempts, first_seen_ms, replayed, .. } = letter;
     let members = [
         ("id", json!(id)),
         ("reason", json!(reason)),
+        ("detail", json!(detail)),
         ("stage", json!(stage)),
         ("attempts", json!(attempts)),
         ("firstSeen", json!(first_seen_ms.map(rfc3339))),

@@ -25,7 +25,7 @@ pub(super) fn print(
         Outcome::Duplicate => "duplicate: this event was handled before".to_owned(),
         Outcome::Waiting(WaitFor::Parent(parent)) => format!("waiting for its parent {parent}"),
         Outcome::Waiting(WaitFor::Interaction(_)) => "waiting for its interaction".to_owned(),
-        Outcome::Rejected(reason) => format!("rejected: {reason}"),
+        Outcome::Rejected(refusal) => format!("rejected: {refusal}"),
     };
     out.row(format_args!("{number}. {} of {}: {what}", message.event.as_str(), message.identity))?;
     let mut lines = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn refused_json(refusal: &Refusal) -> serde_json::Value {
     serde_json::json!({
         "outcome": "rejected",
         "reason": refusal.reason.as_str(),
-        "detail": refusal.detail,
+        "detail": refusal.detail.as_str(),
         "warnings": [],
         "dropped": {},
     })

@@ -7,7 +7,8 @@ use super::{Outcome, Standing, StandingLive, Walk};
 use crate::domain::interaction::{InlineParent, ParentStatus};
 use crate::domain::propagate;
 use crate::domain::received::Received;
-use crate::domain::report::{DropReason, RejectReason, Report, WaitFor};
+use crate::domain::refusal::Refusal;
+use crate::domain::report::{DropReason, Report, WaitFor};
 use crate::domain::rules::UnknownParent;
 use crate::domain::source::Source;
 use crate::domain::value::{Key, Value};
@@ -43,7 +44,7 @@ impl<'a> Walk<'_, 'a> {
                 Ok((ParentStatus::Found, copied))
             }
             // To go on without what the rules may select would lose it silently.
-            Some(Some(_)) => Err(Outcome::Rejected(RejectReason::Internal)),
+            Some(Some(_)) => Err(Refusal::unreadable("its parent").into()),
             Some(None) => Ok((ParentStatus::Ended, Vec::new())),
             None if !self.rules.copy.may_copy_to(child) => Ok((ParentStatus::Unknown, Vec::new())),
             None if !self.attempt.last_for_parent => {
@@ -51,7 +52,7 @@ impl<'a> Walk<'_, 'a> {
             }
             None => match self.rules.unknown_parent {
                 UnknownParent::Publish => Ok((ParentStatus::Unknown, Vec::new())),
-                UnknownParent::DeadLetter => Err(Outcome::Rejected(RejectReason::ParentUnknown)),
+                UnknownParent::DeadLetter => Err(Refusal::parent_unknown().into()),
             },
         }
     }
@@ -68,7 +69,7 @@ impl<'a> Walk<'_, 'a> {
         for attached in &parent.user_data {
             let lot = attached
                 .read(names, &Source::Customer, None, &mut of_parent)
-                .map_err(|_| Outcome::Rejected(RejectReason::UserDataNotAMap))?;
+                .map_err(|what| Refusal::not_a_map("the parent's user data", &what))?;
             pairs.take_all(lot, &self.rules.priority, |_, _| {});
         }
         for (key, reason) in of_parent.dropped() {

@@ -160,9 +160,12 @@ impl Seen {
         match outcome {
             "rejected" => {
                 let headers = message.properties.headers().as_ref().expect("it has headers");
-                let reason = headers.inner().get("x-throughline-reason");
-                let Some(AMQPValue::LongString(reason)) = reason else { panic!("it has a reason") };
-                Actual { reason: Some(reason.to_string()), ..actual }
+                let header = |name: &str| match headers.inner().get(name) {
+                    Some(AMQPValue::LongString(text)) => Some(text.to_string()),
+                    _ => panic!("it has {name}"),
+                };
+                let reason = header("x-throughline-reason");
+                Actual { reason, detail: header("x-throughline-detail"), ..actual }
             }
             "enriched" | "ended" => {
                 let body = std::str::from_utf8(&message.data).expect("what is published is UTF-8");

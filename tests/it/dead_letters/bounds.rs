@@ -36,6 +36,7 @@ impl Aside {
             Aside::Dead => Outgoing::DeadLetter {
                 delivery,
                 reason: RejectReason::NotJson,
+                detail: "a detail",
                 stage: "decode",
                 attempts,
             },

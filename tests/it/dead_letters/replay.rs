@@ -167,7 +167,8 @@ async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again()
             let first_seen = letter["firstSeen"].as_str().expect("it was seen").to_owned();
             assert!(first_seen >= rfc3339(before_ms));
             let expected = json!({
-                "id": format!("m-{n}"), "reason": "not_json", "stage": "decode", "attempts": 0,
+                "id": format!("m-{n}"), "reason": "not_json",
+                "detail": "the body is not JSON at line 1, column 1", "stage": "decode", "attempts": 0,
                 "firstSeen": first_seen, "replayed": 0, "routingKey": "vendor.key",
                 "bodyBytes": 15,
             });

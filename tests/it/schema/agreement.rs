@@ -54,7 +54,7 @@ fn cases() -> Value {
             "expect": {
                 "outcome": "enriched", "userData": {}, "metadata": {}, "extraData": {},
                 "parent": "none", "origins": { "k": "received" }, "dropped": { "k": "not_in_set" },
-                "warnings": ["frozen"], "reason": "not_json", "rulesError": "a", "rulesWarnings": ["a"],
+                "warnings": ["frozen"], "reason": "not_json", "detail": "a", "rulesError": "a", "rulesWarnings": ["a"],
             },
         }, { "expect": { "outcome": "ended" } }],
     })

@@ -139,6 +139,7 @@ async fn real_messages_have_the_headers_that_are_told() {
         let dead = Outgoing::DeadLetter {
             delivery: &received[0],
             reason: RejectReason::ParentUnknown,
+            detail: "a detail",
             stage: "propagate",
             attempts,
         };
