@@ -11,6 +11,7 @@
 //! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
 //! | `x-throughline-detail`, `-stage`, `-queue` | dead | what exactly, where in the line, from which work queue |
 //! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
+//! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers nobody elsewhere can call |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
 //! | `x-throughline-replayed` | dead, replayed | how often replayed |
 //! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
@@ -33,9 +34,9 @@ pub(super) const WIDGET: &str = "x-throughline-widget";
 pub(super) const REVISION: &str = "x-throughline-revision";
 pub(super) const ATTEMPTS: &str = "x-throughline-attempts";
 pub(super) const REASON: &str = "x-throughline-reason";
-pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
 /// What exactly is wrong with a dead letter.
 pub(super) const DETAIL: &str = "x-throughline-detail";
+pub(super) const FIRST_SEEN: &str = "x-throughline-first-seen";
 pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
 /// The work queue that a dead letter came from.
 pub(super) const QUEUE: &str = "x-throughline-queue";

@@ -12,7 +12,7 @@
 //! | `unknown_shape` | what is said of an object that is none of them |
 //! | [`trace_context`] | how messages name the span they come from |
 //! | [`enriched`] | what we publish |
-//! | [`outbound`], `sap_c4c` | the same interaction in other shapes, for other outputs |
+//! | [`outbound`], `sap_c4c`, `telephone` | the same interaction in other shapes, for other outputs |
 //! | [`signature`] | did who knows the secret send this body |
 //! | [`schema`] | our own messages, as JSON Schema |
 //! | `json` | how what is published is written |
@@ -41,6 +41,7 @@ pub mod signature;
 mod sinch_contact_pro;
 mod sinch_conversation;
 mod sinch_rti;
+mod telephone;
 pub mod trace_context;
 mod unknown_shape;
 mod upstream;
@@ -49,8 +50,8 @@ mod vendor;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::domain::digest::{Hex, sha256};
 pub use crate::domain::Refusal;
+use crate::domain::digest::{Hex, sha256};
 use crate::domain::{Key, Message, Value};
 use fields::Fields;
 use trace_context::SpanContext;

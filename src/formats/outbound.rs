@@ -12,10 +12,11 @@
 //! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
 //! Deliberately absent: where any of them goes, and under which `message_id`.
 
+use super::Decoded;
 use super::cloud_event::{TRACE_PARENT, TRACE_STATE, trace_attributes};
 use super::enriched::{Stamp, Unrouted, content, encode_open, kind, message_id};
 use super::json::Json;
-use super::{Decoded, sap_c4c};
+use super::sap_c4c::{self, Payload};
 use crate::domain::Step;
 
 /// A shape in which an interaction is published.
@@ -48,6 +49,9 @@ pub struct Encoded {
 
 /// The header that warns of pairs whose keys are no XML names: how many are left out.
 const LEFT_OUT: &str = "x-throughline-left-out";
+
+/// The header that warns of telephone numbers that nobody elsewhere can call: which members are left out.
+const NUMBER_LEFT_OUT: &str = "x-throughline-number-left-out";
 
 /// What a CloudEvent says of where it comes from: a URI reference, which need not lead anywhere.
 const SOURCE: &str = "/throughline";
@@ -122,11 +126,14 @@ impl OutboundFormat {
                 let headers = attributes.map(|(name, value)| (header(name), value));
                 Some(Encoded { headers: headers.collect(), routing_at, ..json(data.close()) })
             }
-            OutboundFormat::SapC4cJson => sap_c4c::json(decoded, step).map(json),
-            OutboundFormat::SapC4cXml => {
-                let (body, left_out) = sap_c4c::xml(decoded, step)?;
-                let left_out = (left_out > 0).then(|| (LEFT_OUT, left_out.to_string()));
-                let headers = left_out.into_iter().collect();
+            OutboundFormat::SapC4cJson | OutboundFormat::SapC4cXml => {
+                let Payload { body, unnamed, numbers } = match self {
+                    OutboundFormat::SapC4cXml => sap_c4c::xml(decoded, step)?,
+                    _ => sap_c4c::json(decoded, step)?,
+                };
+                let unnamed = (unnamed > 0).then(|| (LEFT_OUT, unnamed.to_string()));
+                let numbers = (!numbers.is_empty()).then(|| (NUMBER_LEFT_OUT, numbers.join(",")));
+                let headers = unnamed.into_iter().chain(numbers).collect();
                 Some(Encoded { headers, ..json(body) })
             }
         }

@@ -15,33 +15,41 @@ use std::collections::HashSet;
 
 use super::Decoded;
 use super::json::Json;
+use super::telephone::{self, Number};
 use crate::domain::value::{Key, Kind, Value};
 use crate::domain::{Facts, KeyNames, Outcome, Step};
 
 /// The longest reference that the vendor takes, in letters and digits.
 const REFERENCE_MAX_CHARS: usize = 35;
 
-/// E.164: a number has fifteen digits at most, the country's included.
-const E164_MAX_DIGITS: usize = 15;
+/// The payload, and what is left out of it.
+pub(super) struct Payload {
+    /// As it is published.
+    pub(super) body: Vec<u8>,
+    /// How many pairs XML cannot name.
+    pub(super) unnamed: usize,
+    /// Which of `ANI` and `DNIS` holds a number that nobody elsewhere can call.
+    pub(super) numbers: Vec<&'static str>,
+}
 
 /// The payload as JSON; `None` if nothing is published.
-pub(super) fn json(decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Vec<u8>> {
-    let members = members(decoded, step)?;
+pub(super) fn json(decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Payload> {
+    let (members, numbers) = members(decoded, step)?;
     let mut json = Json::open();
     json.name("payload").object(|json| {
         for (key, value) in &members {
             json.key(|out| key.write_json(out)).text(value);
         }
     });
-    Some(json.close())
+    Some(Payload { body: json.close(), unnamed: 0, numbers })
 }
 
-/// The payload as XML, and how many pairs are left out because their keys are no element names;
-/// `None` if nothing is published.
-pub(super) fn xml(decoded: &Decoded<'_>, step: &Step<'_>) -> Option<(Vec<u8>, usize)> {
+/// The payload as XML; `None` if nothing is published.
+pub(super) fn xml(decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Payload> {
     let mut left_out = 0;
     let mut xml = String::from("<payload>");
-    for (key, value) in members(decoded, step)? {
+    let (members, numbers) = members(decoded, step)?;
+    for (key, value) in members {
         let Some(name) = key.as_str().filter(|_| KeyNames::Xml.allow(&key)) else {
             left_out += 1;
             continue;
@@ -55,13 +63,17 @@ pub(super) fn xml(decoded: &Decoded<'_>, step: &Step<'_>) -> Option<(Vec<u8>, us
         }
     }
     xml.push_str("</payload>");
-    Some((xml.into_bytes(), left_out))
+    Some(Payload { body: xml.into_bytes(), unnamed: left_out, numbers })
 }
 
 type Members<'s> = Vec<(Key<'s>, Cow<'s, str>)>;
 
-/// The members of the payload, the vendor's own first; a pair never takes the place of one.
-fn members<'s>(decoded: &'s Decoded<'_>, step: &'s Step<'_>) -> Option<Members<'s>> {
+/// The members of the payload, the vendor's own first; a pair never takes the place of one. Beside them,
+/// which numbers are left out.
+fn members<'s>(
+    decoded: &'s Decoded<'_>,
+    step: &'s Step<'_>,
+) -> Option<(Members<'s>, Vec<&'static str>)> {
     let message = &decoded.message;
     let (facts, event_type, action) = match &step.outcome {
         Outcome::Enriched(enriched) => {
@@ -84,12 +96,14 @@ fn members<'s>(decoded: &'s Decoded<'_>, step: &'s Step<'_>) -> Option<Members<'
         ("EventType".into(), event_type.into()),
         ("Action".into(), action.into()),
     ];
-    let numbers = [("ANI", number(step, "ANI")), ("DNIS", number(step, "DNIS"))];
-    members.extend(
-        numbers
-            .into_iter()
-            .filter_map(|(name, number)| Some((Key::from(name), Cow::Owned(number?)))),
-    );
+    let mut not_global = Vec::new();
+    for name in ["ANI", "DNIS"] {
+        match number(step, name) {
+            Number::E164(number) => members.push((name.into(), number.into())),
+            Number::NotGlobal => not_global.push(name),
+            Number::None => {}
+        }
+    }
     members.push(("ExternalReferenceID".into(), reference.into()));
     members.push(("ExternalOriginalReferenceID".into(), original.into()));
 
@@ -102,7 +116,7 @@ fn members<'s>(decoded: &'s Decoded<'_>, step: &'s Step<'_>) -> Option<Members<'
             members.push((key, text(value)));
         }
     }
-    Some(members)
+    Some((members, not_global))
 }
 
 /// The published pairs; of an end there are none.
@@ -139,24 +153,19 @@ fn reference(id: &str) -> String {
     id.chars().filter(char::is_ascii_alphanumeric).take(REFERENCE_MAX_CHARS).collect()
 }
 
-/// The telephone number that stands under a key, in whatever case the key is written.
-fn number(step: &Step<'_>, name: &str) -> Option<String> {
+/// The telephone number that stands under a key, in whatever case the key is written: of several the
+/// first that is one.
+fn number(step: &Step<'_>, name: &str) -> Number {
     let named = |key: &Key<'_>| key.as_bytes().eq_ignore_ascii_case(name.as_bytes());
-    pairs(step).filter(|(key, _)| named(key)).find_map(|(_, value)| e164(&text(value)))
-}
-
-/// A number in E.164 with `+`; `None` for what is none, such as a withheld number, or for a national
-/// one, whose country nobody knows.
-fn e164(text: &str) -> Option<String> {
-    let text = text.trim();
-    let text = text.strip_prefix("tel:").unwrap_or(text);
-    let is_punctuation = |c: &char| matches!(c, ' ' | '-' | '.' | '/' | '(' | ')');
-    let bare: String = text.chars().filter(|c| !is_punctuation(c)).collect();
-    let digits = bare.strip_prefix('+').or_else(|| bare.strip_prefix("00")).unwrap_or(&bare);
-    let is_number = (1..=E164_MAX_DIGITS).contains(&digits.len())
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-        && !digits.starts_with('0');
-    is_number.then(|| format!("+{digits}"))
+    let mut found = Number::None;
+    for (_, value) in pairs(step).filter(|(key, _)| named(key)) {
+        match telephone::number(&text(value)) {
+            it @ Number::E164(_) => return it,
+            Number::NotGlobal => found = Number::NotGlobal,
+            Number::None => {}
+        }
+    }
+    found
 }
 
 /// `Custom_1` to `Custom_4` as the vendor spells them, for a key that spells one in any case.
@@ -203,24 +212,6 @@ fn escape(text: &str, xml: &mut String) {
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
-
-    #[test]
-    fn numbers_become_e164_or_nothing() {
-        for (said, expected) in [
-            ("+49 30 123456", Some("+4930123456")),
-            ("tel:+1-800-555-0100", Some("+18005550100")),
-            ("0049 (30) 123456", Some("+4930123456")),
-            ("18005550100", Some("+18005550100")),
-            ("030 123456", None),
-            ("anonymous", None),
-            ("", None),
-            ("+", None),
-            ("+1234567890123456", None),
-            ("+49٣0", None),
-        ] {
-            assert_eq!(e164(said).as_deref(), expected, "{said}");
-        }
-    }
 
     #[test]
     fn references_are_letters_and_digits() {
