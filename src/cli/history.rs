@@ -1,5 +1,7 @@
 //! `throughline history`: the contact log.
 
+mod csv;
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -20,7 +22,8 @@ use crate::telemetry::stderr::say;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   throughline history 0000DaFU51GM001D
-  throughline history --channel chat --since 2026-11-21T00:00:00Z --format csv")]
+  throughline history --channel chat --since 2026-11-21T00:00:00Z --format csv
+  throughline history --format csv --raw | import-into-a-database")]
 pub(super) struct Arguments {
     /// One interaction; all if absent.
     #[arg(value_name = "ID")]
@@ -28,6 +31,10 @@ pub(super) struct Arguments {
     /// How to print it.
     #[arg(long, value_name = "FORM", default_value = "table")]
     format: Form,
+    /// In CSV, leave cells as they are that a spreadsheet would take for formulas; without it each of
+    /// them begins with an apostrophe.
+    #[arg(long)]
+    raw: bool,
     /// Interactions with a message at or after this time (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<i64>,
@@ -62,6 +69,9 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     block_on(async {
         let store = existing_store(settings).await?;
         let mut after: Option<Identity<'static>> = None;
+        if arguments.raw && arguments.format != Form::Csv {
+            return Err(Failure::new(Exit::Usage, "--raw is for --format csv"));
+        }
         let mut rows = 0;
         let mut out = Out::lock();
         header(&mut out, arguments.format)?;
@@ -77,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
             };
             let page = store.history(&filter).await?;
             for row in &page {
-                print_row(&mut out, arguments.format, row)?;
+                print_row(&mut out, arguments, row)?;
             }
             rows += page.len();
             match page.into_iter().last() {
@@ -111,12 +121,12 @@ fn header(out: &mut Out, form: Form) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_row(out: &mut Out, form: Form, row: &HistoryRow) -> Result<(), Failure> {
+fn print_row(out: &mut Out, arguments: &Arguments, row: &HistoryRow) -> Result<(), Failure> {
     let queue = row.queue.as_deref().unwrap_or_default();
     let state = row.state.as_str();
     let times =
         [Some(row.created_ms), Some(row.updated_ms), row.ended_ms].map(|ms| ms.map(rfc3339));
-    match form {
+    match arguments.format {
         Form::Table => {
             let saved: Vec<_> =
                 row.record.pairs().map(|(key, text)| format!("{key}={text:?}")).collect();
@@ -157,17 +167,10 @@ fn print_row(out: &mut Out, form: Form, row: &HistoryRow) -> Result<(), Failure>
             let pairs: Vec<_> = row.record.pairs().collect();
             for (key, text) in if pairs.is_empty() { &none[..] } else { &pairs } {
                 let fields = common.iter().copied().chain([*key, *text]);
-                out.line(format_args!("{}", fields.map(csv_field).collect::<Vec<_>>().join(",")))?;
+                let cells: Vec<_> = fields.map(|text| csv::cell(text, arguments.raw)).collect();
+                out.line(format_args!("{}", cells.join(",")))?;
             }
         }
     }
     Ok(())
-}
-
-/// A field as RFC 4180 has it.
-fn csv_field(text: &str) -> String {
-    match text.contains([',', '"', '\r', '\n']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
 }
