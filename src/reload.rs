@@ -73,7 +73,7 @@ impl RulesSource {
     /// [`NotTaken`], with all that is wrong.
     pub fn load(&self) -> Result<Loaded, NotTaken> {
         let document = rules_file::read(&self.file)?;
-        let loaded = rules_file::compile(&document).map_err(RulesError::Refused)?;
+        let loaded = rules_file::accept(&self.file, &document)?;
         self.try_on_cases(&document)?;
         Ok(loaded)
     }

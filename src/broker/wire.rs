@@ -21,6 +21,7 @@ use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 
 use super::{Error, Settings, within};
 
+use crate::domain::byte_order_mark::bytes_without_mark;
 /// A connection that is cut when it is dropped.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -145,5 +146,8 @@ async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, Error> {
 
 fn read(path: &Path) -> impl Future<Output = Result<Vec<u8>, Error>> {
     let failed = move |error| Error::Settings(format!("reading {}: {error}", path.display()));
-    async move { tokio::fs::read(path).await.map_err(failed) }
+    async move {
+        let bytes = tokio::fs::read(path).await.map_err(failed)?;
+        Ok(bytes_without_mark(&bytes).to_vec())
+    }
 }

@@ -11,7 +11,9 @@ use super::failure::{Exit, Failure};
 use super::output::Out;
 use super::{block_on, existing_store, input, load_untried_rules};
 use crate::clock::Clock;
+use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::domain::{Attempt, Rules};
+use crate::files::{ONE_PER_LINE, ends_within_json};
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::{Row, Store as _};
@@ -51,6 +53,9 @@ pub(super) fn run(
     let rules = load_untried_rules(settings)?;
     let input = block_on(input::read(arguments.file.as_ref()))?;
     let bodies = split(&input);
+    if bodies.len() > 1 && bodies.iter().any(|body| ends_within_json(body)) {
+        say(format_args!("throughline: {ONE_PER_LINE}"));
+    }
     let max_bytes = settings.limits.body_max_bytes;
     let texts: Vec<_> = bodies.iter().map(|body| formats::body::check(body, max_bytes)).collect();
     let decoded: Vec<Result<Decoded<'_>, Refusal>> = bodies
@@ -116,13 +121,14 @@ fn explain(
 
 /// The messages of an input: one document, else one per line.
 fn split(input: &[u8]) -> Vec<&[u8]> {
-    if serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok() {
+    let unmarked = bytes_without_mark(input);
+    if serde_json::from_slice::<serde::de::IgnoredAny>(unmarked).is_ok() {
         // As `pipe` has it, where the line break is no part of a message: the id of a message that
         // names none is its digest.
         return vec![input.strip_suffix(b"\n").unwrap_or(input)];
     }
     let lines = input.split(|byte| *byte == b'\n');
-    lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).collect()
+    lines.filter(|line| !bytes_without_mark(line).iter().all(u8::is_ascii_whitespace)).collect()
 }
 
 /// What the store knows of the interactions and of their parents. The transaction is dropped at once.

@@ -10,6 +10,7 @@
 //! ([`propagate`], [`life`]), and where a caller is sent ([`routing`]).
 
 pub mod assign;
+pub mod byte_order_mark;
 pub mod copy_user_data;
 pub mod digest;
 pub mod event_log;
@@ -25,8 +26,8 @@ pub mod metadata;
 pub mod progress;
 pub mod propagate;
 pub mod received;
-pub mod report;
 pub mod refusal;
+pub mod report;
 pub mod routing;
 pub mod rules;
 pub mod sessions;
@@ -48,8 +49,8 @@ pub use live_data::LiveData;
 pub use progress::Progress;
 pub use propagate::Enriched;
 pub use received::Received;
-pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
 pub use refusal::{Detail, Refusal};
+pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
 pub use routing::{Routing, Target};
 pub use rules::{Revision, Rules};
 pub use sessions::Sessions;

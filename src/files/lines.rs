@@ -3,6 +3,7 @@
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::room::{Left, Room};
+use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::pipeline::ports::{Arrival, Delivery, Source, TransportError};
 
 /// A longer line is kept to this length, in bytes, and will be rejected as `too_large`. Sixteen times
@@ -45,17 +46,26 @@ impl Delivery for Line {
 pub struct Lines<'r, R> {
     reader: R,
     room: &'r Room,
-    number: u64,
-    /// What has been read of a line that has not ended: kept here so that a read can be cancelled.
+    /// The line that has not ended: kept here so that a read can be cancelled.
+    open: Open,
+    ended: bool,
+}
+
+/// What has been read of a line.
+#[derive(Debug, Default)]
+struct Open {
+    /// Its number, less one.
+    before: u64,
     partial: Vec<u8>,
     cut: bool,
-    ended: bool,
+    /// Whether it was said that a message does not go over several lines.
+    told: bool,
 }
 
 impl<'r, R: AsyncBufRead + Unpin + Send> Lines<'r, R> {
     /// The lines of `reader`.
     pub fn new(reader: R, room: &'r Room) -> Lines<'r, R> {
-        Lines { reader, room, number: 0, partial: Vec::new(), cut: false, ended: false }
+        Lines { reader, room, open: Open::default(), ended: false }
     }
 
     /// Reads what is buffered, waiting only if nothing is, and takes the lines that end in it.
@@ -66,8 +76,8 @@ impl<'r, R: AsyncBufRead + Unpin + Send> Lines<'r, R> {
             buffer.map_err(|error| TransportError::new(format!("read the input: {error}")))?;
         if buffer.is_empty() {
             self.ended = true;
-            if !self.partial.is_empty() {
-                lines.extend(self.line());
+            if !self.open.partial.is_empty() {
+                lines.extend(self.open.finish());
             }
             return Ok(lines);
         }
@@ -76,34 +86,46 @@ impl<'r, R: AsyncBufRead + Unpin + Send> Lines<'r, R> {
             let rest = &buffer[used..];
             let end = memchr::memchr(b'\n', rest);
             let piece = &rest[..end.unwrap_or(rest.len())];
-            let room = MAX_LINE_BYTES.saturating_sub(self.partial.len());
-            self.cut |= piece.len() > room;
-            self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            let line = &mut self.open;
+            let room = MAX_LINE_BYTES.saturating_sub(line.partial.len());
+            line.cut |= piece.len() > room;
+            line.partial.extend_from_slice(&piece[..piece.len().min(room)]);
             used += piece.len();
             if end.is_some() {
                 used += 1;
-                self.number += 1;
-                let line = finish(&mut self.partial, &mut self.cut, self.number);
-                lines.extend(line);
+                lines.extend(line.finish());
             }
         }
         self.reader.consume(used);
         Ok(lines)
     }
+}
 
-    /// The last line, which no line break ends.
-    fn line(&mut self) -> Option<Line> {
-        self.number += 1;
-        finish(&mut self.partial, &mut self.cut, self.number)
+impl Open {
+    /// The line that has been read, unless it is blank.
+    fn finish(&mut self) -> Option<Line> {
+        self.before += 1;
+        let (number, cut) = (self.before, std::mem::take(&mut self.cut));
+        let body = std::mem::take(&mut self.partial);
+        if !self.told && ends_within_json(&body) {
+            self.told = true;
+            tracing::warn!(line = number, "{ONE_PER_LINE}");
+        }
+        let blank = bytes_without_mark(&body).iter().all(u8::is_ascii_whitespace);
+        (!blank).then(|| Line { number, body, cut, arrival: Arrival::default() })
     }
 }
 
-/// The line that has been read, unless it is blank.
-fn finish(partial: &mut Vec<u8>, cut: &mut bool, number: u64) -> Option<Line> {
-    let body = std::mem::take(partial);
-    let cut = std::mem::take(cut);
-    let blank = body.iter().all(u8::is_ascii_whitespace);
-    (!blank).then(|| Line { number, body, cut, arrival: Arrival::default() })
+/// What is said of a line that is only the beginning of a message.
+pub const ONE_PER_LINE: &str = "a line ends within a JSON value: one message per line is read, so one \
+    that goes over several lines has to be made one (jq -c . does that)";
+
+/// Whether a line begins a JSON value and goes on after its end, as the first of a message that is
+/// printed over several lines does.
+pub fn ends_within_json(line: &[u8]) -> bool {
+    let line = bytes_without_mark(line).trim_ascii();
+    line.starts_with(b"{") && matches!(line.last(), Some(b'{' | b'[' | b',' | b':'))
+        || matches!(line, b"[" | b"[{")
 }
 
 impl<R: AsyncBufRead + Unpin + Send> Source for Lines<'_, R> {
@@ -145,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn lines_end_with_a_break_or_the_input() {
         let room = Room::default();
-        let mut lines = Lines::new(&b"one\r\n\n  \ntwo\nthree"[..], &room);
+        let mut lines = Lines::new(&b"one\r\n\n  \ntwo\nthree\n\xef\xbb\xbf"[..], &room);
         let mut seen = Vec::new();
         loop {
             let batch = lines.next_batch(2).await.expect("memory can be read");
@@ -157,6 +179,24 @@ mod tests {
         }
         let expected = [(1, b"one\r".to_vec()), (4, b"two".to_vec()), (5, b"three".to_vec())];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn the_first_line_of_a_message_over_several_lines_is_known() {
+        for (line, ends_within) in [
+            ("{", true),
+            ("\u{feff}{\r", true),
+            ("[", true),
+            (r#"{ "type": "interaction.created","#, true),
+            (r#"{ "interaction": {"#, true),
+            ("{}", false),
+            ("", false),
+            (r#""id": "A","#, false),
+            ("[1,2]", false),
+            (r#"{"type":"#.trim_end_matches(':'), false),
+        ] {
+            assert_eq!(ends_within_json(line.as_bytes()), ends_within, "{line}");
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,6 @@ mod lines;
 mod output;
 mod room;
 
-pub use lines::{Line, Lines};
+pub use lines::{Line, Lines, ONE_PER_LINE, ends_within_json};
 pub use output::{Ledger, Output};
 pub use room::Room;

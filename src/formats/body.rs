@@ -9,12 +9,13 @@ use std::slice::Iter;
 
 use super::Refusal;
 use crate::domain::RejectReason;
+use crate::domain::byte_order_mark::{bytes_without_mark, is_utf_16};
 
 /// Deeper than this is not JSON that we read. What contact centres send stays far below it, and
 /// whoever parses what we publish has such a limit too.
 const MAX_DEPTH: usize = 128;
 
-/// Checks a body and makes it one line of text: line breaks between tokens, which nobody can mean,
+/// Checks a body and makes it one line of text, without the byte order mark that it may begin with: line breaks between tokens, which nobody can mean,
 /// become spaces, so that any value can stand in a line of NDJSON, wherever it is published. Spaces
 /// rather than nothing: what a line break separates stays two tokens, and no JSON.
 ///
@@ -27,7 +28,12 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
             format!("the body has {} bytes, of {max_bytes} that are allowed", bytes.len()),
         ));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| not_json("the body is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes_without_mark(bytes)).map_err(|_| {
+        not_json(match is_utf_16(bytes) {
+            true => "the body is UTF-16, not UTF-8",
+            false => "the body is not UTF-8",
+        })
+    })?;
     let breaks_lines = may_hide_something(text.as_bytes()) && scan(text.as_bytes())?;
     let text = text.trim_matches([' ', '\t', '\r', '\n']);
     Ok(match breaks_lines {
@@ -125,8 +131,18 @@ mod tests {
     #[test]
     fn what_is_no_text() {
         assert_eq!(reason(b"\xff{}"), Some(RejectReason::NotJson));
+        let utf_16 = check(b"\xff\xfe{\0}\0", 100).expect_err("it is not UTF-8");
+        assert_eq!(utf_16.detail.as_str(), "the body is UTF-16, not UTF-8");
         assert_eq!(reason(b"\"a\nb\""), Some(RejectReason::NotJson));
         assert_eq!(check(b"12345", 4).err().map(|r| r.reason), Some(RejectReason::TooLarge));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        assert_eq!(check("\u{feff} {}\n".as_bytes(), 100).expect("JSON"), "{}");
+        // Within a string it is a character like any other.
+        let within = "{\"a\":\"\u{feff}\"}";
+        assert_eq!(check(within.as_bytes(), 100).expect("JSON"), within);
     }
 
     #[test]

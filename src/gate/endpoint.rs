@@ -21,6 +21,7 @@ use reqwest::{Certificate, Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::{Error, Settings};
+use crate::domain::byte_order_mark::{bytes_without_mark, without_mark};
 
 /// Longer bodies are not read on, in bytes. A real answer is some hundred bytes long.
 const BODY_MAX_BYTES: usize = 64 * 1024;
@@ -78,7 +79,7 @@ impl Endpoint {
         if let Some(path) = &settings.ca_file {
             let unreadable = |what: String| Error::CaFile { path: path.clone(), what };
             let pem = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-            let authorities = Certificate::from_pem_bundle(&pem)
+            let authorities = Certificate::from_pem_bundle(bytes_without_mark(&pem))
                 .map_err(|_| unreadable("it is not PEM".to_owned()))?;
             if authorities.is_empty() {
                 return Err(unreadable("it holds no certificate".to_owned()));
@@ -127,7 +128,7 @@ fn headers(settings: &Settings) -> Result<HeaderMap, Error> {
     if let Some(path) = &settings.token_file {
         let unreadable = |what: String| Error::TokenFile { path: path.clone(), what };
         let token = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        let token = token.trim_end_matches(['\n', '\r']);
+        let token = without_mark(&token).trim_end_matches(['\n', '\r']);
         if token.is_empty() {
             return Err(unreadable("it is empty".to_owned()));
         }
@@ -149,7 +150,7 @@ fn state_in(body: &[u8]) -> Result<String, Miss> {
     struct Widget {
         widget_state: String,
     }
-    let answer: Answer = serde_json::from_slice(body)
+    let answer: Answer = serde_json::from_slice(bytes_without_mark(body))
         .map_err(|_| Miss::Unreadable("it is not the state of one widget"))?;
     let [Widget { widget_state }] = answer.data;
     if widget_state.len() > STATE_MAX_BYTES {
@@ -179,6 +180,7 @@ mod tests {
         let read = |body: &str| state_in(body.as_bytes()).ok();
         let state = r#"{"data":[{"widget_id":7,"widget_state":"offer_callback"}],"meta":{}}"#;
         assert_eq!(read(state).as_deref(), Some("offer_callback"));
+        assert_eq!(read(&format!("\u{feff}{state}")).as_deref(), Some("offer_callback"));
         let long = format!(r#"{{"data":[{{"widget_state":"{}"}}]}}"#, "x".repeat(256));
         for unreadable in [
             "",

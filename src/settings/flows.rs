@@ -11,6 +11,7 @@ use super::Settings;
 use super::raw::Raw;
 use super::sections::{AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES};
 use super::tables::Table;
+use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::formats::outbound::OutboundFormat;
 use crate::formats::signature::SigningSecret;
 use crate::json_schema;
@@ -154,6 +155,7 @@ fn read_secret(table: &mut Table<'_>) -> Option<SigningSecret> {
     let file = table.path("signature_secret_file")?;
     match fs::read(&file) {
         Ok(bytes) => {
+            let bytes = bytes_without_mark(&bytes);
             let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'));
             let secret = SigningSecret::new(&bytes[..end.map_or(0, |last| last + 1)]);
             if secret.is_none() {

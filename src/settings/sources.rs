@@ -18,6 +18,7 @@ use config::{FileFormat, Format, Value, ValueKind};
 use super::nearest::nearest;
 use super::rules_file::place_of;
 use super::{Origin, Problem};
+use crate::domain::byte_order_mark::without_mark;
 
 /// The embedded defaults: every setting, its unit and its reason.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -105,7 +106,7 @@ impl Layers {
             }
         };
         let mut layer = Layer::default();
-        for (path, value) in self.toml(Some(&origin), &text) {
+        for (path, value) in self.toml(Some(&origin), without_mark(&text)) {
             if defaults.0.contains_key(&path) {
                 layer.0.insert(path, value);
             } else if defaults.has_section(&path) {
@@ -166,7 +167,7 @@ impl Layers {
     /// The secret in a file that a variable names, without the newline at its end.
     fn secret(&mut self, setting: &str, variable: &str, file: &Path) -> Option<String> {
         match std::fs::read_to_string(file) {
-            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Ok(text) => Some(without_mark(&text).trim_end_matches(['\n', '\r']).to_owned()),
             Err(error) => {
                 let what = format!("{} cannot be read: {error}", file.display());
                 self.problem(setting, Some(variable), what);

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Settings;
 use super::live_data::LiveKeys;
+use crate::domain::byte_order_mark::without_mark;
 use crate::domain::digest::Hex;
 
 /// Why there is no live key.
@@ -45,8 +46,10 @@ pub enum KeyError {
         source: io::Error,
     },
     /// A line is no key, or there is none at all.
-    #[error("read the live key: line {line} is not 32 bytes in base64")]
+    #[error("read {place}: line {line} is not 32 bytes in base64")]
     Malformed {
+        /// Where it stands: a file, or the setting.
+        place: String,
         /// Counted from 1.
         line: usize,
     },
@@ -63,7 +66,7 @@ pub(super) fn load(
 ) -> Result<(LiveKeys, Vec<String>), KeyError> {
     match (&settings.live_key, &settings.live_key_file, database) {
         (Some(_), Some(_), _) => Err(KeyError::Ambiguous),
-        (Some(lines), None, _) => Ok((parse(lines)?, Vec::new())),
+        (Some(lines), None, _) => Ok((parse(lines, || "`store.live_key`".to_owned())?, Vec::new())),
         (None, Some(path), _) => read(path),
         (None, None, Some(database)) => {
             let path = beside(database);
@@ -98,7 +101,8 @@ fn beside(database: &Path) -> PathBuf {
 
 fn read(path: &Path) -> Result<(LiveKeys, Vec<String>), KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
-    let keys = parse(&fs::read_to_string(path).map_err(failed)?)?;
+    let lines = fs::read_to_string(path).map_err(failed)?;
+    let keys = parse(&lines, || format!("the live key file {}", path.display()))?;
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
     let warnings = readable_by_others(path, mode).into_iter().collect();
     Ok((keys, warnings))
@@ -110,13 +114,14 @@ pub(super) fn readable_by_others(path: &Path, mode: u32) -> Option<String> {
     open.then(|| format!("{} is open to others (mode {:o})", path.display(), mode & 0o777))
 }
 
-fn parse(lines: &str) -> Result<LiveKeys, KeyError> {
-    let mut keys = lines.trim_end().lines().enumerate().map(|(n, line)| {
+fn parse(lines: &str, place: impl Fn() -> String) -> Result<LiveKeys, KeyError> {
+    let malformed = |line| KeyError::Malformed { place: place(), line };
+    let mut keys = without_mark(lines).trim_end().lines().enumerate().map(|(n, line)| {
         let bytes = STANDARD.decode(line.trim()).ok();
         let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        key.ok_or(KeyError::Malformed { line: n + 1 })
+        key.ok_or_else(|| malformed(n + 1))
     });
-    let current = keys.next().unwrap_or(Err(KeyError::Malformed { line: 1 }))?;
+    let current = keys.next().unwrap_or_else(|| Err(malformed(1)))?;
     Ok(LiveKeys::new(&current, &keys.collect::<Result<Vec<_>, _>>()?))
 }
 
@@ -152,14 +157,15 @@ mod tests {
         for (lines, bad_line) in [
             (LINE.to_owned(), None),
             (format!("{LINE}\n"), None),
+            (format!("\u{feff}{LINE}\r\n"), None),
             (format!("{LINE}\r\n{LINE}\n\n"), None),
             (String::new(), Some(1)),
             ("AAEC".to_owned(), Some(1)),
             (format!("{LINE}\nnot base64"), Some(2)),
             (format!("{LINE}\n\n{LINE}"), Some(2)),
         ] {
-            let found = match parse(&lines) {
-                Err(KeyError::Malformed { line }) => Some(line),
+            let found = match parse(&lines, || "the key".to_owned()) {
+                Err(KeyError::Malformed { line, .. }) => Some(line),
                 Err(other) => panic!("{other}"),
                 Ok(_) => None,
             };

@@ -79,21 +79,153 @@ fn pipe_sets_bad_lines_aside_and_goes_on() {
         .iter()
         .map(|letter| {
             let headers = &letter["headers"];
-            (headers["x-throughline-line"].as_u64(), headers["x-throughline-reason"].as_str())
+            (
+                headers["x-throughline-line"].as_u64(),
+                headers["x-throughline-reason"].as_str(),
+                headers["x-throughline-detail"].as_str(),
+            )
         })
         .collect();
     assert_eq!(
         told,
         [
-            (Some(1), Some("not_json")),
-            (Some(2), Some("not_an_interaction")),
-            (Some(4), Some("not_json")),
-            (Some(6), Some("not_json")),
+            (Some(1), Some("not_json"), Some("the body is not JSON at line 1, column 8"),),
+            (Some(2), Some("not_an_interaction"), Some("the body is no object")),
+            (Some(4), Some("not_an_interaction"), Some("the shape is that of no known format"),),
+            (Some(6), Some("not_json"), Some("the body is nested deeper than 128 levels")),
         ]
     );
+    let logged = stderr(&output);
+    for (_, _, detail) in told {
+        let detail = detail.expect("each letter has a detail");
+        assert!(logged.contains(&format!("detail={detail}")), "{detail} in {logged}");
+    }
     assert_eq!(letters[0]["body"], bad[0], "as it was received");
     let strict = pipe(folder.path(), &input, &["--strict"]);
     assert_eq!(code(&strict), 1);
+}
+
+#[test]
+fn no_cell_of_history_is_a_formula_unless_it_is_asked_for() {
+    let folder = folder();
+    let message = r#"{"type":"interaction.created","id":"1","interaction":{"id":"=1+1","channel":"@chat","tenant":"+2","queue":"=2+2","userData":{"plan":"+1-330-555-0123","=k":"-12.50"}}}"#;
+    write(folder.path(), "rules.toml", "[history]\n\"@chat\" = [\"plan\", \"=k\"]\n");
+    write(folder.path(), "in.ndjson", message);
+    let store = ["--store", "sqlite:kept.db"];
+    let history =
+        |arguments: &[&str]| run(folder.path(), &[&["history"][..], arguments, &store].concat());
+    let piped =
+        run(folder.path(), &[&["pipe", "in.ndjson", "--rules", "rules.toml"][..], &store].concat());
+    assert_eq!(code(&piped), 0, "{}", stderr(&piped));
+    let rows = |output: &Output| -> Vec<Vec<String>> {
+        let text = stdout(output);
+        let rows = text.lines().skip(1);
+        rows.map(|row| {
+            let cells: Vec<_> = row.split(',').map(str::to_owned).collect();
+            [&cells[..4], &cells[8..]].concat()
+        })
+        .collect()
+    };
+    let safe = history(&["--format", "csv"]);
+    let common = ["\"'+2\"", "\"'=1+1\"", "\"'@chat\"", "\"'=2+2\""];
+    let expected = [["plan", "\"'+1-330-555-0123\""], ["\"'=k\"", "-12.50"]];
+    assert_eq!(rows(&safe), expected.map(|pair| [&common[..], &pair].concat()));
+    let raw = history(&["--format", "csv", "--raw"]);
+    let common = ["+2", "=1+1", "@chat", "=2+2"];
+    let expected = [["plan", "+1-330-555-0123"], ["=k", "-12.50"]];
+    assert_eq!(rows(&raw), expected.map(|pair| [&common[..], &pair].concat()));
+    let usage = history(&["--raw"]);
+    assert_eq!(code(&usage), 64);
+    assert!(stderr(&usage).contains("--format csv"), "{}", stderr(&usage));
+}
+
+#[test]
+fn a_message_over_several_lines_is_told_once() {
+    let folder = folder();
+    let pretty =
+        "{\n  \"type\": \"interaction.created\",\n  \"interaction\": {\n  }\n}\n".repeat(2);
+    write(folder.path(), "pretty.json", &pretty);
+    write(folder.path(), "rules.toml", RULES);
+    for command in ["pipe", "explain", "convert"] {
+        let output = run(folder.path(), &[command, "pretty.json"]);
+        let hints = stderr(&output).matches("one message per line").count();
+        assert_eq!(hints, 1, "{command}: {}", stderr(&output));
+    }
+    write(folder.path(), "lines.ndjson", &format!("{PARENT}\n{CHILD}\n"));
+    for command in ["pipe", "explain", "convert"] {
+        let output = run(folder.path(), &[command, "lines.ndjson"]);
+        assert!(!stderr(&output).contains("one message per line"), "{command}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_wherever_a_file_is_read() {
+    let folder = folder();
+    let marked = |name: &str, text: &str| write(folder.path(), name, &format!("\u{feff}{text}"));
+    marked("in.ndjson", &format!("{PARENT}\n\u{feff}{CHILD}\n"));
+    marked("rules.toml", RULES);
+    marked("rules.json", r#"{"history":{"chat":"plan"}}"#);
+    marked("rules", r#"{"history":{"chat":"plan"}}"#);
+    marked("settings.toml", "[log]\nlevel = \"warn\"\n");
+    marked("url", "sqlite:kept.db\n");
+    marked("live-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    marked(
+        "cases.json",
+        r#"{"cases":[{"name":"n","given":"\ufeff{}","expect":{"reason":"not_an_interaction"}}]}"#,
+    );
+    for rules in ["rules.toml", "rules.json", "rules"] {
+        for command in ["pipe", "explain", "convert"] {
+            let output = run(
+                folder.path(),
+                &[command, "in.ndjson", "--rules", rules, "--config", "settings.toml"],
+            );
+            assert_eq!(code(&output), 0, "{command} {rules}: {}", stderr(&output));
+            assert_eq!(stdout(&output).matches("interaction.created").count(), 2, "{command}");
+        }
+        assert_eq!(code(&run(folder.path(), &["test", "cases.json", "--rules", rules])), 0);
+    }
+    let output = program(folder.path())
+        .args(["check", "--rules", "rules.toml"])
+        .env("THROUGHLINE_STORE__URL_FILE", "url")
+        .env("THROUGHLINE_STORE__LIVE_KEY_FILE", "live-key")
+        .output()
+        .expect("it runs");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn what_cannot_be_parsed_names_its_file() {
+    let folder = folder();
+    write(folder.path(), "cases.toml", "[[cases]]\nname = \"n\"\nexpect.outcome = \"enriched\"\n");
+    write(folder.path(), "good.toml", RULES);
+    for (name, text) in [
+        ("odd.toml", "a = = 1"),
+        ("odd.json", "{"),
+        ("utf-16.json", "\u{fffe}"),
+        ("refused.toml", "[histroy]\nchat = \"plan\"\n"),
+        ("live-key", "not base64"),
+    ] {
+        write(folder.path(), name, text);
+        let arguments: &[&[&str]] = match name {
+            "live-key" => &[&["check", "--rules", "good.toml"]],
+            "refused.toml" => &[&["check", "--rules", name], &["rules", "diff", name, name]],
+            _ => &[
+                &["check", "--rules", name],
+                &["rules", "diff", name, name],
+                &["test", name],
+                &["check", "--rules", "good.toml", "--config", name],
+            ],
+        };
+        for arguments in arguments {
+            let output = program(folder.path())
+                .args(*arguments)
+                .env("THROUGHLINE_STORE__LIVE_KEY_FILE", "live-key")
+                .output()
+                .expect("it runs");
+            assert_ne!(code(&output), 0, "{arguments:?}");
+            assert!(stderr(&output).contains(name), "{arguments:?}: {}", stderr(&output));
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 use toml_edit::{DocumentMut, Item, TomlError, Value as TomlValue};
 
+use crate::domain::byte_order_mark::without_mark;
 use crate::domain::json::{elements, members};
 use crate::domain::json_string::{string_bytes, write_json_string};
 use crate::domain::value::{Kind, kind};
@@ -39,18 +40,19 @@ impl Syntax {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("json") => Syntax::Json,
             Some("toml") => Syntax::Toml,
-            _ if text.trim_start().starts_with('{') => Syntax::Json,
+            _ if without_mark(text).trim_start().starts_with('{') => Syntax::Json,
             _ => Syntax::Toml,
         }
     }
 }
 
 impl Document {
-    /// Parses a text.
+    /// Parses a text, which may begin with a byte order mark.
     ///
     /// # Errors
     /// What the parser says, with line and column; never the text, which may hold a value (K8).
     pub fn parse(text: &str, syntax: Syntax) -> Result<Document, String> {
+        let text = without_mark(text);
         match syntax {
             Syntax::Json => {
                 let raw: &RawValue = serde_json::from_str(text).map_err(|e| e.to_string())?;

@@ -67,11 +67,21 @@ pub enum RulesError {
         error: std::io::Error,
     },
     /// The text is neither TOML nor JSON.
-    #[error("parse the rules: {0}")]
-    Syntax(String),
+    #[error("parse the rules file {path}: {what}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What is wrong, with line and column.
+        what: String,
+    },
     /// The document holds something that rules may not hold. All of it.
-    #[error("accept the rules:{}", listed(.0))]
-    Refused(Vec<Problem>),
+    #[error("accept the rules file {path}:{}", listed(.problems))]
+    Refused {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
 }
 
 fn listed(problems: &[Problem]) -> String {
@@ -83,7 +93,16 @@ fn listed(problems: &[Problem]) -> String {
 /// # Errors
 /// [`RulesError`] when the file cannot be read, parsed or accepted.
 pub fn load(path: &Path) -> Result<Loaded, RulesError> {
-    compile(&read(path)?).map_err(RulesError::Refused)
+    accept(path, &read(path)?)
+}
+
+/// Compiles the document of a rules file.
+///
+/// # Errors
+/// [`RulesError::Refused`] with every problem of the document.
+pub fn accept(path: &Path, document: &Document) -> Result<Loaded, RulesError> {
+    let path = || path.display().to_string();
+    compile(document).map_err(|problems| RulesError::Refused { path: path(), problems })
 }
 
 /// Reads the document of a rules file, without a look at what it says.
@@ -93,8 +112,9 @@ pub fn load(path: &Path) -> Result<Loaded, RulesError> {
 pub fn read(path: &Path) -> Result<Document, RulesError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| RulesError::Unreadable { path: name, error })?;
-    Document::parse(&text, Syntax::of(path, &text)).map_err(RulesError::Syntax)
+        .map_err(|error| RulesError::Unreadable { path: name.clone(), error })?;
+    Document::parse(&text, Syntax::of(path, &text))
+        .map_err(|what| RulesError::Syntax { path: name, what })
 }
 
 /// Deeper than this is refused before anything walks it: the limit that messages have, since
