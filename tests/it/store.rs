@@ -25,6 +25,7 @@ macro_rules! contract {
     };
 }
 
+mod connection_string;
 mod contract;
 mod erase;
 mod full_disk;

@@ -45,8 +45,12 @@ impl Connections {
         Connections { pool, at_hand: Mutex::default() }
     }
 
-    /// A connection for a batch. `timeout` is for a login, and again for an answer.
-    pub(super) async fn take(&self, timeout: Duration) -> Result<Used, StoreError> {
+    /// A connection for a batch. `login` is for a login, `timeout` for an answer.
+    pub(super) async fn take(
+        &self,
+        login: Duration,
+        timeout: Duration,
+    ) -> Result<Used, StoreError> {
         let at_hand = self.at_hand().pop();
         if let Some((mut used, since)) = at_hand
             && used.batches < BATCHES
@@ -55,7 +59,7 @@ impl Connections {
             used.batches += 1;
             return Ok(used);
         }
-        let connection = within(timeout * 2, self.pool.acquire()).await?;
+        let connection = within(login + timeout, self.pool.acquire()).await?;
         Ok(Used { connection, is_open: false, batches: 1 })
     }
 

@@ -19,6 +19,16 @@ pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
         // Two that change each other's rows: the one who lost begins again.
         (_, "40001" | "40P01") => StoreError::Conflict,
         ("22" | "23", _) => StoreError::Refused(said("not what its column takes")),
+        // No statement of ours is named twice, or used before it is prepared, on one connection.
+        (_, "42P05" | "26000") => StoreError::Unreadable(said(
+            "the server's prepared statements are not this session's: a pooler in transaction mode \
+             stands in between; have it pool sessions (PgBouncer: pool_mode = session), or name the \
+             server itself in store.url",
+        )),
+        (_, "08P01") => StoreError::Unavailable(said(
+            "the server, or a pooler in between, does not take what it is told: of PgBouncer, look \
+             at its log, and have it pool sessions (pool_mode = session)",
+        )),
         ("54", _) => StoreError::Refused(said("beyond a limit of the server")),
         ("42" | "3F" | "0A", _) => {
             StoreError::Unreadable(said("schema or rights are not the ones expected"))
@@ -110,6 +120,9 @@ mod tests {
             ("42P01", "unreadable"),  // undefined_table
             ("42703", "unreadable"),  // undefined_column
             ("42501", "unreadable"),  // insufficient_privilege
+            ("42P05", "unreadable"),  // duplicate_prepared_statement: a pooler
+            ("26000", "unreadable"),  // invalid_sql_statement_name: the same
+            ("08P01", "unavailable"), // protocol_violation: a pooler too, or one that is full
             ("XX001", "unreadable"),  // data_corrupted
         ] {
             let found = match classify(sqlstate) {

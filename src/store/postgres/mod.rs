@@ -12,6 +12,7 @@
 mod connections;
 mod errors;
 mod options;
+mod parameters;
 mod sweep;
 mod transaction;
 
@@ -24,6 +25,7 @@ use sqlx::{AssertSqlSafe, Connection as _, raw_sql};
 
 use self::connections::Connections;
 pub(super) use self::errors::{classify, tls_trouble};
+use self::options::Options;
 use self::transaction::Locking;
 pub(super) use self::transaction::PostgresTransaction;
 use super::history::{self, HistoryFilter, HistoryRow};
@@ -57,6 +59,8 @@ pub(super) struct Postgres {
     connections: Connections,
     keys: Arc<LiveKeys>,
     timeout: Duration,
+    /// What a login may take.
+    login: Duration,
     locking: Locking,
 }
 
@@ -65,13 +69,24 @@ impl Postgres {
         settings: &Settings,
         keys: Arc<LiveKeys>,
     ) -> Result<Postgres, OpenError> {
-        let options = options::of(&settings.url)?;
+        let Options { driver, connect_timeout, must_write } = options::of(&settings.url)?;
         let timeout = settings.timeout();
+        let login = connect_timeout.unwrap_or(timeout);
         // The first connection is made by hand: a pool would retry until its time is up, and then
         // no longer know why.
-        within(timeout, PgConnection::connect_with(&options)).await?.close().await?;
-        let connections = Connections::of(pool(settings).connect_lazy_with(options));
-        Ok(Postgres { connections, keys, timeout, locking: Locking::default() })
+        let mut first = within(login, PgConnection::connect_with(&driver)).await?;
+        if must_write && within(timeout, is_read_only(&mut first)).await? {
+            return Err(OpenError::Store(StoreError::Unavailable(READ_ONLY.to_owned())));
+        }
+        first.close().await?;
+        let pool = pool(settings, login, must_write).connect_lazy_with(driver);
+        Ok(Postgres {
+            connections: Connections::of(pool),
+            keys,
+            timeout,
+            login,
+            locking: Locking::default(),
+        })
     }
 
     /// All that is pending runs in one transaction, behind a lock of its own.
@@ -157,12 +172,22 @@ impl Postgres {
     }
 }
 
-fn pool(settings: &Settings) -> PgPoolOptions {
+/// What is said of a server that takes no writes, where `target_session_attrs` asks for one that does.
+const READ_ONLY: &str =
+    "the server is read-only, and target_session_attrs asks for one that is not";
+
+/// Whether the session can read only.
+async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+    sqlx::query_scalar(sql).persistent(false).fetch_one(connection).await
+}
+
+fn pool(settings: &Settings, login: Duration, must_write: bool) -> PgPoolOptions {
     let timeout = settings.timeout();
     let session = session(settings);
     PgPoolOptions::new()
         .max_connections(settings.connections)
-        .acquire_timeout(timeout)
+        .acquire_timeout(login)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
             Box::pin(async move { Ok(meta.idle_for < TRUSTED_IDLE || answers(connection).await) })
@@ -170,8 +195,11 @@ fn pool(settings: &Settings) -> PgPoolOptions {
         .after_connect(move |connection, _| {
             let session = session.clone();
             Box::pin(async move {
-                raw_sql(AssertSqlSafe(session)).execute(connection).await?;
-                Ok(())
+                raw_sql(AssertSqlSafe(session)).execute(&mut *connection).await?;
+                match must_write && is_read_only(connection).await? {
+                    true => Err(sqlx::Error::Protocol(READ_ONLY.to_owned())),
+                    false => Ok(()),
+                }
             })
         })
         .after_release(move |connection, _| {

@@ -8,65 +8,70 @@
 //! | `verify-ca` | yes | from an authority of `sslrootcert` or of the operating system |
 //! | `verify-full` | yes | and for the host in the URL |
 //!
-//! Invariants: a file that is named is read, is what it should be, and has an effect; the driver is
-//! never given a parameter that it does not know, since it would log its value, which may be a
-//! password whose name is misspelt. No error repeats a part of the URL but the names of its files.
+//! Invariants: a file that is named is read, is what it should be, and has an effect. No error repeats a
+//! part of the URL but the names of its parameters and files. Which parameters there are: `parameters.rs`.
 //!
 //! Deliberately absent: encrypted client keys, for which there is nobody to ask.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::OpenError;
-
-/// What may stand behind the URL's `?`; below it stand the driver's other spellings of the same.
-const PARAMETERS: &str = "application_name, dbname, host, hostaddr, options, password, port, \
-                          sslcert, sslkey, sslmode, sslrootcert, statement-cache-capacity, user";
-
-const SPELLINGS: [&str; 5] = ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key"];
+use super::parameters::Parameters;
+use crate::domain::byte_order_mark::without_mark;
 
 /// What a private key begins with, after its kind.
 const KEY: &str = "PRIVATE KEY-----";
 const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
-/// The driver's options for a URL.
-pub(super) fn of(url: &str) -> Result<PgConnectOptions, OpenError> {
-    check_parameters(url)?;
-    // The driver's text may quote the URL, and with it a password.
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| OpenError::Url("a part or parameter of it is not PostgreSQL's".into()))?
-        // Statements are logged without values, but a line a statement helps nobody.
-        .disable_statement_logging();
-    let options = with_tls_checked(options)?;
-    Ok(match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("throughline"),
-    })
+/// How a URL says that the server is to be reached.
+pub(super) struct Options {
+    /// What the driver is told.
+    pub(super) driver: PgConnectOptions,
+    /// How long a login may take, where the URL says it.
+    pub(super) connect_timeout: Option<Duration>,
+    /// A server that takes no writes is none to connect to.
+    pub(super) must_write: bool,
 }
 
-/// Refuses what the driver would log and ignore.
-fn check_parameters(url: &str) -> Result<(), OpenError> {
-    let before_fragment = url.split('#').next().unwrap_or_default();
-    let Some((_, query)) = before_fragment.split_once('?') else { return Ok(()) };
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let known = PARAMETERS.split(", ").chain(SPELLINGS).any(|known| known == name)
-            || (name.starts_with("options[") && name.ends_with(']'));
-        if !known {
-            // Not named: where a password holds a `?`, what looks like a name is a piece of it.
-            let what = format!("it has a parameter that is none of {PARAMETERS}");
+/// The options for a URL.
+pub(super) fn of(url: &str) -> Result<Options, OpenError> {
+    let parameters = Parameters::of(url)?;
+    // The driver's text may quote the URL, and with it a password.
+    let options = PgConnectOptions::from_str(&parameters.url)
+        .map_err(|_| {
+            let what = "a part of it is not PostgreSQL's (a `?`, `/`, `#`, `@` or `:` of a password \
+                        has to be written as %3F, %2F, %23, %40 or %3A)";
+            OpenError::Url(what.into())
+        })?
+        // Statements are logged without values, but a line a statement helps nobody.
+        .disable_statement_logging()
+        // Nothing here is a floating-point number, and PgBouncer refuses a login that asks for it.
+        .extra_float_digits(None);
+    let options = match (parameters.system_authorities, options.get_ssl_mode()) {
+        (false, _) => options,
+        // As libpq has it: those of the operating system vouch for anybody who owns a name.
+        (true, PgSslMode::VerifyFull | PgSslMode::Prefer) => {
+            options.ssl_mode(PgSslMode::VerifyFull)
+        }
+        (true, _) => {
+            let what = "its sslrootcert=system takes sslmode=verify-full and no less";
             return Err(OpenError::Url(what.into()));
         }
-        if matches!(name, "sslmode" | "ssl-mode") && value.parse::<PgSslMode>().is_err() {
-            let modes = "its sslmode is none of disable, prefer, require, verify-ca, verify-full";
-            return Err(OpenError::Url(modes.into()));
-        }
-    }
-    Ok(())
+    };
+    let options = with_tls_checked(options)?;
+    let named = options.get_application_name().is_some();
+    let fallback = parameters.fallback_application_name.as_deref().unwrap_or("throughline");
+    Ok(Options {
+        driver: if named { options } else { options.application_name(fallback) },
+        connect_timeout: parameters.connect_timeout,
+        must_write: parameters.must_write,
+    })
 }
 
 /// Checks that the files are there and count, wherever they were named: in the URL, or in libpq's
@@ -86,15 +91,18 @@ fn with_tls_checked(options: PgConnectOptions) -> Result<PgConnectOptions, OpenE
     {
         return Err(named.unusable("counts only where TLS must be: say sslmode=verify-full"));
     }
+    let mut options = options;
     if let Some(authorities) = &authorities {
-        authorities.check("certificate in PEM", |pem| pem.contains(CERTIFICATE))?;
+        let pem = authorities.checked("certificate in PEM", |pem| pem.contains(CERTIFICATE))?;
+        options = options.ssl_root_cert_from_pem(pem.into_bytes());
     }
     match (&certificate, &key) {
         (Some(certificate), Some(key)) => {
-            certificate.check("certificate in PEM", |pem| pem.contains(CERTIFICATE))?;
-            key.check("unencrypted private key in PEM", |pem| {
-                pem.contains(KEY) && !pem.contains(ENCRYPTED_KEY)
-            })?;
+            let is_certificate = |pem: &str| pem.contains(CERTIFICATE);
+            let is_key = |pem: &str| pem.contains(KEY) && !pem.contains(ENCRYPTED_KEY);
+            let certificate = certificate.checked("certificate in PEM", is_certificate)?;
+            let key = key.checked("unencrypted private key in PEM", is_key)?;
+            options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
         }
         (None, None) => {}
         (Some(alone), None) => return Err(alone.unusable("needs sslkey beside it")),
@@ -128,14 +136,18 @@ impl Pem {
         Pem { parameter, given }
     }
 
-    fn check(&self, what: &str, holds: impl Fn(&str) -> bool) -> Result<(), OpenError> {
-        let held = match &self.given {
+    /// The document, without the byte order mark that it may begin with.
+    fn checked(&self, what: &str, holds: impl Fn(&str) -> bool) -> Result<String, OpenError> {
+        let pem = match &self.given {
             Given::File(path) => std::fs::read_to_string(path)
-                .map(|pem| holds(&pem))
                 .map_err(|error| self.unusable(format_args!("cannot be read: {error}")))?,
-            Given::Text(pem) => holds(pem),
+            Given::Text(pem) => pem.clone(),
         };
-        if held { Ok(()) } else { Err(self.unusable(format_args!("holds no {what}"))) }
+        let pem = without_mark(&pem);
+        match holds(pem) {
+            true => Ok(pem.to_owned()),
+            false => Err(self.unusable(format_args!("holds no {what}"))),
+        }
     }
 
     fn unusable(&self, why: impl std::fmt::Display) -> OpenError {

@@ -70,7 +70,7 @@ impl PostgresTransaction {
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
     ) -> Result<(Vec<Row>, PostgresTransaction), StoreError> {
-        let mut used = store.connections.take(store.timeout).await?;
+        let mut used = store.connections.take(store.login, store.timeout).await?;
         let (mut rows, mut versions) = (Vec::new(), Versions::new());
         let lots = match !own.is_empty() && store.locking.next() {
             true => {

@@ -146,7 +146,10 @@ async fn tls_that_cannot_work_is_refused_before_anybody_is_asked() {
     let missing = file("missing.pem");
     for (parameters, expected) in [
         ("sslmode=verify-ful".to_owned(), "its sslmode is none of"),
-        ("pasword=hunter2-planted".to_owned(), "it has a parameter that is none of"),
+        (
+            "pasword=hunter2-planted".to_owned(),
+            "it has a parameter, pasword, that is none of libpq's",
+        ),
         (format!("sslmode=verify-full&sslrootcert={missing}"), "cannot be read: No such file"),
         (format!("sslmode=verify-full&sslrootcert={key}"), "holds no certificate"),
         (format!("sslmode=verify-full&sslcert={pem}"), "needs sslkey beside it"),
