@@ -30,6 +30,7 @@ mod headers;
 mod inbound;
 mod outgoing;
 mod publisher;
+mod reasons;
 mod settings;
 mod settler;
 mod supervisor;

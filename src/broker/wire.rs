@@ -19,9 +19,10 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 
+use super::reasons::Goal;
 use super::{Error, Settings, within};
-
 use crate::domain::byte_order_mark::bytes_without_mark;
+
 /// A connection that is cut when it is dropped.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -41,7 +42,7 @@ impl Wire {
         let mut uri = uri(settings)?;
         uri.query.heartbeat = Some(settings.heartbeat_secs);
         let tls = tls(settings).await?;
-        let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let goal = Goal::of(&uri);
         let runtime = lapin::runtime::default_runtime()
             .map_err(|error| Error::Unreachable(error.to_string()))?;
 
@@ -70,7 +71,7 @@ impl Wire {
         let limit = Duration::from_millis(settings.connect_timeout_ms);
         let connection = within(limit, Connection::connector(uri, runtime, dial, properties))
             .await
-            .map_err(|error| Error::Unreachable(format!("connecting to {address}: {error}")))?;
+            .map_err(|error| goal.unreached(&error))?;
         Ok(Wire { connection, _cutter: cutter })
     }
 

@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod broker;
 mod broker_outages;
+mod broker_reasons;
 mod canary;
 mod cases;
 mod cleaner;
