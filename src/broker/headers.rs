@@ -14,15 +14,19 @@
 //! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers nobody elsewhere can call |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
 //! | `x-throughline-replayed` | dead, replayed | how often replayed |
-//! | `x-throughline-expiration`, `-user-id`, `-cc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
+//! | `x-throughline-expiration`, `-user-id`, `-reply-to`, `-cc`, `-bcc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
+//! | `x-throughline-priority` | waiting, dead | the same; a replay has it in its place again |
 //!
-//! Properties and headers are kept as received, but for those that would act on the copy as if its
-//! publisher had just sent it. Deliberately absent: reading a body.
+//! Deliberately absent: reading a body.
+
+mod copy;
+
+pub(super) use copy::{as_received, first_priority};
 
 use std::borrow::Cow;
 
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, ShortString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -53,6 +57,12 @@ pub(super) const EXPIRATION: &str = "x-throughline-expiration";
 pub(super) const USER_ID: &str = "x-throughline-user-id";
 /// Where a received `CC` header is kept.
 pub(super) const CC: &str = "x-throughline-cc";
+/// Where a received `BCC` header is kept.
+pub(super) const BCC: &str = "x-throughline-bcc";
+/// Where a received `reply_to` is kept that the broker would read.
+pub(super) const REPLY_TO: &str = "x-throughline-reply-to";
+/// Where a received `priority` is kept.
+pub(super) const PRIORITY: &str = "x-throughline-priority";
 
 pub(super) const SIGNATURE: &str = "x-sinch-webhook-signature";
 pub(super) const SIGNATURE_NONCE: [&str; 2] =
@@ -178,66 +188,13 @@ fn count(value: &AMQPValue) -> u32 {
     integer(value).map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))
 }
 
-/// The properties for a copy of a received message, with its headers to be added to.
-///
-/// All are kept but these, which [`EXPIRATION`], [`USER_ID`] and [`CC`] hold instead:
-/// - `expiration` would end the wait before its delay, and make a dead letter vanish;
-/// - `user_id` must be our own user's, or the broker closes the channel, for this message each time;
-/// - `CC` would send the copy to other queues as well.
-///
-/// What the broker itself wrote about earlier deaths and deliveries is left out: RabbitMQ 3 takes a
-/// message whose `x-death` names the work queue for one that goes round in circles, and drops it.
-pub(super) fn as_received(received: &BasicProperties) -> (BasicProperties, FieldTable) {
-    let mut headers = FieldTable::default();
-    for (name, value) in received.headers().iter().flatten() {
-        match name.as_str() {
-            "x-delivery-count" | DEATH => {}
-            broker if broker.starts_with("x-first-death-") => {}
-            broker if broker.starts_with("x-last-death-") => {}
-            "CC" => {
-                headers.insert(CC.into(), value.clone());
-            }
-            _ => {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
-    }
-    for (name, property) in [(EXPIRATION, received.expiration()), (USER_ID, received.user_id())] {
-        if let Some(text) = property {
-            headers.insert(name.into(), AMQPValue::LongString(text.as_str().into()));
-        }
-    }
-
-    /// Sets each property that was received.
-    macro_rules! keep {
-        ($($property:ident, $with:ident;)+) => {{
-            let mut kept = BasicProperties::default().with_delivery_mode(PERSISTENT);
-            $(if let Some(value) = received.$property().clone() {
-                kept = kept.$with(value);
-            })+
-            kept
-        }};
-    }
-    let kept = keep! {
-        content_type, with_content_type;
-        content_encoding, with_content_encoding;
-        priority, with_priority;
-        correlation_id, with_correlation_id;
-        reply_to, with_reply_to;
-        message_id, with_message_id;
-        timestamp, with_timestamp;
-        kind, with_type;
-        app_id, with_app_id;
-        cluster_id, with_cluster_id;
-    };
-    (kept, headers)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use lapin::types::FieldTable;
+
     use super::*;
 
-    fn with(headers: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> BasicProperties {
+    pub(super) fn with(headers: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> BasicProperties {
         let mut table = FieldTable::default();
         for (name, value) in headers {
             table.insert(name.into(), value);
@@ -245,7 +202,7 @@ mod tests {
         BasicProperties::default().with_headers(table)
     }
 
-    fn long(text: &str) -> AMQPValue {
+    pub(super) fn long(text: &str) -> AMQPValue {
         AMQPValue::LongString(text.into())
     }
 
@@ -297,28 +254,5 @@ mod tests {
         assert_eq!(arrival(&named, false, Some("genesys")).format.as_deref(), Some("canonical"));
         let unnamed = with([(FORMAT, long(""))]);
         assert_eq!(arrival(&unnamed, false, Some("genesys")).format.as_deref(), Some("genesys"));
-    }
-
-    #[test]
-    fn a_copy_keeps_everything_that_would_not_act_on_it() {
-        let received = with([
-            ("mine", long("kept")),
-            ("CC", AMQPValue::FieldArray(vec![long("elsewhere")].into())),
-            ("x-death", AMQPValue::FieldArray(Default::default())),
-            ("x-first-death-queue", long("q")),
-            ("x-delivery-count", AMQPValue::LongInt(2)),
-        ])
-        .with_expiration("5".into())
-        .with_user_id("vendor".into())
-        .with_message_id("m-1".into())
-        .with_priority(4)
-        .with_delivery_mode(1);
-
-        let (kept, headers) = as_received(&received);
-        assert_eq!((kept.expiration(), kept.user_id()), (&None, &None));
-        assert_eq!(*kept.message_id(), Some("m-1".into()));
-        assert_eq!((*kept.priority(), *kept.delivery_mode()), (Some(4), Some(PERSISTENT)));
-        let names: Vec<_> = headers.inner().keys().map(|name| name.as_str()).collect();
-        assert_eq!(names, ["mine", CC, EXPIRATION, USER_ID]);
     }
 }

@@ -169,13 +169,19 @@ pub(super) fn replayed<'o>(
         headers::FIRST_SEEN,
         headers::QUEUE,
     ];
+    let priority = headers::first_priority(received);
+    let is_kept = |name: &str| !MARKS.contains(&name) && name != headers::PRIORITY;
     let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
     let (properties, headers) = headers::as_received(received);
-    let kept = headers.into_iter().filter(|(name, _)| !MARKS.contains(&name.as_str()));
+    let kept = headers.into_iter().filter(|(name, _)| is_kept(name.as_str()));
     let kept: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut headers = FieldTable::from(kept);
     headers.insert(headers::REPLAYED.into(), number(replayed));
     headers.insert(headers::ROUTING_KEY.into(), text(routing_key.as_str()));
+    let properties = match priority {
+        Some(priority) => properties.with_priority(priority),
+        None => properties,
+    };
     Message::new(ShortString::default(), work_queue.clone(), properties, headers, body)
 }
 

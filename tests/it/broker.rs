@@ -254,11 +254,11 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
             .with_delivery_mode(2)
             .with_message_id("m-1".into())
             .with_content_type("application/json".into())
-            .with_priority(3)
             .with_headers(headers([
                 ("vendor", text("kept")),
                 ("traceparent", text("00-abc-def-01")),
                 ("x-throughline-widget", text("w-17")),
+                ("x-throughline-priority", AMQPValue::LongLongInt(3)),
                 ("x-throughline-attempts", AMQPValue::LongLongInt(2)),
                 ("x-throughline-detail", text("a detail")),
                 ("x-throughline-expiration", text("60000")),

@@ -180,9 +180,9 @@ async fn a_body_is_shown_on_request_only() {
             shown["properties"],
             json!({
                 "content_type": "application/json", "delivery_mode": 2, "message_id": "m-1",
-                "priority": 3,
             })
         );
+        assert_eq!(shown["headers"]["x-throughline-priority"], 3);
         assert_eq!(shown["headers"]["vendor"], "kept");
         assert_eq!(shown["headers"]["x-throughline-reason"], "not_json");
         assert_eq!(shown["headers"]["x-throughline-detail"], DETAIL);

@@ -11,6 +11,7 @@ mod cleaner;
 mod cli;
 // A release build cannot be told to die.
 #[cfg(debug_assertions)]
+mod copies;
 mod crash;
 mod dead_letters;
 mod endings;

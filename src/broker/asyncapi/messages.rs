@@ -111,7 +111,14 @@ const SENT: [&str; 9] = [
 ];
 
 /// What takes the place of properties that would act on a copy.
-const MOVED: [&str; 3] = [headers::EXPIRATION, headers::USER_ID, headers::CC];
+const MOVED: [&str; 6] = [
+    headers::EXPIRATION,
+    headers::USER_ID,
+    headers::CC,
+    headers::BCC,
+    headers::REPLY_TO,
+    headers::PRIORITY,
+];
 
 const WAITING: [&str; 5] = [
     headers::ATTEMPTS,
@@ -196,6 +203,9 @@ fn header(name: &str) -> Value {
         headers::EXPIRATION => (text(), "the property expiration as received"),
         headers::USER_ID => (text(), "the property user_id as received"),
         headers::CC => (json!({}), "the header CC as received"),
+        headers::BCC => (json!({}), "the header BCC as received"),
+        headers::REPLY_TO => (text(), "the property reply_to as received"),
+        headers::PRIORITY => (count(), "the property priority as received"),
         _ => (json!({}), "as received"),
     };
     schema["description"] = what.into();
