@@ -23,10 +23,7 @@ const MAX_DEPTH: usize = 128;
 /// `too_large` above `max_bytes`; `not_json` for what no JSON nested at most 128 deep begins with.
 pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
     if bytes.len() > max_bytes {
-        return Err(Refusal::of(
-            RejectReason::TooLarge,
-            format!("the body has {} bytes, of {max_bytes} that are allowed", bytes.len()),
-        ));
+        return Err(too_large(bytes.len(), max_bytes));
     }
     let text = std::str::from_utf8(bytes_without_mark(bytes)).map_err(|_| {
         not_json(match is_utf_16(bytes) {
@@ -40,6 +37,11 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
         true => Cow::Owned(text.replace(['\r', '\n'], " ")),
         false => Cow::Borrowed(text),
     })
+}
+
+pub(super) fn too_large(bytes: usize, max_bytes: usize) -> Refusal {
+    let what = format!("the body has {bytes} bytes, of {max_bytes} that are allowed");
+    Refusal::of(RejectReason::TooLarge, what)
 }
 
 /// Whether [`scan`], which goes from token to token, could find anything: most bodies have no control

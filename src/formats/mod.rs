@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`body_encoding`], `amqp_sections` | what a body is once it is unpacked |
 //! | [`body`] | is it text, is it JSON, is it nested too deep |
 //! | `fields` | the named members of an object, each with its type and its limits |
 //! | `look_alike` | which members hold user data, by their names |
@@ -21,7 +22,9 @@
 //! `decode` makes a [`Decoded`] of it or says why not. The order of `FORMATS` decides where an
 //! object has two shapes. A vendor's format is a file here and a line in that table.
 
+mod amqp_sections;
 pub mod body;
+pub mod body_encoding;
 pub mod canonical;
 mod cloud_event;
 pub mod enriched;

@@ -1,0 +1,409 @@
+//! How a body is encoded, as its transport says, and what it is when it is decoded.
+//!
+//! | said by | what | is |
+//! |---|---|---|
+//! | `type` | `amqp-1.0` | sections of AMQP 1.0, `amqp_sections.rs` |
+//! | `content_encoding` | `gzip`, `deflate` and their aliases | decompressed |
+//! | kombu's header `compression` | `application/x-gzip`, which is zlib's format there | decompressed |
+//! | `content_encoding`, `charset` in `content_type` | another compression, another character set | named where the body cannot be read |
+//!
+//! What a body is compressed with is seen by its first bytes, since senders mix up the names: `deflate`
+//! may be zlib's format or bare, and kombu's `gzip` is zlib's. A body that is not compressed, though it is
+//! said to be, is taken as it is.
+//!
+//! Invariants: no more than the limit of a body is decompressed, whatever it would come to. Nothing that
+//! a sender wrote is repeated: encodings and character sets are named where they are among those here.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+use super::{Refusal, amqp_sections, body};
+use crate::domain::RejectReason;
+
+/// How a body is encoded; by default it is plain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyEncoding {
+    /// Sections of AMQP 1.0.
+    sections: bool,
+    compression: Option<Compression>,
+    /// A character set that is not UTF-8, by its name where it has one here.
+    charset: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    Gzip,
+    Deflate,
+    /// One that is not read, by its name where it has one here.
+    Other(&'static str),
+}
+
+/// What a transport says of a body: properties of AMQP by their names there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// `type`.
+    pub kind: Option<&'a str>,
+    /// `content_type`.
+    pub content_type: Option<&'a str>,
+    /// `content_encoding`.
+    pub content_encoding: Option<&'a str>,
+    /// The header `compression`.
+    pub compression: Option<&'a str>,
+}
+
+/// A body as text.
+#[derive(Clone, Debug)]
+pub struct Text<'b> {
+    /// The text, on one line.
+    pub text: Cow<'b, str>,
+    /// The bytes it was made of: the body, decoded.
+    pub bytes: Cow<'b, [u8]>,
+}
+
+/// Compressions that are not read, and the names they have.
+const COMPRESSIONS: [(&str, &[&str]); 8] = [
+    ("br", &["br", "brotli", "application/x-brotli"]),
+    ("zstd", &["zstd", "zstandard", "application/zstd"]),
+    ("bzip2", &["bzip2", "bzip", "x-bzip2", "application/x-bz2"]),
+    ("lzma", &["lzma", "xz", "x-xz", "application/x-lzma"]),
+    ("compress", &["compress", "x-compress"]),
+    ("snappy", &["snappy", "x-snappy"]),
+    ("lz4", &["lz4"]),
+    ("base64", &["base64"]),
+];
+
+/// Character sets that are not UTF-8: how their names begin, and what stands for all of them.
+const CHARSETS: [(&str, &str); 14] = [
+    ("utf-16", "UTF-16"),
+    ("utf16", "UTF-16"),
+    ("ucs-2", "UTF-16"),
+    ("utf-32", "UTF-32"),
+    ("utf32", "UTF-32"),
+    ("iso-8859-", "ISO-8859"),
+    ("iso8859", "ISO-8859"),
+    ("latin", "ISO-8859"),
+    ("windows-125", "Windows-125x"),
+    ("cp125", "Windows-125x"),
+    ("shift_jis", "Shift_JIS"),
+    ("euc-", "EUC"),
+    ("gb", "GB 18030"),
+    ("big5", "Big5"),
+];
+
+impl BodyEncoding {
+    /// The encoding that a transport tells of.
+    pub fn of(said: Said<'_>) -> BodyEncoding {
+        let mut encoding = BodyEncoding {
+            sections: said.kind == Some(amqp_sections::TYPE),
+            compression: said.compression.and_then(compression),
+            charset: said.content_type.and_then(charset_of_type).and_then(charset),
+        };
+        // Celery and others write the character set there.
+        match said.content_encoding {
+            None => {}
+            Some(word) => match charset(word) {
+                found @ Some(name) if name != UNKNOWN => encoding.charset = found,
+                None => {}
+                Some(_) => encoding.compression = encoding.compression.or(compression(word)),
+            },
+        }
+        encoding
+    }
+
+    /// Whether the body is what it is.
+    pub fn is_plain(self) -> bool {
+        !self.sections && self.compression.is_none()
+    }
+
+    /// The body, decoded, of `max_bytes` at most.
+    ///
+    /// # Errors
+    /// `too_large` for what is longer, `not_json` for what cannot be decoded.
+    pub fn decode(self, body: &[u8], max_bytes: usize) -> Result<Cow<'_, [u8]>, Refusal> {
+        if self.is_plain() {
+            return Ok(Cow::Borrowed(body));
+        }
+        if body.len() > max_bytes {
+            return Err(body::too_large(body.len(), max_bytes));
+        }
+        let inner = match self.sections {
+            true => {
+                amqp_sections::unwrap(body).map_err(|what| not_json(format!("the body {what}")))?
+            }
+            false => Cow::Borrowed(body),
+        };
+        let Some(compression) = self.compression else { return Ok(inner) };
+        Ok(match compression.decompress(&inner, max_bytes)? {
+            Some(bytes) => Cow::Owned(bytes),
+            None => inner,
+        })
+    }
+
+    /// The body as text, decoded, of `max_bytes` at most: [`body::check`].
+    ///
+    /// # Errors
+    /// As [`BodyEncoding::decode`] and [`body::check`]; where the transport tells of a character set
+    /// that is not UTF-8, the detail does, too.
+    pub fn text(self, body: &[u8], max_bytes: usize) -> Result<Text<'_>, Refusal> {
+        let text = match self.decode(body, max_bytes)? {
+            Cow::Borrowed(bytes) => {
+                body::check(bytes, max_bytes).map(|text| Text { text, bytes: Cow::Borrowed(bytes) })
+            }
+            Cow::Owned(bytes) => body::check(&bytes, max_bytes)
+                .map(|text| Cow::Owned(text.into_owned()))
+                .map(|text| Text { text, bytes: Cow::Owned(bytes) }),
+        };
+        match (text, self.charset) {
+            (Err(Refusal { reason: RejectReason::NotJson, detail }), Some(charset)) => {
+                let said = format!(
+                    "{detail}; its character set is said to be {charset}, and only UTF-8 is read"
+                );
+                Err(not_json(said))
+            }
+            (text, _) => text,
+        }
+    }
+}
+
+impl Compression {
+    /// What is compressed, of `max_bytes` at most; `None` where the body is not compressed.
+    fn decompress(self, body: &[u8], max_bytes: usize) -> Result<Option<Vec<u8>>, Refusal> {
+        if let Compression::Other(name) = self {
+            // JSON is what it is, whatever is said of it.
+            return match first(body) {
+                Some(b'{') => Ok(None),
+                _ => Err(not_json(format!(
+                    "the body's encoding is {name}, and only gzip and deflate are read"
+                ))),
+            };
+        }
+        match body {
+            [0x1f, 0x8b, ..] => decompress(MultiGzDecoder::new(body), max_bytes).map(Some),
+            [method, flags, ..] if is_zlib(*method, *flags) => {
+                decompress(ZlibDecoder::new(body), max_bytes).map(Some)
+            }
+            _ if self == Compression::Gzip => Ok(None),
+            // Some bare streams begin as an object does, and none of an object is text to its end.
+            _ if first(body) == Some(b'{') && std::str::from_utf8(body).is_ok() => Ok(None),
+            _ => decompress(DeflateDecoder::new(body), max_bytes).map(Some),
+        }
+    }
+}
+
+/// RFC 1950: the method is deflate with a window of at most 32 KB, and both bytes are a multiple of 31.
+fn is_zlib(method: u8, flags: u8) -> bool {
+    method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]) % 31 == 0
+}
+
+/// The first byte that is no white space.
+fn first(body: &[u8]) -> Option<u8> {
+    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+fn decompress(decoder: impl Read, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells that there is more.
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let read = decoder.take(limit).read_to_end(&mut bytes);
+    if bytes.len() > max_bytes {
+        let what =
+            format!("the body has more than the {max_bytes} bytes that are allowed, decompressed");
+        return Err(Refusal::of(RejectReason::TooLarge, what));
+    }
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(_) => {
+            Err(not_json("the body cannot be decompressed: it is cut off, or damaged".to_owned()))
+        }
+    }
+}
+
+/// What a name means that has none here.
+const UNKNOWN: &str = "one that is not known";
+
+/// The compression of this name; `None` for names of none.
+fn compression(word: &str) -> Option<Compression> {
+    let is = |name: &&str| word.trim().eq_ignore_ascii_case(name);
+    if ["", "identity", "binary", "7bit", "8bit", "none"].iter().any(|name| is(name)) {
+        return None;
+    }
+    if ["gzip", "x-gzip", "application/gzip", "application/x-gzip"].iter().any(|name| is(name)) {
+        return Some(Compression::Gzip);
+    }
+    if ["deflate", "x-deflate", "zlib", "application/zlib"].iter().any(|name| is(name)) {
+        return Some(Compression::Deflate);
+    }
+    let known = COMPRESSIONS.iter().find(|(_, names)| names.iter().any(|name| is(name)));
+    Some(Compression::Other(known.map_or(UNKNOWN, |(name, _)| name)))
+}
+
+/// The value of the parameter `charset` of a media type.
+fn charset_of_type(content_type: &str) -> Option<&str> {
+    let mut parameters = content_type.split(';').skip(1).filter_map(|one| one.split_once('='));
+    let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(value.trim().trim_matches('"'))
+}
+
+/// The character set of this name; `None` for UTF-8 and what is a part of it.
+fn charset(word: &str) -> Option<&'static str> {
+    let word = word.trim().to_ascii_lowercase();
+    if ["utf-8", "utf8", "us-ascii", "ascii", ""].contains(&word.as_str()) {
+        return None;
+    }
+    let known = CHARSETS.iter().find(|(begin, _)| word.starts_with(begin));
+    Some(known.map_or(UNKNOWN, |(_, name)| name))
+}
+
+fn not_json(detail: String) -> Refusal {
+    Refusal::of(RejectReason::NotJson, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression as Level;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    const JSON: &[u8] = br#"{"a":"text that is long enough to be worth it, worth it, worth it"}"#;
+    const MAX: usize = 1000;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Level::best());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes it")
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Level::best());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes it")
+    }
+
+    fn bare(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Level::best());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes it")
+    }
+
+    fn encoded(word: &str) -> BodyEncoding {
+        BodyEncoding::of(Said { content_encoding: Some(word), ..Said::default() })
+    }
+
+    /// What becomes of a body: its bytes, or the reason and the detail.
+    fn read(encoding: BodyEncoding, body: &[u8]) -> Result<Vec<u8>, (RejectReason, String)> {
+        match encoding.text(body, MAX) {
+            Ok(Text { text, bytes }) => {
+                assert_eq!(text.as_bytes(), bytes.trim_ascii(), "text and bytes are the same");
+                Ok(bytes.into_owned())
+            }
+            Err(refusal) => Err((refusal.reason, refusal.detail.into_owned())),
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_decompressed_by_what_it_is() {
+        for (word, body) in [
+            ("gzip", gzip(JSON)),
+            ("x-gzip", gzip(JSON)),
+            ("GZIP", gzip(JSON)),
+            ("gzip", [gzip(&JSON[..9]), gzip(&JSON[9..])].concat()),
+            ("deflate", zlib(JSON)),
+            ("deflate", bare(JSON)),
+            ("x-deflate", bare(JSON)),
+            ("zlib", zlib(JSON)),
+            ("gzip", zlib(JSON)),
+            ("deflate", gzip(JSON)),
+            // Said to be, and is not.
+            ("gzip", JSON.to_vec()),
+            ("deflate", JSON.to_vec()),
+            ("br", JSON.to_vec()),
+            // Not compressed at all.
+            ("utf-8", JSON.to_vec()),
+            ("binary", JSON.to_vec()),
+            ("identity", JSON.to_vec()),
+            ("", JSON.to_vec()),
+        ] {
+            assert_eq!(read(encoded(word), &body), Ok(JSON.to_vec()), "{word}");
+        }
+        let kombu = Said {
+            content_encoding: Some("utf-8"),
+            compression: Some("application/x-gzip"),
+            ..Said::default()
+        };
+        assert_eq!(read(BodyEncoding::of(kombu), &zlib(JSON)), Ok(JSON.to_vec()));
+        let both = BodyEncoding::of(Said {
+            kind: Some("amqp-1.0"),
+            content_encoding: Some("gzip"),
+            ..Said::default()
+        });
+        let packed = gzip(JSON);
+        let length = u8::try_from(packed.len()).expect("it is short");
+        let body = [&[0x00, 0x53, 0x75, 0xa0, length], &packed[..]].concat();
+        assert_eq!(read(both, &body), Ok(JSON.to_vec()));
+    }
+
+    #[test]
+    fn a_bomb_is_too_large_and_not_unpacked() {
+        let zeros = vec![b' '; 50_000_000];
+        for (word, body) in
+            [("gzip", gzip(&zeros)), ("deflate", zlib(&zeros)), ("deflate", bare(&zeros))]
+        {
+            let bomb = [&body[..], b""].concat();
+            assert!(bomb.len() < 60_000);
+            let decoded = encoded(word).decode(&bomb, 100_000);
+            assert_eq!(decoded.map_err(|refusal| refusal.reason), Err(RejectReason::TooLarge));
+        }
+        let exact = [b'1'; MAX];
+        assert!(encoded("gzip").decode(&gzip(&exact), MAX).is_ok());
+        assert!(encoded("gzip").decode(&gzip(&[b'1'; MAX + 1]), MAX).is_err());
+        // What is longer before it is decompressed is refused as it stands.
+        assert!(encoded("gzip").decode(&[b'1'; MAX + 1], MAX).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_it_is_said_to_be() {
+        let not_json = |detail: &str| Err((RejectReason::NotJson, detail.to_owned()));
+        let damaged = "the body cannot be decompressed: it is cut off, or damaged";
+        let packed = gzip(JSON);
+        assert_eq!(read(encoded("gzip"), &packed[..packed.len() - 9]), not_json(damaged));
+        assert_eq!(read(encoded("deflate"), &zlib(JSON)[..20]), not_json(damaged));
+        let other = |name: &str| {
+            format!("the body's encoding is {name}, and only gzip and deflate are read")
+        };
+        for (word, name) in [
+            ("br", "br"),
+            ("zstd", "zstd"),
+            ("application/x-bz2", "bzip2"),
+            ("+49 30 1234", "one that is not known"),
+        ] {
+            assert_eq!(read(encoded(word), b"\x1b\x03"), not_json(&other(name)), "{word}");
+        }
+        for (content_type, name) in [
+            ("application/json; charset=ISO-8859-1", "ISO-8859"),
+            ("application/json;a=b; Charset=\"windows-1252\"", "Windows-125x"),
+            ("application/json; charset=+49301234", "one that is not known"),
+        ] {
+            let said = Said { content_type: Some(content_type), ..Said::default() };
+            let latin = b"{\"name\":\"Gr\xf6\xdfe\"}";
+            let detail = format!(
+                "the body is not UTF-8; its character set is said to be {name}, and only UTF-8 is read"
+            );
+            assert_eq!(read(BodyEncoding::of(said), latin), not_json(&detail), "{content_type}");
+            assert_eq!(
+                read(BodyEncoding::of(said), JSON),
+                Ok(JSON.to_vec()),
+                "its letters are ASCII's"
+            );
+        }
+        let celery = encoded("latin-1");
+        assert!(read(celery, b"\xff").is_err_and(|(_, detail)| detail.contains("ISO-8859")));
+        for utf8 in
+            ["application/json", "application/json; charset=UTF-8", "text/plain; charset=us-ascii"]
+        {
+            let said = Said { content_type: Some(utf8), ..Said::default() };
+            assert_eq!(BodyEncoding::of(said), BodyEncoding::default(), "{utf8}");
+        }
+    }
+}
