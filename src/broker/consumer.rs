@@ -15,6 +15,7 @@
 //!
 //! Deliberately absent: settling (`settler.rs`), and any look into the body.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Consumer {
     source: Arc<Inbound>,
     queue: String,
     answer_timeout: Duration,
+    /// Headers of which was told already that they hold no text; names of few, and no sender's.
+    told_headers: BTreeSet<String>,
     stopped: bool,
 }
 
@@ -84,7 +87,8 @@ impl Consumer {
             .await
             .map_err(|error| Error::Unreachable(format!("consuming `{queue}`: {error}")))?;
         let queue = queue.to_owned();
-        Ok(Consumer { stream, channel, source, queue, answer_timeout: limit, stopped: false })
+        let (answer_timeout, told_headers, stopped) = (limit, BTreeSet::new(), false);
+        Ok(Consumer { stream, channel, source, queue, answer_timeout, told_headers, stopped })
     }
 
     /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
@@ -98,21 +102,38 @@ impl Consumer {
         within(self.answer_timeout, cancel).await.map_err(|error| error.at("cancel the consumer"))
     }
 
-    fn received(&self, delivery: Delivery) -> Received {
+    fn received(&mut self, delivery: Delivery) -> Received {
         let Delivery { delivery_tag, routing_key, redelivered, properties, data, acker, .. } =
             delivery;
         let routing_key = headers::first_routing_key(&properties).unwrap_or(routing_key);
+        self.tell_passed_over(&properties);
         let source = &self.source;
+        let of_signature =
+            source.signing_secret.as_ref().and_then(|_| headers::unreadable_claim(&properties));
+        let said = headers::arrival(&properties, redelivered, source.format.as_deref());
         let is_signed = |secret: &SigningSecret| secret.signed(&data, &headers::claim(&properties));
         let arrival = Arrival {
             tenant: source.tenant.clone(),
             is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
             conversation: conversation(source, &properties),
-            ..headers::arrival(&properties, redelivered, source.format.as_deref())
+            unreadable: of_signature.or(said.unreadable),
+            ..said
         };
         let source = Arc::clone(source);
         let envelope = Envelope { arrival, source, properties, routing_key, acker };
         Received { body: data, tag: delivery_tag, envelope: Box::new(envelope) }
+    }
+
+    /// Says once of each header that is passed over because it holds no text.
+    fn tell_passed_over(&mut self, properties: &BasicProperties) {
+        let conversation = self.source.partitions.as_ref().and_then(|it| it.header.as_deref());
+        for header in headers::passed_over(properties, conversation) {
+            if !self.told_headers.contains(header) {
+                let queue = self.queue.as_str();
+                tracing::warn!(queue, header, "a header holds no text and is passed over");
+                self.told_headers.insert(header.to_owned());
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //!
 //! Invariant: the body is given to whoever asks for it by name, and shows in no `Debug` (K8).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use lapin::message::Delivery;
@@ -25,6 +26,7 @@ use lapin::{Acker, BasicProperties};
 use serde_json::{Map, Value, json};
 
 use super::headers;
+use crate::formats::Refusal;
 use crate::pipeline::ports::Arrival;
 
 /// A message of the dead-letter queue.
@@ -90,6 +92,12 @@ impl DeadLetter {
     /// The body, as it was received. User data.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The body, unpacked, of `max_bytes` at most; `None` where it is not packed. User data.
+    pub fn unpacked(&self, max_bytes: usize) -> Option<Result<Cow<'_, [u8]>, Refusal>> {
+        let encoding = headers::body_encoding(&self.properties);
+        (!encoding.is_plain()).then(|| encoding.decode(&self.body, max_bytes))
     }
 
     /// Its AMQP properties but for the headers, by their names in the protocol.
@@ -223,7 +231,10 @@ fn header_json(value: &AMQPValue) -> Value {
             Some(text) => text.into(),
             None => json!({ "bytes": bytes.as_bytes().len() }),
         },
-        AMQPValue::ByteArray(bytes) => json!({ "bytes": bytes.len() }),
+        AMQPValue::ByteArray(bytes) => match headers::text(value) {
+            Some(text) => text.into(),
+            None => json!({ "bytes": bytes.len() }),
+        },
         AMQPValue::DecimalValue(decimal) => {
             json!({ "scale": decimal.scale, "value": decimal.value })
         }
@@ -325,7 +336,8 @@ mod tests {
             (AMQPValue::LongString("text".into()), json!("text")),
             (AMQPValue::LongString(vec![0xff_u8, 0].into()), json!({ "bytes": 2 })),
             (AMQPValue::ShortString("short".into()), json!("short")),
-            (AMQPValue::ByteArray(vec![1, 2, 3].into()), json!({ "bytes": 3 })),
+            (AMQPValue::ByteArray(vec![0xff, 2, 3].into()), json!({ "bytes": 3 })),
+            (AMQPValue::ByteArray(b"text".to_vec().into()), json!("text")),
             (AMQPValue::Timestamp(1_700_000_000), json!("2023-11-14T22:13:20Z")),
             (AMQPValue::FieldArray(vec![AMQPValue::Void].into()), json!([null])),
             (AMQPValue::FieldTable(inner), json!({ "n": 7 })),

@@ -4,7 +4,9 @@
 //! | header | on | holds |
 //! |---|---|---|
 //! | `x-throughline-format`, `-widget` | inbound | a format's name, a widget's id |
-//! | `cloudEvents:…`, `cloudEvents_…` | inbound | an attribute of a CloudEvent in binary mode |
+//! | `cloudEvents:…`, `cloudEvents_…`, `ce-…` | inbound | an attribute of a CloudEvent in binary mode: `cloud_event.rs` |
+//! | `x-message-id` | inbound | an id that `message_id` cannot hold |
+//! | `compression` | inbound | kombu's: what the body is compressed with |
 //! | `traceparent`, `tracestate` | inbound, outbound | W3C trace context |
 //! | `x-throughline-revision` | outbound | the rules' revision |
 //! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
@@ -19,19 +21,22 @@
 //!
 //! Deliberately absent: reading a body.
 
+mod cloud_event;
 mod copy;
+mod text;
 
 pub(super) use copy::{as_received, first_priority};
+pub(super) use text::{integer, text};
 
 use std::borrow::Cow;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::formats::body_encoding::{BodyEncoding, Said};
 use crate::formats::signature::Claim;
 use crate::pipeline::ports::{Arrival, Attempts, Trace};
+use text::{is_absent, is_unreadable, long_id};
 
 pub(super) const FORMAT: &str = "x-throughline-format";
 pub(super) const WIDGET: &str = "x-throughline-widget";
@@ -70,8 +75,17 @@ pub(super) const SIGNATURE_NONCE: [&str; 2] =
 pub(super) const SIGNATURE_TIMESTAMP: [&str; 2] =
     ["x-sinch-webhook-signature-timestamp", "x-sinch-webhook-timestamp"];
 
-/// Both prefixes of the CloudEvents AMQP binding; `_` is for clients that cannot write a colon.
-const CLOUD_EVENT: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
+/// A `message_id` that AMQP 0-9-1 has no room for: RabbitMQ's name for one of AMQP 1.0 that is binary,
+/// or longer than 255 bytes.
+const LONG_ID: &str = "x-message-id";
+/// What kombu has compressed a body with.
+const COMPRESSION: &str = "compression";
+
+/// Headers that decide how a body is read, or what is looked up for it: what is published without them
+/// would be published by other rules.
+const DECIDING: [&str; 2] = [FORMAT, WIDGET];
+/// Headers that are passed over where they hold no text, and a CloudEvent's attributes.
+const PASSED_OVER: [&str; 4] = [TRACE_PARENT, TRACE_STATE, REASON, ROUTING_KEY];
 
 /// What is published must outlive a restart of the broker (`delivery_mode` 2), whatever kind of
 /// queue a policy made of ours.
@@ -85,14 +99,15 @@ pub(super) fn arrival(
 ) -> Arrival {
     let header = |name| header(properties, name);
     let named = |name| header(name).and_then(text).filter(|text| !text.is_empty());
+    let id = properties.message_id().as_ref().map(ToString::to_string);
+    let (cloud_event, unreadable) = match cloud_event::attributes(properties) {
+        Ok(attributes) => (attributes, unreadable(properties, &DECIDING)),
+        Err(what) => (Vec::new(), Some(what)),
+    };
     Arrival {
-        message_id: properties
-            .message_id()
-            .as_ref()
-            .map(ToString::to_string)
-            .filter(|id| !id.is_empty()),
+        message_id: id.filter(|id| !id.is_empty()).or_else(|| header(LONG_ID).and_then(long_id)),
         format: named(FORMAT).or_else(|| format.map(String::from)),
-        cloud_event: cloud_event(properties),
+        cloud_event,
         widget: named(WIDGET),
         redelivered,
         attempts: Attempts {
@@ -105,6 +120,8 @@ pub(super) fn arrival(
             parent: named(TRACE_PARENT).map(Cow::Owned),
             state: named(TRACE_STATE).map(Cow::Owned),
         },
+        unreadable,
+        encoding: body_encoding(properties),
         // What the source says, or says where to look for.
         tenant: None,
         is_forged: false,
@@ -133,6 +150,50 @@ pub(super) fn claim(properties: &BasicProperties) -> Claim {
     }
 }
 
+/// Which header of a signature holds no text.
+pub(super) fn unreadable_claim(properties: &BasicProperties) -> Option<String> {
+    let either = [SIGNATURE_NONCE, SIGNATURE_TIMESTAMP].concat();
+    unreadable(properties, &[&[SIGNATURE][..], &either].concat())
+}
+
+/// The first header of these names that holds no text, as a fragment about the message. Whoever carried
+/// them to AMQP may have kept the case of their names, or not.
+fn unreadable(properties: &BasicProperties, names: &[&str]) -> Option<String> {
+    let mut headers = properties.headers().iter().flatten();
+    headers.find_map(|(given, value)| {
+        let name = names.iter().find(|name| given.as_str().eq_ignore_ascii_case(name))?;
+        is_unreadable(value).then(|| format!("the header `{name}` holds no text"))
+    })
+}
+
+/// The headers that are passed over because they hold no text: `conversation` is the one that names the
+/// conversation.
+pub(super) fn passed_over<'p>(
+    properties: &'p BasicProperties,
+    conversation: Option<&str>,
+) -> impl Iterator<Item = &'p str> {
+    let is_read = move |name: &str| {
+        PASSED_OVER.contains(&name)
+            || conversation == Some(name)
+            || cloud_event::is_passed_over(name)
+    };
+    let headers = properties.headers().iter().flatten();
+    let unread =
+        headers.filter(move |(name, value)| is_read(name.as_str()) && is_unreadable(value));
+    unread.map(|(name, _)| name.as_str())
+}
+
+/// How the properties say that the body is encoded.
+pub(super) fn body_encoding(properties: &BasicProperties) -> BodyEncoding {
+    let compression = header(properties, COMPRESSION).and_then(text);
+    BodyEncoding::of(Said {
+        kind: properties.kind().as_ref().map(ShortString::as_str),
+        content_type: properties.content_type().as_ref().map(ShortString::as_str),
+        content_encoding: properties.content_encoding().as_ref().map(ShortString::as_str),
+        compression: compression.as_deref(),
+    })
+}
+
 /// The header of that name.
 pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<&'p AMQPValue> {
     properties.headers().as_ref()?.inner().get(name)
@@ -142,45 +203,6 @@ pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<
 /// in a header came in a short string once; one that does not fit was made up by somebody else.
 pub(super) fn first_routing_key(properties: &BasicProperties) -> Option<ShortString> {
     ShortString::try_new(header(properties, ROUTING_KEY).and_then(text)?).ok()
-}
-
-fn cloud_event(properties: &BasicProperties) -> Vec<(String, String)> {
-    let headers = properties.headers().iter().flatten();
-    headers
-        .filter_map(|(name, value)| {
-            let name = CLOUD_EVENT.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))?;
-            Some((name.to_owned(), text(value)?))
-        })
-        .collect()
-}
-
-/// A value as text: text as it is, numbers, truth values and times in CloudEvents' canonical form.
-/// `None` for what has none: tables, arrays, bytes that are not UTF-8.
-pub(super) fn text(value: &AMQPValue) -> Option<String> {
-    match value {
-        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        AMQPValue::Boolean(value) => Some(value.to_string()),
-        AMQPValue::Timestamp(secs) => {
-            let time = OffsetDateTime::from_unix_timestamp(i64::try_from(*secs).ok()?).ok()?;
-            time.format(&Rfc3339).ok()
-        }
-        other => integer(other).map(|number| number.to_string()),
-    }
-}
-
-/// Any of AMQP's integers: clients differ in which one they write.
-pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
-    match *value {
-        AMQPValue::ShortShortInt(number) => Some(number.into()),
-        AMQPValue::ShortShortUInt(number) => Some(number.into()),
-        AMQPValue::ShortInt(number) => Some(number.into()),
-        AMQPValue::ShortUInt(number) => Some(number.into()),
-        AMQPValue::LongInt(number) => Some(number.into()),
-        AMQPValue::LongUInt(number) => Some(number.into()),
-        AMQPValue::LongLongInt(number) => Some(number),
-        _ => None,
-    }
 }
 
 /// A count: below zero is zero, and what is no integer is none.
@@ -194,7 +216,9 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(super) fn with(headers: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> BasicProperties {
+    pub(super) fn with(
+        headers: impl IntoIterator<Item = (&'static str, AMQPValue)>,
+    ) -> BasicProperties {
         let mut table = FieldTable::default();
         for (name, value) in headers {
             table.insert(name.into(), value);
@@ -226,26 +250,40 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn cloud_event_attributes_become_text() {
-        let properties = with([
-            ("cloudEvents:id", long("e-1")),
-            ("cloudEvents_time", AMQPValue::Timestamp(1_700_000_000)),
-            ("cloudEvents:sequence", AMQPValue::LongInt(7)),
-            ("cloudEvents:sampled", AMQPValue::Boolean(true)),
-            ("cloudEvents:odd", AMQPValue::FieldArray(Default::default())),
-            ("other", long("x")),
+    fn a_header_that_decides_is_not_passed_over() {
+        let bytes = || AMQPValue::ByteArray(vec![0xff].into());
+        for name in [FORMAT, WIDGET] {
+            let unreadable = arrival(&with([(name, bytes())]), false, None).unreadable;
+            assert_eq!(unreadable, Some(format!("the header `{name}` holds no text")));
+            let text = AMQPValue::ByteArray(b"canonical".to_vec().into());
+            let arrival = arrival(&with([(name, text)]), false, None);
+            assert_eq!(arrival.unreadable, None);
+            assert!(arrival.format.or(arrival.widget).as_deref() == Some("canonical"));
+        }
+        assert_eq!(arrival(&with([("mine", bytes())]), false, None).unreadable, None);
+        let signed = with([("X-Sinch-Webhook-Signature-Nonce", bytes())]);
+        let expected = "the header `x-sinch-webhook-signature-nonce` holds no text";
+        assert_eq!(unreadable_claim(&signed).as_deref(), Some(expected));
+
+        let headers = with([
+            (TRACE_PARENT, bytes()),
+            ("ce-time", bytes()),
+            ("ce-mine", bytes()),
+            ("k", bytes()),
+            ("mine", bytes()),
+            (ROUTING_KEY, long("fine")),
         ]);
-        let pairs = arrival(&properties, false, None).cloud_event;
-        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        assert_eq!(
-            pairs,
-            [
-                pair("id", "e-1"),
-                pair("sampled", "true"),
-                pair("sequence", "7"),
-                pair("time", "2023-11-14T22:13:20Z"),
-            ]
-        );
+        let passed_over: Vec<_> = passed_over(&headers, Some("k")).collect();
+        assert_eq!(passed_over, ["ce-time", "k", TRACE_PARENT]);
+    }
+
+    #[test]
+    fn an_id_that_the_property_cannot_hold_stands_in_a_header() {
+        let id = |properties: &BasicProperties| arrival(properties, false, None).message_id;
+        let binary = || with([(LONG_ID, AMQPValue::ByteArray(vec![1, 0xff].into()))]);
+        assert_eq!(id(&binary()).as_deref(), Some("01ff"));
+        assert_eq!(id(&binary().with_message_id("m".into())).as_deref(), Some("m"));
+        assert_eq!(id(&binary().with_message_id("".into())).as_deref(), Some("01ff"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ struct Show {
     /// Show N at most.
     #[arg(long, value_name = "N", default_value = "1")]
     limit: NonZeroU32,
-    /// Show the body, which is user data.
+    /// Show the body, which is user data; unpacked, too, where it came compressed or as AMQP 1.0 sections.
     #[arg(long)]
     show_body: bool,
     /// For programs: an object per line.
@@ -153,7 +153,8 @@ fn means_something() -> ArgGroup {
 }
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
-    let job = Job::of(&arguments.what, Clock::System.now_ms());
+    let body_max_bytes = settings.limits.body_max_bytes;
+    let job = Job::of(&arguments.what, Clock::System.now_ms(), body_max_bytes);
     block_on(async {
         let told_to_stop = told_to_stop()?;
         let of_broker = Arc::new(app::broker_settings(settings));
@@ -186,6 +187,8 @@ struct Job {
     selection: Selection,
     limit: u32,
     shape: Shape,
+    /// The largest body that is unpacked.
+    body_max_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,12 +202,13 @@ enum Action {
 }
 
 impl Job {
-    fn of(what: &What, now_ms: i64) -> Job {
+    fn of(what: &What, now_ms: i64, body_max_bytes: usize) -> Job {
         let change = |change: &Change, action, word| Job {
             action: if change.dry_run { Action::Pretend(word) } else { action },
             selection: change.select.at(now_ms),
             limit: change.limit.map_or(u32::MAX, NonZeroU32::get),
             shape: Shape::line(change.json),
+            body_max_bytes,
         };
         match what {
             What::List(list) => Job {
@@ -212,12 +216,14 @@ impl Job {
                 selection: list.select.at(now_ms),
                 limit: list.limit.get(),
                 shape: Shape::line(list.json),
+                body_max_bytes,
             },
             What::Show(show) => Job {
                 action: Action::Show,
                 selection: show.select.at(now_ms),
                 limit: show.limit.get(),
                 shape: Shape::Whole { json: show.json, body: show.show_body },
+                body_max_bytes,
             },
             What::Replay(replay) => change(&replay.change, Action::Replay, "replayed"),
             What::Discard(discard) => change(&discard.change, Action::Discard, "discarded"),
@@ -226,7 +232,7 @@ impl Job {
 
     /// Goes through the pass; `found` counts those that are done.
     async fn work(&self, pass: &mut DeadLetters, found: &mut u32) -> Result<(), Failure> {
-        let mut printer = Printer::new(self.shape);
+        let mut printer = Printer::new(self.shape, self.body_max_bytes);
         let (mut strays, mut first_stray) = (0, None);
         while *found < self.limit
             && let Some(letter) = pass.next().await?

@@ -2,30 +2,36 @@
 //!
 //! In two steps, since what is decoded borrows from the text.
 
-use std::borrow::Cow;
-
 use super::ports::Delivery;
 use crate::domain::RejectReason;
+use crate::formats::body_encoding::Text;
 use crate::formats::{self, Decoded, Hints, Refusal};
 
 /// The body as text. Nobody looks at what may be from anybody.
 ///
 /// # Errors
-/// When it is none, or not signed as its source asks.
-pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
-    match delivery.arrival().is_forged {
-        false => formats::body::check(delivery.body(), max_bytes),
-        true => Err(Refusal::of(
+/// When it is none, or not signed as its source asks, or came with a header that must be read and cannot
+/// be.
+pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Text<'_>, Refusal> {
+    let arrival = delivery.arrival();
+    match (arrival.is_forged, &arrival.unreadable) {
+        (false, None) => arrival.encoding.text(delivery.body(), max_bytes),
+        (false, Some(what)) => Err(Refusal::shape(what.clone())),
+        (true, None) => Err(Refusal::of(
             RejectReason::BadSignature,
             "its source asks for a signature, and it has not the right one",
         )),
+        (true, Some(what)) => {
+            let detail = format!("its source asks for a signature, and {what}");
+            Err(Refusal::of(RejectReason::BadSignature, detail))
+        }
     }
 }
 
 /// What a delivery says, by the format that its transport or its shape names.
 pub(super) fn decode<'a, D: Delivery>(
     delivery: &'a D,
-    body: &'a Result<Cow<'a, str>, Refusal>,
+    body: &'a Result<Text<'a>, Refusal>,
 ) -> Result<Decoded<'a>, Refusal> {
     let arrival = delivery.arrival();
     let hints = Hints {
@@ -36,7 +42,7 @@ pub(super) fn decode<'a, D: Delivery>(
         tenant: arrival.tenant.as_deref(),
     };
     match body {
-        Ok(text) => formats::decode(text, delivery.body(), hints),
+        Ok(Text { text, bytes }) => formats::decode(text, bytes, hints),
         Err(refusal) => Err(refusal.clone()),
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::outputs::legal;
 use crate::domain::{Identity, Record, RejectReason, Routing, State};
 pub use crate::formats::Trace;
+use crate::formats::body_encoding::BodyEncoding;
 use crate::formats::enriched;
 
 // ---------------------------------------------------------------------------------------- Source
@@ -66,7 +67,7 @@ pub trait Delivery: Send + Sync + 'static {
 /// What the transport says about a delivery, apart from its body.
 #[derive(Clone, Default)]
 pub struct Arrival {
-    /// The AMQP `message_id`, if any: the event's id where the body has none.
+    /// The AMQP `message_id`, or what stands for it: the event's id where the body has none.
     pub message_id: Option<String>,
     /// The format that a queue's setting or the header `x-throughline-format` names.
     pub format: Option<String>,
@@ -86,13 +87,16 @@ pub struct Arrival {
     pub tenant: Option<Arc<str>>,
     /// Its source asks for a signature, and it has not the right one.
     pub is_forged: bool,
+    /// Which header that must be read holds no text; names it, without its value.
+    pub unreadable: Option<String>,
+    /// How its body is encoded.
+    pub encoding: BodyEncoding,
     /// What the header says that names its conversation, where the settings name such a header.
     pub conversation: Option<String>,
 }
 
 impl Arrival {
-    /// Whether an event that was already saved is to be *finished* rather than called a repeat
-    /// (docs/rules.md, *Life of an interaction*).
+    /// Whether an event that was saved already is *finished*, and no repeat (docs/rules.md).
     pub fn may_be_unfinished(&self) -> bool {
         self.redelivered || self.attempts.count > 0 || self.replayed > 0
     }
@@ -187,8 +191,7 @@ pub struct Awaited {
 /// An encoded outbound message and its AMQP properties (docs/messages.md, *Outbound message*).
 #[derive(Clone)]
 pub struct Published {
-    /// The outgoing `message_id`: derived from tenant, interaction and event, so that a repeat
-    /// after a crash carries the same.
+    /// The outgoing `message_id`: derived, so that a repeat after a crash carries the same.
     pub message_id: String,
     /// The inbound event's id.
     pub correlation_id: String,

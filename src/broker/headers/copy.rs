@@ -23,9 +23,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{
-    BCC, CC, DEATH, EXPIRATION, PERSISTENT, PRIORITY, REPLY_TO, USER_ID, header, integer,
-};
+use super::{BCC, CC, DEATH, EXPIRATION, PERSISTENT, PRIORITY, REPLY_TO, USER_ID, header, integer};
 
 /// The `reply_to` for which the broker looks for a consumer of replies on the publishing channel.
 const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";

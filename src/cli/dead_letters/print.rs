@@ -39,25 +39,30 @@ impl Shape {
 /// Makes the text of one dead letter after the other.
 pub(super) struct Printer {
     shape: Shape,
+    /// The largest body that is unpacked.
+    body_max_bytes: usize,
     begun: bool,
 }
 
 impl Printer {
-    pub(super) fn new(shape: Shape) -> Printer {
-        Printer { shape, begun: false }
+    pub(super) fn new(shape: Shape, body_max_bytes: usize) -> Printer {
+        Printer { shape, body_max_bytes, begun: false }
     }
 
     /// The text of one dead letter, with the table's head before the first.
     pub(super) fn text(&mut self, letter: &DeadLetter) -> String {
+        let max = |body: bool| body.then_some(self.body_max_bytes);
         let first = !std::mem::replace(&mut self.begun, true);
         match self.shape {
             Shape::Row if first => format!("{}{}", row(&HEAD), row(&cells(letter))),
             Shape::Row => row(&cells(letter)),
             Shape::JsonRow => format!("{}\n", Value::from(summary(letter))),
-            Shape::Whole { json: true, body } => format!("{}\n", Value::from(whole(letter, body))),
+            Shape::Whole { json: true, body } => {
+                format!("{}\n", Value::from(whole(letter, max(body))))
+            }
             Shape::Whole { json: false, body } => {
                 let gap = if first { "" } else { "\n" };
-                format!("{gap}{}", page(letter, body))
+                format!("{gap}{}", page(letter, max(body)))
             }
         }
     }
@@ -126,24 +131,33 @@ fn summary(letter: &DeadLetter) -> Map<String, Value> {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Everything, for programs.
-fn whole(letter: &DeadLetter, show_body: bool) -> Map<String, Value> {
+/// Everything, for programs; with a body, which is unpacked up to so many bytes.
+fn whole(letter: &DeadLetter, show_body: Option<usize>) -> Map<String, Value> {
     let mut all = summary(letter);
     all.insert("properties".to_owned(), letter.properties_json().into());
     all.insert("headers".to_owned(), letter.headers_json().into());
-    if show_body {
-        // As received; what is no text has no other form in JSON.
-        let (name, text) = match std::str::from_utf8(letter.body()) {
-            Ok(text) => ("body", text.to_owned()),
-            Err(_) => ("bodyBase64", BASE64.encode(letter.body())),
+    let Some(max_bytes) = show_body else { return all };
+    // As received, and unpacked where it came packed; what is no text has no other form in JSON.
+    let mut insert = |names: [&str; 2], bytes: &[u8]| {
+        let (name, text) = match std::str::from_utf8(bytes) {
+            Ok(text) => (names[0], text.to_owned()),
+            Err(_) => (names[1], BASE64.encode(bytes)),
         };
         all.insert(name.to_owned(), text.into());
+    };
+    insert(["body", "bodyBase64"], letter.body());
+    match letter.unpacked(max_bytes) {
+        None => {}
+        Some(Ok(bytes)) => insert(["unpacked", "unpackedBase64"], &bytes),
+        Some(Err(refusal)) => {
+            all.insert("notUnpacked".to_owned(), refusal.to_string().into());
+        }
     }
     all
 }
 
 /// Everything, for people.
-fn page(letter: &DeadLetter, show_body: bool) -> String {
+fn page(letter: &DeadLetter, show_body: Option<usize>) -> String {
     let line = |name: &str, text: &str| format!("{name:<28} {text}").trim_end().to_owned();
     let mut lines: Vec<_> =
         HEAD.iter().zip(cells(letter)).map(|(name, text)| line(name, &text)).collect();
@@ -156,12 +170,20 @@ fn page(letter: &DeadLetter, show_body: bool) -> String {
             members.map(|(name, value)| line(&format!("  {}", printable(name)), &shown(value))),
         );
     }
-    if show_body {
-        lines.push("BODY".to_owned());
-        lines.push(match std::str::from_utf8(letter.body()) {
+    if let Some(max_bytes) = show_body {
+        let shown = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(text) => text.split('\n').map(printable).collect::<Vec<_>>().join("\n"),
-            Err(_) => BASE64.encode(letter.body()),
-        });
+            Err(_) => BASE64.encode(bytes),
+        };
+        let (title, text) = match letter.unpacked(max_bytes) {
+            None => ("BODY", shown(letter.body())),
+            Some(Ok(bytes)) => ("BODY, UNPACKED", shown(&bytes)),
+            Some(Err(refusal)) => {
+                lines.push(line("NOT UNPACKED", &refusal.to_string()));
+                ("BODY", shown(letter.body()))
+            }
+        };
+        lines.extend([title.to_owned(), text]);
     }
     lines.push(String::new());
     lines.join("\n")

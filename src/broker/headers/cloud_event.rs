@@ -1,0 +1,211 @@
+//! The attributes of a CloudEvent in binary mode, which come as headers.
+//!
+//! | prefix | written by |
+//! |---|---|
+//! | `cloudEvents:` | CloudEvents' AMQP binding |
+//! | `cloudEvents_` | the same, for clients that cannot write a colon (JMS) |
+//! | `ce-` | Knative's binding for RabbitMQ, in any case of letters |
+//! | none | CloudEvents' MQTT binding, whose user properties RabbitMQ makes headers of |
+//!
+//! The first prefix counts that has a `specversion`, and no other. Without a prefix the names are common
+//! words, so all that every event has must be there, and only attributes that are read here are taken.
+
+use lapin::BasicProperties;
+use lapin::types::AMQPValue;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::{integer, is_absent, text};
+
+const PREFIXES: [&str; 3] = ["cloudEvents:", "cloudEvents_", "ce-"];
+
+/// What every event has.
+const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+/// What is read of an event that is told without a prefix.
+const READ: [&str; 7] =
+    ["specversion", "id", "source", "type", "time", "traceparent", "tracestate"];
+/// What decides about the event: an attribute of these that holds no text is not passed over.
+const DECIDING: [&str; 3] = ["specversion", "id", "type"];
+
+/// The attributes as text, by their names without the prefix; none where there is no event.
+///
+/// # Errors
+/// Which header holds no text, of those that decide about the event.
+pub(super) fn attributes(properties: &BasicProperties) -> Result<Vec<(String, String)>, String> {
+    let Some(prefix) = prefix(properties) else { return Ok(Vec::new()) };
+    let mut attributes = Vec::new();
+    for (name, value) in properties.headers().iter().flatten() {
+        let Some(attribute) = attribute(prefix, name.as_str()) else { continue };
+        if is_absent(value) || prefix.is_empty() && !READ.contains(&attribute.as_str()) {
+            continue;
+        }
+        match said(&attribute, value) {
+            Some(text) => attributes.push((attribute, text)),
+            None if DECIDING.contains(&attribute.as_str()) => {
+                return Err(format!("the header `{prefix}{attribute}` holds no text"));
+            }
+            None => {}
+        }
+    }
+    Ok(attributes)
+}
+
+/// Whether a header is an attribute that is read and does not decide.
+pub(super) fn is_passed_over(name: &str) -> bool {
+    let attribute = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+    attribute.is_some_and(|name| READ.contains(&name) && !DECIDING.contains(&name))
+}
+
+/// The prefix by which an event is told.
+fn prefix(properties: &BasicProperties) -> Option<&'static str> {
+    let headers = properties.headers().as_ref()?.inner();
+    let has = |prefix: &str, attribute: &str| match prefix {
+        "ce-" => headers
+            .keys()
+            .any(|name| self::attribute(prefix, name.as_str()).as_deref() == Some(attribute)),
+        _ => headers.contains_key(format!("{prefix}{attribute}").as_str()),
+    };
+    if let Some(found) = PREFIXES.into_iter().find(|prefix| has(prefix, "specversion")) {
+        return Some(found);
+    }
+    REQUIRED.iter().all(|attribute| headers.contains_key(*attribute)).then_some("")
+}
+
+/// The attribute that a header of this name holds.
+fn attribute(prefix: &str, name: &str) -> Option<String> {
+    match prefix {
+        "ce-" => {
+            let (begin, rest) = name.split_at_checked(prefix.len())?;
+            begin.eq_ignore_ascii_case(prefix).then(|| rest.to_ascii_lowercase())
+        }
+        _ => name.strip_prefix(prefix).map(str::to_owned),
+    }
+}
+
+/// An attribute's value: a time may be an integer of milliseconds, as AMQP 1.0 has it.
+fn said(attribute: &str, value: &AMQPValue) -> Option<String> {
+    match integer(value) {
+        Some(ms) if attribute == "time" => {
+            let time =
+                OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?;
+            let format = format_description!(
+                "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+            );
+            time.format(format).ok()
+        }
+        _ => text(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{long, with};
+    use super::*;
+
+    fn told(headers: &[(&'static str, AMQPValue)]) -> Result<Vec<(String, String)>, String> {
+        attributes(&with(headers.iter().cloned()))
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
+        Ok(pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    }
+
+    #[test]
+    fn attributes_become_text() {
+        let bytes = AMQPValue::ByteArray(b"e-1".to_vec().into());
+        let headers = [
+            ("cloudEvents:specversion", long("1.0")),
+            ("cloudEvents:id", bytes),
+            ("cloudEvents:time", AMQPValue::Timestamp(1_700_000_000)),
+            ("cloudEvents:sequence", AMQPValue::LongInt(7)),
+            ("cloudEvents:sampled", AMQPValue::Boolean(true)),
+            ("cloudEvents:odd", AMQPValue::FieldArray(Default::default())),
+            ("cloudEvents:none", AMQPValue::Void),
+            ("cloudEvents_subject", long("of another event")),
+            ("ce-subject", long("of another event")),
+            ("other", long("x")),
+        ];
+        let expected = [
+            ("id", "e-1"),
+            ("sampled", "true"),
+            ("sequence", "7"),
+            ("specversion", "1.0"),
+            ("time", "2023-11-14T22:13:20Z"),
+        ];
+        assert_eq!(told(&headers), pairs(&expected));
+    }
+
+    #[test]
+    fn the_prefix_with_a_version_counts() {
+        let version = || long("1.0");
+        let (one, two) = (("specversion", "1.0"), ("type", "t"));
+        for (name, headers) in [
+            ("_", vec![("cloudEvents_specversion", version()), ("cloudEvents_type", long("t"))]),
+            ("ce-", vec![("ce-specversion", version()), ("ce-type", long("t"))]),
+            ("HTTP's case", vec![("CE-SpecVersion", version()), ("Ce-Type", long("t"))]),
+            (
+                "no version",
+                vec![
+                    ("cloudEvents:type", long("x")),
+                    ("ce-specversion", version()),
+                    ("ce-type", long("t")),
+                ],
+            ),
+        ] {
+            assert_eq!(told(&headers), pairs(&[one, two]), "{name}");
+        }
+        assert_eq!(told(&[("cloudEvents:type", long("t")), ("type", long("t"))]), pairs(&[]));
+    }
+
+    #[test]
+    fn without_a_prefix_all_must_be_there_that_every_event_has() {
+        let mut headers = vec![
+            ("specversion", long("1.0")),
+            ("id", long("e")),
+            ("source", long("/x")),
+            ("time", long("2026-01-01T00:00:00Z")),
+            ("customer", long("x")),
+        ];
+        assert_eq!(told(&headers), pairs(&[]), "no type");
+        headers.push(("type", long("t")));
+        let expected = [
+            ("id", "e"),
+            ("source", "/x"),
+            ("specversion", "1.0"),
+            ("time", "2026-01-01T00:00:00Z"),
+            ("type", "t"),
+        ];
+        assert_eq!(told(&headers), pairs(&expected));
+    }
+
+    #[test]
+    fn a_time_may_be_an_integer_of_milliseconds() {
+        for (value, expected) in [
+            (AMQPValue::LongLongInt(1_700_000_000_123), Some("2023-11-14T22:13:20.123Z")),
+            (AMQPValue::LongInt(0), Some("1970-01-01T00:00:00.000Z")),
+            (AMQPValue::LongLongInt(i64::MAX), None),
+        ] {
+            assert_eq!(said("time", &value).as_deref(), expected, "{value:?}");
+        }
+        assert_eq!(said("sequence", &AMQPValue::LongInt(0)).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_decides_is_not_passed_over() {
+        let bytes = || AMQPValue::ByteArray(vec![0xff, 0xfe].into());
+        for (name, wrong) in
+            [("id", "ce-id"), ("type", "ce-type"), ("specversion", "ce-specversion")]
+        {
+            let headers =
+                [("ce-specversion", long("1.0")), ("ce-id", long("e")), ("ce-type", long("t"))]
+                    .map(|(header, value)| (header, if header == wrong { bytes() } else { value }));
+            assert_eq!(
+                told(&headers),
+                Err(format!("the header `{wrong}` holds no text")),
+                "{name}"
+            );
+        }
+        let odd = [("ce-specversion", long("1.0")), ("ce-time", bytes())];
+        assert_eq!(told(&odd), pairs(&[("specversion", "1.0")]));
+    }
+}
