@@ -7,18 +7,12 @@
 //! | kombu's header `compression` | `application/x-gzip`, which is zlib's format there | decompressed |
 //! | `content_encoding`, `charset` in `content_type` | another compression, another character set | named where the body cannot be read |
 //!
-//! What a body is compressed with is seen by its first bytes, since senders mix up the names: `deflate`
-//! may be zlib's format or bare, and kombu's `gzip` is zlib's. A body that is not compressed, though it is
-//! said to be, is taken as it is.
-//!
-//! Invariants: no more than the limit of a body is decompressed, whatever it would come to. Nothing that
-//! a sender wrote is repeated: encodings and character sets are named where they are among those here.
+//! Invariant: nothing that a sender wrote is repeated; encodings and character sets are named where they are
+//! among those here.
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-
+use super::compression::Compression;
 use super::{Refusal, amqp_sections, body};
 use crate::domain::RejectReason;
 
@@ -30,14 +24,6 @@ pub struct BodyEncoding {
     compression: Option<Compression>,
     /// A character set that is not UTF-8, by its name where it has one here.
     charset: Option<&'static str>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
-    Gzip,
-    Deflate,
-    /// One that is not read, by its name where it has one here.
-    Other(&'static str),
 }
 
 /// What a transport says of a body: properties of AMQP by their names there.
@@ -62,18 +48,6 @@ pub struct Text<'b> {
     pub bytes: Cow<'b, [u8]>,
 }
 
-/// Compressions that are not read, and the names they have.
-const COMPRESSIONS: [(&str, &[&str]); 8] = [
-    ("br", &["br", "brotli", "application/x-brotli"]),
-    ("zstd", &["zstd", "zstandard", "application/zstd"]),
-    ("bzip2", &["bzip2", "bzip", "x-bzip2", "application/x-bz2"]),
-    ("lzma", &["lzma", "xz", "x-xz", "application/x-lzma"]),
-    ("compress", &["compress", "x-compress"]),
-    ("snappy", &["snappy", "x-snappy"]),
-    ("lz4", &["lz4"]),
-    ("base64", &["base64"]),
-];
-
 /// Character sets that are not UTF-8: how their names begin, and what stands for all of them.
 const CHARSETS: [(&str, &str); 14] = [
     ("utf-16", "UTF-16"),
@@ -97,7 +71,7 @@ impl BodyEncoding {
     pub fn of(said: Said<'_>) -> BodyEncoding {
         let mut encoding = BodyEncoding {
             sections: said.kind == Some(amqp_sections::TYPE),
-            compression: said.compression.and_then(compression),
+            compression: said.compression.and_then(Compression::of),
             charset: said.content_type.and_then(charset_of_type).and_then(charset),
         };
         // Celery and others write the character set there.
@@ -106,7 +80,7 @@ impl BodyEncoding {
             Some(word) => match charset(word) {
                 found @ Some(name) if name != UNKNOWN => encoding.charset = found,
                 None => {}
-                Some(_) => encoding.compression = encoding.compression.or(compression(word)),
+                Some(_) => encoding.compression = encoding.compression.or(Compression::of(word)),
             },
         }
         encoding
@@ -167,77 +141,8 @@ impl BodyEncoding {
     }
 }
 
-impl Compression {
-    /// What is compressed, of `max_bytes` at most; `None` where the body is not compressed.
-    fn decompress(self, body: &[u8], max_bytes: usize) -> Result<Option<Vec<u8>>, Refusal> {
-        if let Compression::Other(name) = self {
-            // JSON is what it is, whatever is said of it.
-            return match first(body) {
-                Some(b'{') => Ok(None),
-                _ => Err(not_json(format!(
-                    "the body's encoding is {name}, and only gzip and deflate are read"
-                ))),
-            };
-        }
-        match body {
-            [0x1f, 0x8b, ..] => decompress(MultiGzDecoder::new(body), max_bytes).map(Some),
-            [method, flags, ..] if is_zlib(*method, *flags) => {
-                decompress(ZlibDecoder::new(body), max_bytes).map(Some)
-            }
-            _ if self == Compression::Gzip => Ok(None),
-            // Some bare streams begin as an object does, and none of an object is text to its end.
-            _ if first(body) == Some(b'{') && std::str::from_utf8(body).is_ok() => Ok(None),
-            _ => decompress(DeflateDecoder::new(body), max_bytes).map(Some),
-        }
-    }
-}
-
-/// RFC 1950: the method is deflate with a window of at most 32 KB, and both bytes are a multiple of 31.
-fn is_zlib(method: u8, flags: u8) -> bool {
-    method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]) % 31 == 0
-}
-
-/// The first byte that is no white space.
-fn first(body: &[u8]) -> Option<u8> {
-    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
-}
-
-fn decompress(decoder: impl Read, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
-    // One byte more than is allowed tells that there is more.
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    let read = decoder.take(limit).read_to_end(&mut bytes);
-    if bytes.len() > max_bytes {
-        let what =
-            format!("the body has more than the {max_bytes} bytes that are allowed, decompressed");
-        return Err(Refusal::of(RejectReason::TooLarge, what));
-    }
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(_) => {
-            Err(not_json("the body cannot be decompressed: it is cut off, or damaged".to_owned()))
-        }
-    }
-}
-
 /// What a name means that has none here.
-const UNKNOWN: &str = "one that is not known";
-
-/// The compression of this name; `None` for names of none.
-fn compression(word: &str) -> Option<Compression> {
-    let is = |name: &&str| word.trim().eq_ignore_ascii_case(name);
-    if ["", "identity", "binary", "7bit", "8bit", "none"].iter().any(|name| is(name)) {
-        return None;
-    }
-    if ["gzip", "x-gzip", "application/gzip", "application/x-gzip"].iter().any(|name| is(name)) {
-        return Some(Compression::Gzip);
-    }
-    if ["deflate", "x-deflate", "zlib", "application/zlib"].iter().any(|name| is(name)) {
-        return Some(Compression::Deflate);
-    }
-    let known = COMPRESSIONS.iter().find(|(_, names)| names.iter().any(|name| is(name)));
-    Some(Compression::Other(known.map_or(UNKNOWN, |(name, _)| name)))
-}
+pub(super) const UNKNOWN: &str = "one that is not known";
 
 /// The value of the parameter `charset` of a media type.
 fn charset_of_type(content_type: &str) -> Option<&str> {
@@ -256,7 +161,7 @@ fn charset(word: &str) -> Option<&'static str> {
     Some(known.map_or(UNKNOWN, |(_, name)| name))
 }
 
-fn not_json(detail: String) -> Refusal {
+pub(super) fn not_json(detail: String) -> Refusal {
     Refusal::of(RejectReason::NotJson, detail)
 }
 

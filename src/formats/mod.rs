@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`body_encoding`], `amqp_sections` | what a body is once it is unpacked |
+//! | [`body_encoding`], `amqp_sections`, `compression` | what a body is once it is unpacked |
 //! | [`body`] | is it text, is it JSON, is it nested too deep |
 //! | `fields` | the named members of an object, each with its type and its limits |
 //! | `look_alike` | which members hold user data, by their names |
@@ -27,6 +27,7 @@ pub mod body;
 pub mod body_encoding;
 pub mod canonical;
 mod cloud_event;
+mod compression;
 pub mod enriched;
 mod fields;
 mod genesys_callback;

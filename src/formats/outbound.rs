@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `enriched` | [`super::enriched`], byte for byte | `application/json` |
 //! | `cloud-event` | a CloudEvent 1.0 around it | `application/cloudevents+json` |
-//! | `cloud-event-binary` | the event's data; its attributes stand in headers | `application/json` |
+//! | `cloud-event-binary` | the event's data; its attributes stand in headers, behind a [`Prefix`] | `application/json` |
 //! | `sap-c4c` | SAP Service Cloud's payload, as JSON or XML | `application/json`, `application/xml` |
 //!
 //! A CloudEvent also names the span it comes from (`traceparent`, `tracestate`), where there is one.
@@ -26,12 +26,38 @@ pub enum OutboundFormat {
     Enriched,
     /// A CloudEvent in structured mode.
     CloudEvent,
-    /// A CloudEvent in binary mode.
-    CloudEventBinary,
+    /// A CloudEvent in binary mode, its attributes behind this prefix.
+    CloudEventBinary(Prefix),
     /// SAP Service Cloud's payload, as JSON.
     SapC4cJson,
     /// SAP Service Cloud's payload, as XML.
     SapC4cXml,
+}
+
+/// What the names of headers begin with that hold a CloudEvent's attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prefix {
+    /// As CloudEvents' AMQP binding has it.
+    #[default]
+    Colon,
+    /// The same for those who cannot read a colon (JMS).
+    Underscore,
+    /// Knative's binding for RabbitMQ.
+    Ce,
+}
+
+impl Prefix {
+    /// Every prefix.
+    pub const ALL: [Prefix; 3] = [Prefix::Colon, Prefix::Underscore, Prefix::Ce];
+
+    /// The prefix itself, which is its word in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Prefix::Colon => "cloudEvents:",
+            Prefix::Underscore => "cloudEvents_",
+            Prefix::Ce => "ce-",
+        }
+    }
 }
 
 /// What is published in some shape.
@@ -57,11 +83,11 @@ const NUMBER_LEFT_OUT: &str = "x-throughline-number-left-out";
 const SOURCE: &str = "/throughline";
 
 impl OutboundFormat {
-    /// Every format.
+    /// Every format; of those with a prefix, with the usual one.
     pub const ALL: [OutboundFormat; 5] = [
         OutboundFormat::Enriched,
         OutboundFormat::CloudEvent,
-        OutboundFormat::CloudEventBinary,
+        OutboundFormat::CloudEventBinary(Prefix::Colon),
         OutboundFormat::SapC4cJson,
         OutboundFormat::SapC4cXml,
     ];
@@ -71,7 +97,7 @@ impl OutboundFormat {
         match self {
             OutboundFormat::Enriched => ("enriched", None),
             OutboundFormat::CloudEvent => ("cloud-event", None),
-            OutboundFormat::CloudEventBinary => ("cloud-event-binary", None),
+            OutboundFormat::CloudEventBinary(_) => ("cloud-event-binary", None),
             OutboundFormat::SapC4cJson => ("sap-c4c", Some("json")),
             OutboundFormat::SapC4cXml => ("sap-c4c", Some("xml")),
         }
@@ -81,7 +107,7 @@ impl OutboundFormat {
     pub fn content_type(self) -> &'static str {
         match self {
             OutboundFormat::Enriched
-            | OutboundFormat::CloudEventBinary
+            | OutboundFormat::CloudEventBinary(_)
             | OutboundFormat::SapC4cJson => "application/json",
             OutboundFormat::CloudEvent => "application/cloudevents+json",
             OutboundFormat::SapC4cXml => "application/xml",
@@ -119,11 +145,11 @@ impl OutboundFormat {
                 });
                 Some(Encoded { routing_at, ..json(event.close()) })
             }
-            OutboundFormat::CloudEventBinary => {
+            OutboundFormat::CloudEventBinary(prefix) => {
                 let attributes = attributes(decoded, step, stamp)?;
                 let mut data = Json::open();
                 let routing_at = content(&mut data, decoded, step, stamp);
-                let headers = attributes.map(|(name, value)| (header(name), value));
+                let headers = attributes.map(|(name, value)| (header(prefix, name), value));
                 Some(Encoded { headers: headers.collect(), routing_at, ..json(data.close()) })
             }
             OutboundFormat::SapC4cJson | OutboundFormat::SapC4cXml => {
@@ -158,15 +184,25 @@ fn attributes(
 }
 
 /// The AMQP header of an attribute.
-fn header(attribute: &'static str) -> &'static str {
-    match attribute {
-        "specversion" => "cloudEvents:specversion",
-        "type" => "cloudEvents:type",
-        "source" => "cloudEvents:source",
-        "id" => "cloudEvents:id",
-        "time" => "cloudEvents:time",
-        TRACE_PARENT => "cloudEvents:traceparent",
-        TRACE_STATE => "cloudEvents:tracestate",
-        _ => "cloudEvents:subject",
+fn header(prefix: Prefix, attribute: &'static str) -> &'static str {
+    /// The header of each attribute, the last one for any other.
+    macro_rules! headers {
+        ($prefix:literal) => {
+            match attribute {
+                "specversion" => concat!($prefix, "specversion"),
+                "type" => concat!($prefix, "type"),
+                "source" => concat!($prefix, "source"),
+                "id" => concat!($prefix, "id"),
+                "time" => concat!($prefix, "time"),
+                TRACE_PARENT => concat!($prefix, "traceparent"),
+                TRACE_STATE => concat!($prefix, "tracestate"),
+                _ => concat!($prefix, "subject"),
+            }
+        };
+    }
+    match prefix {
+        Prefix::Colon => headers!("cloudEvents:"),
+        Prefix::Underscore => headers!("cloudEvents_"),
+        Prefix::Ce => headers!("ce-"),
     }
 }

@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::sections::{AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES};
 use super::tables::Table;
 use crate::domain::byte_order_mark::bytes_without_mark;
-use crate::formats::outbound::OutboundFormat;
+use crate::formats::outbound::{OutboundFormat, Prefix};
 use crate::formats::signature::SigningSecret;
 use crate::json_schema;
 use crate::pipeline::outputs::{KeyTemplate, Output};
@@ -265,6 +265,7 @@ fn read_output(table: &mut Table<'_>, exchange: String) -> Option<Output> {
     };
     let channels = table.texts("channels");
     let format = read_outbound_format(table);
+    let format = read_prefix(table, format);
     let mandatory = table.boolean("mandatory").unwrap_or(true);
     Some(Output { exchange, routing_key: routing_key?, channels, format: format?, mandatory })
 }
@@ -296,6 +297,25 @@ fn read_outbound_format(table: &mut Table<'_>) -> Option<OutboundFormat> {
             }
             found
         }
+    }
+}
+
+/// The format with the prefix that is written for it.
+fn read_prefix(table: &mut Table<'_>, format: Option<OutboundFormat>) -> Option<OutboundFormat> {
+    let names = "`cloudEvents:`, `cloudEvents_` or `ce-`";
+    let words = json_schema::words(Prefix::ALL.map(Prefix::as_str));
+    let prefix = table.text_of_schema("prefix", names, words, |word| {
+        Prefix::ALL.into_iter().find(|prefix| prefix.as_str() == word)
+    });
+    match (format, prefix) {
+        (Some(OutboundFormat::CloudEventBinary(_)), Some(prefix)) => {
+            Some(OutboundFormat::CloudEventBinary(prefix))
+        }
+        (Some(other), Some(_)) => {
+            table.problem("prefix", format!("is not for the format `{}`", other.words().0));
+            Some(other)
+        }
+        (format, _) => format,
     }
 }
 

@@ -17,6 +17,7 @@ mod dead_letters;
 mod endings;
 mod erase;
 mod flows;
+mod foreign_clients;
 mod formats;
 mod fuzz;
 mod gate;

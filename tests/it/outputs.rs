@@ -9,7 +9,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 use throughline::domain::{Attempt, Event, Facts, Identity, RejectReason, Routing, Rules};
 use throughline::formats::enriched::{self, Stamp};
-use throughline::formats::outbound::{Encoded, OutboundFormat};
+use throughline::formats::outbound::{Encoded, OutboundFormat, Prefix};
 use throughline::formats::{self, Hints, body};
 use throughline::pipeline::outputs::KeyTemplate;
 use throughline::pipeline::table::Table;
@@ -73,7 +73,7 @@ fn a_cloud_event_holds_what_the_enriched_message_holds() {
     }
     assert_eq!(told_again, enriched);
 
-    let binary = encoded(&messages, OutboundFormat::CloudEventBinary);
+    let binary = encoded(&messages, OutboundFormat::CloudEventBinary(Prefix::Colon));
     assert_eq!(binary.content_type, "application/json");
     assert_eq!(json_of(&binary), event["data"]);
     for (name, value) in &binary.headers {
@@ -81,6 +81,16 @@ fn a_cloud_event_holds_what_the_enriched_message_holds() {
         assert_eq!(event[attribute], value.as_str(), "{name}");
     }
     assert_eq!(binary.headers.len(), 6);
+
+    for prefix in Prefix::ALL {
+        let told = encoded(&messages, OutboundFormat::CloudEventBinary(prefix));
+        assert_eq!(told.body, binary.body);
+        for ((name, value), (usual, same)) in told.headers.iter().zip(&binary.headers) {
+            let attribute = usual.strip_prefix("cloudEvents:").expect("a header of an attribute");
+            assert_eq!(*name, format!("{}{attribute}", prefix.as_str()));
+            assert_eq!(value, same);
+        }
+    }
 }
 
 #[test]
@@ -90,7 +100,7 @@ fn the_status_gates_answer_has_its_place_in_every_shape_of_the_enriched_message(
     for (format, path) in [
         (OutboundFormat::Enriched, "/interaction"),
         (OutboundFormat::CloudEvent, "/data/interaction"),
-        (OutboundFormat::CloudEventBinary, "/interaction"),
+        (OutboundFormat::CloudEventBinary(Prefix::Colon), "/interaction"),
     ] {
         let mut encoded = encoded(&messages, format);
         let mut expected = json_of(&encoded);
@@ -110,7 +120,7 @@ fn a_cloud_event_of_ours_is_read_by_our_own_decoder() {
     let end = later("interaction.ended", json!({ "state": "handled" }));
     let messages = [created("chat", json!({ "userData": { "n": 1 } })), end];
     let structured = encoded(&messages, OutboundFormat::CloudEvent);
-    let binary = encoded(&messages, OutboundFormat::CloudEventBinary);
+    let binary = encoded(&messages, OutboundFormat::CloudEventBinary(Prefix::Colon));
     let attributes: Vec<_> = binary
         .headers
         .iter()

@@ -82,9 +82,9 @@ pub(super) fn output(format: OutboundFormat) -> Value {
                 "data": { "type": "object" },
             },
         }),
-        OutboundFormat::CloudEventBinary => {
+        OutboundFormat::CloudEventBinary(prefix) => {
             headers["patternProperties"] = json!({
-                "^cloudEvents:": { "type": "string", "description": "An attribute of the event." },
+                format!("^{}", prefix.as_str()): { "type": "string", "description": "An attribute of the event." },
             });
             json!({ "type": "object", "description": "The data of the event that the headers tell." })
         }
@@ -152,10 +152,13 @@ fn cloud_event() -> Value {
     let described = |what: &str| json!({ "description": what });
     headers["patternProperties"] = json!({
         "^cloudEvents[:_]": described("An attribute of the event; with _ for clients that cannot write a colon."),
+        "^[cC][eE]-": described("An attribute of the event, by Knative's binding for RabbitMQ."),
     });
     headers["anyOf"] = json!([
         { "required": ["cloudEvents:specversion", "cloudEvents:type"] },
         { "required": ["cloudEvents_specversion", "cloudEvents_type"] },
+        { "required": ["ce-specversion", "ce-type"] },
+        { "required": ["specversion", "type", "id", "source"] },
     ]);
     headers
 }

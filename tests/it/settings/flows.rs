@@ -1,6 +1,7 @@
 //! `[[source]]` and `[[output]]`: what they mean, and everything that is refused about them.
 
 use pretty_assertions::assert_eq;
+use throughline::formats::outbound::{OutboundFormat, Prefix};
 use throughline::settings::{Settings, Sources};
 
 use super::{file, load, problems, variables};
@@ -136,6 +137,15 @@ fn outputs_are_written_short_or_long() {
     assert_eq!(output.format.words(), ("sap-c4c", Some("json")));
     let xml = of(&format!("[[output]]\n{entry}encoding = 'xml'\n"));
     assert_eq!(xml.output.further[0].format.words(), ("sap-c4c", Some("xml")));
+    let event = "[[output]]\nexchange = 'crm'\nrouting_key = 'a'\nformat = 'cloud-event-binary'\n";
+    for (line, prefix) in [
+        ("", Prefix::Colon),
+        ("prefix = 'cloudEvents_'\n", Prefix::Underscore),
+        ("prefix = 'ce-'\n", Prefix::Ce),
+    ] {
+        let format = of(&format!("{event}{line}")).output.further[0].format;
+        assert_eq!(format, OutboundFormat::CloudEventBinary(prefix), "{line}");
+    }
     assert!(xml.output.further[0].mandatory && xml.output.further[0].channels.is_empty());
 }
 
@@ -149,6 +159,8 @@ fn what_is_wrong_with_outputs_is_named_all_at_once() {
              [[output]]\nrouting_key = '{AccNum}'\nformat = 'soap'\nmandatory = 'no'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a{'\nencoding = 'xml'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a.#'\nformat = 'enriched'\nencoding = 'xml'\n\
+             prefix = 'ce-'\n\
+             prefix = 'ce-'\n\
              [[output]]\nexchange = 'throughline.dead-letters'\nrouting_key = 'a'\nformat = 'sap-c4c'\n\
              channel = ['voice']\n"
         ),
@@ -166,6 +178,7 @@ fn what_is_wrong_with_outputs_is_named_all_at_once() {
             "output[5].routing_key: holds '#'; it may hold visible ASCII characters but `*` \
              and `#`",
             "output[5].encoding: is not for the format `enriched`",
+            "output[5].prefix: is not for the format `enriched`",
             "output[6].exchange: is the exchange of dead letters",
             "output[6].channel: is no setting; did you mean channels?",
         ]

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod certificates;
+pub(crate) mod clients;
 pub(crate) mod collector;
 pub(crate) mod conversation;
 pub(crate) mod files;

@@ -112,6 +112,11 @@ impl Node {
 
     /// A node that is not started yet, with the configuration for a port.
     pub(crate) fn configured(configuration: impl FnOnce(u16) -> String) -> Node {
+        Node::with_plugins("", configuration)
+    }
+
+    /// The same with plugins, by their names, separated by commas.
+    pub(crate) fn with_plugins(plugins: &str, configuration: impl FnOnce(u16) -> String) -> Node {
         let server = root().unwrap_or_else(|| "/".into()).join(&BIN[1..]).join("rabbitmq-server");
         assert!(
             server.exists(),
@@ -130,7 +135,7 @@ impl Node {
         let write = |file: &str, text: &str| {
             std::fs::write(home.join(file), text).expect("the node's directory can be written");
         };
-        write("plugins", "[].");
+        write("plugins", &format!("[{plugins}]."));
         write("env.conf", "");
         write("rabbitmq.conf", &configuration(amqp_port));
 
@@ -268,7 +273,7 @@ fn environment(home: &Path, name: &str, epmd_port: u16) -> Vec<(&'static str, St
 }
 
 /// Ports that nobody listens on; all are held until all are known, so they differ.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
     held.map(|listener| listener.local_addr().expect("it is bound").port())
 }
