@@ -165,7 +165,8 @@ impl Link {
         let limit = self.settings.answer_timeout();
         let publisher = Publisher::open(&self.publishing, &self.settings).await?;
         let consumer = self.consuming.channel(limit).await?;
-        let consumer = Consumer::open(consumer, Arc::clone(source), queue, limit).await?;
+        let repairs = Arc::clone(&self.consuming.repairs);
+        let consumer = Consumer::open(consumer, repairs, Arc::clone(source), queue, limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
     }
 
@@ -178,7 +179,8 @@ impl Link {
         let limit = self.settings.answer_timeout();
         let reading = self.consuming.channel(limit).await?;
         let sending = self.publishing.channel(limit).await?;
-        DeadLetters::open(reading, sending, &self.settings).await
+        let repairs = Arc::clone(&self.consuming.repairs);
+        DeadLetters::open(reading, repairs, sending, &self.settings).await
     }
 
     /// Takes leave of the broker, within `answer_timeout_ms`. Unsettled deliveries go back to the

@@ -27,6 +27,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 
+use super::repair::{Places, Repairs};
 use super::{Error, Inbound, declare, headers, within};
 use crate::formats::signature::SigningSecret;
 use crate::pipeline::ports::{self, Arrival, Source, TransportError};
@@ -41,6 +42,10 @@ pub struct Consumer {
     answer_timeout: Duration,
     /// Headers of which was told already that they hold no text; names of few, and no sender's.
     told_headers: BTreeSet<String>,
+    /// What was replaced in what arrived on this connection.
+    repairs: Arc<Repairs>,
+    /// Of what was told already that it cannot be read.
+    told: Places,
     stopped: bool,
 }
 
@@ -63,12 +68,15 @@ pub(super) struct Envelope {
     /// The routing key it was first published with; one that comes back from waiting or from the dead
     /// letters says so in a header, as it comes under the work queue's name.
     pub(super) routing_key: ShortString,
+    /// Where it could not be read as it was sent.
+    pub(super) undecodable: Places,
     pub(super) acker: Acker,
 }
 
 impl Consumer {
     pub(super) async fn open(
         channel: Channel,
+        repairs: Arc<Repairs>,
         source: Arc<Inbound>,
         queue: &str,
         limit: Duration,
@@ -87,8 +95,19 @@ impl Consumer {
             .await
             .map_err(|error| Error::Unreachable(format!("consuming `{queue}`: {error}")))?;
         let queue = queue.to_owned();
-        let (answer_timeout, told_headers, stopped) = (limit, BTreeSet::new(), false);
-        Ok(Consumer { stream, channel, source, queue, answer_timeout, told_headers, stopped })
+        let (answer_timeout, stopped) = (limit, false);
+        let (told_headers, told) = (BTreeSet::new(), Places::default());
+        Ok(Consumer {
+            stream,
+            channel,
+            source,
+            queue,
+            answer_timeout,
+            told_headers,
+            repairs,
+            told,
+            stopped,
+        })
     }
 
     /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
@@ -107,6 +126,13 @@ impl Consumer {
             delivery;
         let routing_key = headers::first_routing_key(&properties).unwrap_or(routing_key);
         self.tell_passed_over(&properties);
+        let undecodable = self
+            .repairs
+            .take(self.channel.id(), delivery_tag)
+            .or(headers::undecodable(&properties));
+        if !undecodable.is_empty() {
+            self.tell(undecodable);
+        }
         let source = &self.source;
         let of_signature =
             source.signing_secret.as_ref().and_then(|_| headers::unreadable_claim(&properties));
@@ -114,13 +140,14 @@ impl Consumer {
         let is_signed = |secret: &SigningSecret| secret.signed(&data, &headers::claim(&properties));
         let arrival = Arrival {
             tenant: source.tenant.clone(),
+            undecodable: (!undecodable.is_empty()).then(|| undecodable.describe()),
             is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
             conversation: conversation(source, &properties),
             unreadable: of_signature.or(said.unreadable),
             ..said
         };
         let source = Arc::clone(source);
-        let envelope = Envelope { arrival, source, properties, routing_key, acker };
+        let envelope = Envelope { arrival, source, properties, routing_key, undecodable, acker };
         Received { body: data, tag: delivery_tag, envelope: Box::new(envelope) }
     }
 
@@ -133,6 +160,19 @@ impl Consumer {
                 tracing::warn!(queue, header, "a header holds no text and is passed over");
                 self.told_headers.insert(header.to_owned());
             }
+        }
+    }
+
+    /// Says once what cannot be read, however many messages there are of the kind.
+    fn tell(&mut self, undecodable: Places) {
+        if self.told.or(undecodable) != self.told {
+            self.told = self.told.or(undecodable);
+            let (queue, detail) = (self.queue.as_str(), undecodable.describe());
+            tracing::warn!(
+                queue,
+                detail,
+                "a message cannot be read as it was sent; it is set aside"
+            );
         }
     }
 }

@@ -26,6 +26,7 @@ use lapin::{Acker, BasicProperties};
 use serde_json::{Map, Value, json};
 
 use super::headers;
+use super::repair::Places;
 use crate::formats::Refusal;
 use crate::pipeline::ports::Arrival;
 
@@ -53,6 +54,8 @@ pub struct DeadLetter {
     /// The routing key it was first received with.
     key: ShortString,
     body: Vec<u8>,
+    /// What of it could not be read as it was sent.
+    undecodable: Places,
     acker: Acker,
 }
 
@@ -143,13 +146,23 @@ impl DeadLetter {
         &self.key
     }
 
+    /// What of it could not be read as it was sent, and holds `?` for each such byte; words, no values.
+    pub fn replaced(&self) -> Option<String> {
+        (!self.undecodable.is_empty()).then(|| self.undecodable.words())
+    }
+
+    pub(super) fn undecodable(&self) -> Places {
+        self.undecodable
+    }
+
     pub(super) fn acker(&self) -> &Acker {
         &self.acker
     }
 }
 
-impl From<Delivery> for DeadLetter {
-    fn from(delivery: Delivery) -> DeadLetter {
+impl DeadLetter {
+    /// What a delivery says of itself; `replaced`: where it could not be read as it was sent.
+    pub(super) fn read(delivery: Delivery, replaced: Places) -> DeadLetter {
         let Delivery { routing_key, properties, data, acker, .. } = delivery;
         let Arrival { message_id, attempts, replayed, .. } =
             headers::arrival(&properties, false, None);
@@ -172,6 +185,7 @@ impl From<Delivery> for DeadLetter {
                 .and_then(|death| death.queue)
                 .or_else(|| header(headers::QUEUE).and_then(headers::text)),
             key: headers::first_routing_key(&properties).unwrap_or(routing_key),
+            undecodable: replaced.or(headers::undecodable(&properties)),
             properties,
             body: data,
             acker,
@@ -265,7 +279,7 @@ mod tests {
     fn set_aside(properties: BasicProperties) -> DeadLetter {
         let mut delivery = Delivery::mock(1, "dead".into(), "key".into(), false, b"secret".into());
         delivery.properties = properties;
-        DeadLetter::from(delivery)
+        DeadLetter::read(delivery, Places::default())
     }
 
     #[test]

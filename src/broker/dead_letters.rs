@@ -40,6 +40,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation};
 
 use super::outgoing::{self, Message};
+use super::repair::Repairs;
 use super::{DeadLetter, Error, Inbound, Settings, declare, within};
 
 /// How long the end of a pass waits for the broker to count what it was given back, so that whoever
@@ -54,6 +55,8 @@ const GIVE_BACK_POLL: Duration = Duration::from_millis(5);
 pub struct DeadLetters {
     /// Takes messages, acknowledges them, gives them back.
     reading: Channel,
+    /// What was replaced in what arrived on it.
+    repairs: Arc<Repairs>,
     /// Sends them to the work queue, with confirms.
     sending: Channel,
     queue: ShortString,
@@ -73,6 +76,7 @@ impl DeadLetters {
     /// Begins a pass on two channels, each on the connection for its direction.
     pub(super) async fn open(
         reading: Channel,
+        repairs: Arc<Repairs>,
         sending: Channel,
         settings: &Arc<Settings>,
     ) -> Result<DeadLetters, Error> {
@@ -83,6 +87,7 @@ impl DeadLetters {
             .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
         let mut pass = DeadLetters {
             reading,
+            repairs,
             sending,
             queue: declare::short(&settings.dead_letters)?,
             work_queues: settings
@@ -124,7 +129,8 @@ impl DeadLetters {
         self.left -= 1;
         self.held += 1;
         self.ready_behind = got.message_count;
-        Ok(Some(DeadLetter::from(got.delivery)))
+        let undecodable = self.repairs.take(self.reading.id(), got.delivery.delivery_tag);
+        Ok(Some(DeadLetter::read(got.delivery, undecodable)))
     }
 
     /// Sends a dead letter back to the work queue, then removes it from this one.
@@ -147,7 +153,7 @@ impl DeadLetters {
     pub async fn resend(&mut self, letter: &DeadLetter) -> Result<(), Error> {
         let work_queue = self.work_queue_of(letter)?;
         let Message { exchange, routing_key, properties, body } =
-            outgoing::replayed(work_queue, letter.properties(), letter.key(), letter.body());
+            outgoing::replayed(work_queue, letter);
         // Mandatory, so that a work queue that is gone does not swallow it.
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let publish = async {

@@ -12,6 +12,7 @@
 //! | `x-throughline-attempts`, `-reason`, `-first-seen` | waiting, dead | how often, for what or why, since when (ms) |
 //! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
 //! | `x-throughline-detail`, `-stage`, `-queue` | dead | what exactly, where in the line, from which work queue |
+//! | `x-throughline-undecodable` | passed on, dead | which properties were not UTF-8, and hold `?` for each such byte |
 //! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
 //! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers nobody elsewhere can call |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
@@ -33,6 +34,7 @@ use std::borrow::Cow;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 
+use super::repair::Places;
 use crate::formats::body_encoding::{BodyEncoding, Said};
 use crate::formats::signature::Claim;
 use crate::pipeline::ports::{Arrival, Attempts, Trace};
@@ -50,6 +52,8 @@ pub(super) const ROUTING_KEY: &str = "x-throughline-routing-key";
 /// The work queue that a dead letter came from.
 pub(super) const QUEUE: &str = "x-throughline-queue";
 pub(super) const STAGE: &str = "x-throughline-stage";
+/// Names the properties in which bytes were replaced (`repair.rs`).
+pub(super) const UNDECODABLE: &str = "x-throughline-undecodable";
 pub(super) const REPLAYED: &str = "x-throughline-replayed";
 /// What the broker writes when it sets a message aside itself.
 pub(super) const DEATH: &str = "x-death";
@@ -123,6 +127,7 @@ pub(super) fn arrival(
         unreadable,
         encoding: body_encoding(properties),
         // What the source says, or says where to look for.
+        undecodable: None,
         tenant: None,
         is_forged: false,
         conversation: None,
@@ -203,6 +208,12 @@ pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<
 /// in a header came in a short string once; one that does not fit was made up by somebody else.
 pub(super) fn first_routing_key(properties: &BasicProperties) -> Option<ShortString> {
     ShortString::try_new(header(properties, ROUTING_KEY).and_then(text)?).ok()
+}
+
+/// What its header says was replaced in a copy of ours.
+pub(super) fn undecodable(properties: &BasicProperties) -> Places {
+    let words = header(properties, UNDECODABLE).and_then(text);
+    words.map_or_else(Places::default, |words| Places::from_words(&words))
 }
 
 /// A count: below zero is zero, and what is no integer is none.

@@ -17,6 +17,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::consumer::Received;
+use super::dead_letter::DeadLetter;
+use super::repair::Place;
 use super::{Error, Settings, declare, headers};
 use crate::pipeline::ports::{Attempts, Delivery, Further, Outgoing, Published, Trace};
 
@@ -76,6 +78,7 @@ impl Addresses {
                 headers.insert(headers::STAGE.into(), text(stage));
                 headers.insert(headers::REPLAYED.into(), number(delivery.arrival().replayed));
                 headers.insert(headers::QUEUE.into(), text(&delivery.envelope.source.queue));
+                mark_undecodable(&mut headers, delivery);
                 let key = delivery.envelope.routing_key.clone();
                 Message::new(self.dead_letters.clone(), key, properties, headers, delivery.body())
             }
@@ -149,30 +152,33 @@ impl<'o> Message<'o> {
 pub(super) fn passed_on<'o>(delivery: &'o Received, queue: String) -> Message<'o> {
     let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
     headers.insert(headers::ROUTING_KEY.into(), text(delivery.envelope.routing_key.as_str()));
+    mark_undecodable(&mut headers, delivery);
     Message::new(ShortString::default(), cut(queue), properties, headers, &delivery.body)
 }
 
 /// The message that brings a dead letter back to work: as received, with none of the marks that its
-/// failure left, so that it has its full patience again.
-pub(super) fn replayed<'o>(
-    work_queue: &ShortString,
-    received: &BasicProperties,
-    routing_key: &ShortString,
-    body: &'o [u8],
-) -> Message<'o> {
+/// failure left, so that it has its full patience again. What was replaced in it stays replaced, but for
+/// a message id: two that differ in what was replaced would pass for the same event.
+pub(super) fn replayed<'o>(work_queue: &ShortString, letter: &'o DeadLetter) -> Message<'o> {
     /// A header of a failure.
-    const MARKS: [&str; 6] = [
+    const MARKS: [&str; 7] = [
         headers::ATTEMPTS,
         headers::REASON,
         headers::DETAIL,
         headers::STAGE,
         headers::FIRST_SEEN,
         headers::QUEUE,
+        headers::UNDECODABLE,
     ];
+    let (received, routing_key, body) = (letter.properties(), letter.key(), letter.body());
     let priority = headers::first_priority(received);
     let is_kept = |name: &str| !MARKS.contains(&name) && name != headers::PRIORITY;
     let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
-    let (properties, headers) = headers::as_received(received);
+    let (mut properties, headers) = headers::as_received(received);
+    if letter.undecodable().contains(Place::MessageId) {
+        // An empty one is none.
+        properties = properties.with_message_id(ShortString::default());
+    }
     let kept = headers.into_iter().filter(|(name, _)| is_kept(name.as_str()));
     let kept: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut headers = FieldTable::from(kept);
@@ -192,6 +198,14 @@ fn mark(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
         headers.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(first_seen_ms));
     }
     headers.insert(headers::ROUTING_KEY.into(), text(delivery.envelope.routing_key.as_str()));
+}
+
+/// Says in a copy what was replaced in it: what reads the copy cannot know.
+fn mark_undecodable(headers: &mut FieldTable, delivery: &Received) {
+    let undecodable = delivery.envelope.undecodable;
+    if !undecodable.is_empty() {
+        headers.insert(headers::UNDECODABLE.into(), text(&undecodable.words()));
+    }
 }
 
 fn text(value: &str) -> AMQPValue {

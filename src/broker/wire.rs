@@ -15,11 +15,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_rs::TokioRuntime;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 
 use super::reasons::Goal;
+use super::repair::Repairs;
+use super::stream::{self, Repaired};
 use super::{Error, Settings, within};
 use crate::domain::byte_order_mark::bytes_without_mark;
 
@@ -27,6 +30,8 @@ use crate::domain::byte_order_mark::bytes_without_mark;
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) connection: Connection,
+    /// What was replaced in what has arrived.
+    pub(super) repairs: Arc<Repairs>,
     _cutter: Cutter,
 }
 
@@ -43,12 +48,12 @@ impl Wire {
         uri.query.heartbeat = Some(settings.heartbeat_secs);
         let tls = tls(settings).await?;
         let goal = Goal::of(&uri);
-        let runtime = lapin::runtime::default_runtime()
-            .map_err(|error| Error::Unreachable(error.to_string()))?;
 
         let cutter = Cutter::default();
         let socket = cutter.socket.clone();
-        let dialling = runtime.clone();
+        let repairs = Arc::new(Repairs::default());
+        let runtime = stream::runtime(&repairs);
+        let (dialling, noted) = (TokioRuntime::tokio_current(), Arc::clone(&repairs));
         let dial = async move |uri: AMQPUri, _| {
             let AMQPUri { scheme, authority, .. } = uri;
             let to = (authority.host.clone(), authority.port);
@@ -57,10 +62,11 @@ impl Wire {
                 let handle = plain.get_ref().as_fd().try_clone_to_owned()?;
                 socket.lock().unwrap_or_else(PoisonError::into_inner).plug(handle.into())?;
             }
-            match scheme {
-                AMQPScheme::AMQP => Ok(stream),
-                AMQPScheme::AMQPS => Ok(stream.into_tls(&authority.host, tls.as_ref()).await?),
-            }
+            let stream = match scheme {
+                AMQPScheme::AMQP => stream,
+                AMQPScheme::AMQPS => stream.into_tls(&authority.host, tls.as_ref()).await?,
+            };
+            Ok(AsyncTcpStream::Plain(Repaired::new(stream, Arc::clone(&noted))))
         };
         let name = format!("{} {purpose}", settings.connection_name);
         let properties = ConnectionProperties::default()
@@ -72,7 +78,7 @@ impl Wire {
         let connection = within(limit, Connection::connector(uri, runtime, dial, properties))
             .await
             .map_err(|error| goal.unreached(&error))?;
-        Ok(Wire { connection, _cutter: cutter })
+        Ok(Wire { connection, repairs, _cutter: cutter })
     }
 
     /// Opens a channel.

@@ -130,6 +130,10 @@ words! {
         InteractionUnknown = "interaction_unknown",
         /// A webhook's signature does not match.
         BadSignature = "bad_signature",
+        /// A property, the name of a header or the routing key is not UTF-8.
+        Undecodable = "undecodable",
+        /// The broker cannot hand it over; it sets the message aside itself.
+        Undeliverable = "undeliverable",
         /// No queue is bound for what we publish.
         Unroutable = "unroutable",
         /// Tried as often as may be.

@@ -7,13 +7,17 @@ use crate::domain::RejectReason;
 use crate::formats::body_encoding::Text;
 use crate::formats::{self, Decoded, Hints, Refusal};
 
-/// The body as text. Nobody looks at what may be from anybody.
+/// The body as text. Nobody looks at what may be from anybody, nor at what came without the properties
+/// that it was sent with.
 ///
 /// # Errors
-/// When it is none, or not signed as its source asks, or came with a header that must be read and cannot
-/// be.
+/// When it is none, not signed as its source asks, sent with properties that cannot be read, or with a
+/// header that must be read and cannot be.
 pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Text<'_>, Refusal> {
     let arrival = delivery.arrival();
+    if let Some(detail) = &arrival.undecodable {
+        return Err(Refusal::of(RejectReason::Undecodable, detail.clone()));
+    }
     match (arrival.is_forged, &arrival.unreadable) {
         (false, None) => arrival.encoding.text(delivery.body(), max_bytes),
         (false, Some(what)) => Err(Refusal::shape(what.clone())),

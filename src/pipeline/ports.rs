@@ -85,6 +85,8 @@ pub struct Arrival {
     pub trace: Trace<'static>,
     /// The tenant of interactions whose message names none.
     pub tenant: Option<Arc<str>>,
+    /// What of its properties and headers could not be read as it was sent; no value.
+    pub undecodable: Option<String>,
     /// Its source asks for a signature, and it has not the right one.
     pub is_forged: bool,
     /// Which header that must be read holds no text; names it, without its value.

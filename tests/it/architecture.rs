@@ -94,6 +94,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Words that only one place may say: a word, where (the beginning of a path), and why.
 const RESERVED: &[(&str, &str, &str)] = &[
     ("lapin", "broker", "only the broker names the AMQP client"),
+    ("async_rs", "broker", "only the broker names the AMQP client's runtime"),
     ("sqlx", "store", "only the store names the database client"),
     ("backoff::", "retry.rs", "backoff is unmaintained and stays in one file"),
     ("axum", "http", "only http names the web framework"),

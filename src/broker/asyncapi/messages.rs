@@ -136,6 +136,7 @@ const DEAD: [&str; 9] = [
     headers::DETAIL,
     headers::STAGE,
     headers::QUEUE,
+    headers::UNDECODABLE,
     headers::REPLAYED,
     headers::DEATH,
 ];
@@ -198,6 +199,7 @@ fn header(name: &str) -> Value {
         headers::FIRST_SEEN => (json!({ "type": "integer" }), "milliseconds since the Unix epoch"),
         headers::ROUTING_KEY => (text(), "the routing key it first came with"),
         headers::QUEUE => (text(), "the work queue it came from"),
+        headers::UNDECODABLE => (text(), "the properties that were not UTF-8, separated by commas"),
         headers::STAGE => (words(["decode", "propagate", "save", "publish"]), "where in the line"),
         headers::REPLAYED => (count(), "how often it was replayed"),
         headers::DEATH => {

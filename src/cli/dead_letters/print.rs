@@ -128,7 +128,9 @@ fn summary(letter: &DeadLetter) -> Map<String, Value> {
         ("routingKey", json!(letter.routing_key())),
         ("bodyBytes", json!(letter.body().len())),
     ];
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    // Where nothing was replaced, nothing is said.
+    let replaced = letter.replaced().map(|words| ("undecodable", json!(words)));
+    members.into_iter().chain(replaced).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Everything, for programs; with a body, which is unpacked up to so many bytes.
@@ -161,6 +163,7 @@ fn page(letter: &DeadLetter, show_body: Option<usize>) -> String {
     let line = |name: &str, text: &str| format!("{name:<28} {text}").trim_end().to_owned();
     let mut lines: Vec<_> =
         HEAD.iter().zip(cells(letter)).map(|(name, text)| line(name, &text)).collect();
+    lines.extend(letter.replaced().map(|words| line("UNDECODABLE", &words)));
     for (title, members) in
         [("PROPERTIES", letter.properties_json()), ("HEADERS", letter.headers_json())]
     {
