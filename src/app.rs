@@ -14,6 +14,8 @@
 pub mod checks;
 mod observed;
 mod parts;
+mod quarantine;
+mod quarantined;
 mod store_watch;
 
 use std::sync::Arc;
@@ -139,7 +141,7 @@ async fn work(
     settings: &Settings,
     rules: Arc<RulesInForce>,
     supervisor: &mut Supervisor,
-    observed: &Observed,
+    observed: &Arc<Observed>,
     stop: &CancellationToken,
 ) -> Result<Ended, RunError> {
     // What is wrong with the settings is told before anybody is waited for.
@@ -185,7 +187,7 @@ async fn flow(
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
     supervisor: &mut Supervisor,
-    observed: &Observed,
+    observed: &Arc<Observed>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut compared = false;
@@ -201,11 +203,39 @@ async fn flow(
                 link.close().await;
                 break;
             }
-            // Dropping the link gives back what it holds; the next one is built from scratch.
-            Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
+            Err(error) => {
+                tracing::warn!("the lanes have stopped: failed to {error}");
+                let fault = link.fault().await;
+                observed.quarantine.set(fault.is_some());
+                // Dropping the link gives back what it holds; the next one is built from scratch.
+                drop(link);
+                if fault.is_some()
+                    && quarantined(settings, worker, supervisor, observed, stop).await?
+                {
+                    break;
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Goes on one message at a time until what ended the last link is gone; whether it was told to stop.
+async fn quarantined(
+    settings: &Settings,
+    worker: &Arc<Worker<Store>>,
+    supervisor: &mut Supervisor,
+    observed: &Arc<Observed>,
+    stop: &CancellationToken,
+) -> Result<bool, RunError> {
+    supervisor.hurry();
+    let Some(link) = supervisor.connect(stop).await? else { return Ok(true) };
+    match quarantine::run(link, settings, worker, observed, stop).await {
+        Ok(()) => supervisor.hurry(),
+        Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
+    }
+    observed.quarantine.set(false);
+    Ok(stop.is_cancelled())
 }
 
 /// Runs the lanes over a link until they are told to stop, or one of them cannot go on: then the

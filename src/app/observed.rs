@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::quarantined::Quarantined;
 use super::store_watch::StoreWatch;
 use crate::broker::Health;
 use crate::cleaner::Sweeps;
@@ -48,6 +49,8 @@ pub(super) struct Observed {
     pub(super) traces: Arc<Outbox>,
     /// What the store answers.
     pub(super) store: StoreWatch,
+    /// Which queues are read one message at a time, since a message ended the connection.
+    pub(super) quarantine: Quarantined,
     broker: watch::Receiver<Health>,
     stop: CancellationToken,
     clock: Clock,
@@ -74,6 +77,7 @@ impl Observed {
             sweeps: Arc::default(),
             traces: Arc::default(),
             store: StoreWatch::default(),
+            quarantine: Quarantined::default(),
             broker,
             stop: stop.clone(),
             started: Instant::now(),
@@ -107,7 +111,11 @@ impl http::Observed for Observed {
                 let messages = progress.in_hand();
                 let why = format!("lane {number} holds {messages} messages, no step for {secs} s");
                 dead.push(Problem::new("lane", why));
-            } else if any_runs && !progress.is_running() && progress.idle() > bound {
+            } else if any_runs
+                && !self.quarantine.is_on()
+                && !progress.is_running()
+                && progress.idle() > bound
+            {
                 let why = format!("lane {number} has ended {secs} s ago, and others go on");
                 dead.push(Problem::new("lane", why));
             }
@@ -142,7 +150,10 @@ impl http::Observed for Observed {
             missing.push(Problem::new("store", format!("{held} lanes wait to save a batch")));
         }
         let running = self.lanes.iter().filter(|lane| lane.progress.is_running()).count();
+        let quarantine = self.quarantine.why();
         match *self.broker.borrow() {
+            // Between two connections, and one lane for each queue.
+            Health::Down | Health::Up if quarantine.is_some() => {}
             Health::Down => missing.push(Problem::new("broker", "there is no connection")),
             Health::Blocked => {
                 let why = "it takes no messages, for lack of memory or disk";
@@ -155,6 +166,7 @@ impl http::Observed for Observed {
             Health::Up => {}
         }
         let mut warnings = Vec::new();
+        warnings.extend(quarantine.map(|why| Problem::new("undeliverable", why)));
         let asking = self.lanes.iter().filter(|lane| lane.progress.is_asking()).count();
         if asking > 0 {
             let why = format!("{asking} lanes hold a batch: nobody takes what is published");

@@ -12,13 +12,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use lapin::{Connection, ConnectionStatus, Event};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use super::{
     Consumer, DeadLetters, Error, Finding, Inbound, Publisher, Settings, Settler, Topology,
     declare, within,
@@ -45,8 +46,17 @@ pub struct Link {
     publishing: Arc<Wire>,
     settings: Arc<Settings>,
     sources: Vec<Arc<Inbound>>,
+    /// How the consuming connection ended.
+    ended: watch::Receiver<Option<End>>,
     /// Ends with the link.
     _events: AbortOnDropHandle<()>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+struct End {
+    /// What the message that was being delivered may have to do with it.
+    fault: Option<String>,
 }
 
 /// What one lane of the pipeline needs, each over a channel of its own.
@@ -72,10 +82,12 @@ impl Link {
     ) -> Result<Link, Error> {
         let consuming = Wire::open(&settings, "consume").await?;
         let publishing = Arc::new(Wire::open(&settings, "publish").await?);
-        let events = watch_events(&consuming.connection, &publishing.connection, Report(health));
+        let (end, ended) = watch::channel(None);
+        let events =
+            watch_events(&consuming.connection, &publishing.connection, Report(health), end);
         let events = AbortOnDropHandle::new(tokio::spawn(events));
         let sources = settings.inbound().into_iter().map(Arc::new).collect();
-        Ok(Link { consuming, publishing, settings, sources, _events: events })
+        Ok(Link { consuming, publishing, settings, sources, ended, _events: events })
     }
 
     /// Declares the topology, or looks for it where `declare` is off.
@@ -166,8 +178,33 @@ impl Link {
         let publisher = Publisher::open(&self.publishing, &self.settings).await?;
         let consumer = self.consuming.channel(limit).await?;
         let repairs = Arc::clone(&self.consuming.repairs);
-        let consumer = Consumer::open(consumer, repairs, Arc::clone(source), queue, limit).await?;
+        let (source, prefetch) = (Arc::clone(source), source.prefetch_messages);
+        let consumer = Consumer::open(consumer, repairs, source, queue, prefetch, limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
+    }
+
+    /// Whether the consuming connection has ended over a message that was being delivered, and how.
+    pub async fn fault(&self) -> Option<String> {
+        fault(&self.consuming, &self.ended).await
+    }
+
+    /// Opens a lane over a queue that is consumed by a connection of its own, one message at a time:
+    /// however that ends, nothing else was in hand.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or the queue cannot be consumed.
+    pub async fn isolated(&self, source: &Arc<Inbound>, queue: &str) -> Result<Isolated, Error> {
+        let limit = self.settings.answer_timeout();
+        let publisher = Publisher::open(&self.publishing, &self.settings).await?;
+        let wire = Wire::open(&self.settings, "consume one at a time").await?;
+        let (end, ended) = watch::channel(None);
+        let events = wire.connection.events_listener();
+        let events = AbortOnDropHandle::new(tokio::spawn(watch_end(events, end)));
+        let (repairs, channel) = (Arc::clone(&wire.repairs), wire.channel(limit).await?);
+        let source = Arc::clone(source);
+        let consumer = Consumer::open(channel, repairs, source, queue, 1, limit).await?;
+        let lane = Lane { consumer, settler: Settler::new(limit), publisher };
+        Ok(Isolated { lane, connection: Alone { wire, ended, _events: events } })
     }
 
     /// Begins a pass over the dead-letter queue as it is now.
@@ -198,6 +235,66 @@ impl Link {
     }
 }
 
+/// A lane with a consuming connection of its own.
+#[derive(Debug)]
+pub struct Isolated {
+    /// The lane.
+    pub lane: Lane,
+    /// Its connection, which ends when this is dropped.
+    pub connection: Alone,
+}
+
+/// The consuming connection of one lane.
+#[derive(Debug)]
+pub struct Alone {
+    wire: Wire,
+    ended: watch::Receiver<Option<End>>,
+    _events: AbortOnDropHandle<()>,
+}
+
+impl Alone {
+    /// Whether it has ended over the message that was being delivered, and how.
+    pub async fn fault(&self) -> Option<String> {
+        fault(&self.wire, &self.ended).await
+    }
+}
+
+async fn fault(wire: &Wire, ended: &watch::Receiver<Option<End>>) -> Option<String> {
+    /// lapin tells how a connection ended before it tells those who use it.
+    const TOLD_WITHIN: Duration = Duration::from_secs(1);
+    if wire.connection.status().connected() {
+        return None;
+    }
+    let mut ended = ended.clone();
+    let end = tokio::time::timeout(TOLD_WITHIN, ended.wait_for(Option::is_some)).await;
+    end.ok()?.ok()?.as_ref()?.fault.clone()
+}
+
+/// Notes how a connection ends.
+async fn watch_end(
+    events: impl Stream<Item = Event> + Send + 'static,
+    end: watch::Sender<Option<End>>,
+) {
+    let mut events = Box::pin(events);
+    while let Some(event) = events.next().await {
+        note_end(&event, &end);
+    }
+}
+
+fn note_end(event: &Event, end: &watch::Sender<Option<End>>) {
+    if let Event::Error(error) = event {
+        // The first error counts; what follows from it does not.
+        end.send_if_modified(|end| {
+            let fault = wire::fault(error);
+            let is_first = end.is_none();
+            if is_first {
+                *end = Some(End { fault });
+            }
+            is_first
+        });
+    }
+}
+
 /// Where the state of a link is reported; its end is reported whichever way it comes.
 struct Report(watch::Sender<Health>);
 
@@ -215,9 +312,11 @@ fn watch_events(
     consuming: &Connection,
     publishing: &Connection,
     report: Report,
+    end: watch::Sender<Option<End>>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let mut events =
-        Box::pin(stream::select(consuming.events_listener(), publishing.events_listener()));
+    let consumes = consuming.events_listener().map(|event| (true, event));
+    let publishes = publishing.events_listener().map(|event| (false, event));
+    let mut events = Box::pin(stream::select(consumes, publishes));
     let statuses = [consuming.status().clone(), publishing.status().clone()];
     async move {
         loop {
@@ -235,7 +334,13 @@ fn watch_events(
                 (Health::Blocked, Health::Up) => tracing::info!("the broker takes messages again"),
                 _ => {}
             }
-            match events.next().await {
+            let event = events.next().await;
+            if let Some((true, event)) = &event
+                && !statuses[0].connected()
+            {
+                note_end(event, &end);
+            }
+            match event.map(|(_, event)| event) {
                 // Of a connection, and then its status says so; or of one of its channels only, as
                 // when a queue is looked for that is not there. Whoever uses it sees the error as well,
                 // and handles it.

@@ -79,6 +79,7 @@ impl Consumer {
         repairs: Arc<Repairs>,
         source: Arc<Inbound>,
         queue: &str,
+        prefetch_messages: u16,
         limit: Duration,
     ) -> Result<Consumer, Error> {
         let name = declare::short(queue)?;
@@ -86,7 +87,7 @@ impl Consumer {
         let consume = async {
             // Before consuming, or the broker sends the whole queue at once (trap 8).
             let qos = BasicQosOptions::default();
-            within(limit, channel.basic_qos(source.prefetch_messages, qos)).await?;
+            within(limit, channel.basic_qos(prefetch_messages, qos)).await?;
             // The broker makes up the consumer tag; connections are what operators look for.
             let options = BasicConsumeOptions::default();
             within(limit, channel.basic_consume(name, "".into(), options, arguments)).await

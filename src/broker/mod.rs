@@ -40,7 +40,7 @@ mod topology;
 mod wire;
 
 pub use asyncapi::asyncapi;
-pub use connection::{Health, Lane, Link};
+pub use connection::{Alone, Health, Isolated, Lane, Link};
 pub use consumer::{Consumer, Received};
 pub use dead_letter::{DeadLetter, Selection};
 pub use dead_letters::DeadLetters;
@@ -50,7 +50,9 @@ pub use publisher::Publisher;
 pub use settings::{Overflow, Settings};
 pub use settler::Settler;
 pub use supervisor::Supervisor;
-pub use topology::{Argument, Binding, CONSUMER_TIMEOUT, Exchange, Queue, Topology};
+pub use topology::{
+    Argument, Binding, CONSUMER_TIMEOUT, DELIVERY_LIMIT, Exchange, Queue, Topology,
+};
 
 use std::future::Future;
 use std::time::Duration;

@@ -49,6 +49,12 @@ impl Supervisor {
         self.health.subscribe()
     }
 
+    /// Has the next link made at once: the last one ended over a message, and not for want of a broker.
+    pub fn hurry(&mut self) {
+        self.connected_at = None;
+        self.retry.reset();
+    }
+
     /// A new link with the topology in place, or `None` when `shutdown` comes first. The one
     /// before must have been dropped.
     ///

@@ -26,7 +26,7 @@ use super::Settings;
 /// counts as a failure of all it held, so an orchestrator that restarts it while its store is down
 /// would set aside what is innocent. It is not unlimited, because a message that kills every worker
 /// must end somewhere.
-const DELIVERY_LIMIT: i64 = 100;
+pub const DELIVERY_LIMIT: i64 = 100;
 
 /// How long a delivery from the work queue may stay unacknowledged: RabbitMQ's default, said outright
 /// because an operator may have lowered it for everybody. Below RabbitMQ 3.12 it is the server's

@@ -89,6 +89,21 @@ impl Wire {
     }
 }
 
+/// What the end of a connection says of the message that was being delivered: the cause, where it may be
+/// at fault. None for ends that have other causes: a broker that stops, a network that is cut.
+pub(super) fn fault(error: &lapin::Error) -> Option<String> {
+    // FRAME_ERROR, SYNTAX_ERROR, UNEXPECTED_FRAME, INTERNAL_ERROR. RabbitMQ says the last where its own
+    // code fails over a delivery, and lapin the others where it cannot take one.
+    const CODES: [u16; 4] = [501, 502, 505, 541];
+    match error.kind() {
+        lapin::ErrorKind::ParsingError(_) => Some("the client cannot read it".to_owned()),
+        lapin::ErrorKind::ProtocolError(error) if CODES.contains(&error.get_id()) => {
+            Some(format!("the connection ends over it with {}", error.get_id()))
+        }
+        _ => None,
+    }
+}
+
 /// Cuts the connection when it is dropped, or as soon as there is one.
 #[derive(Debug, Default)]
 struct Cutter {

@@ -152,6 +152,12 @@ impl Tally {
         }
     }
 
+    /// Counts messages that the broker has set aside itself, since it cannot hand them over.
+    pub fn undeliverable(&self, messages: usize) {
+        add(&self.rejected[RejectReason::Undeliverable as usize], messages);
+        add(&self.dead_lettered[RejectReason::Undeliverable as usize], messages);
+    }
+
     /// Counts a batch that was published, by the broker's answers; none when it was lost.
     pub(super) fn published<D>(&self, batch: &[Outgoing<'_, D>], answers: Option<&[Answer]>) {
         for (place, outgoing) in batch.iter().enumerate() {

@@ -68,6 +68,12 @@ async fn dead_letters(bench: &Bench, words: &str) -> Ran {
     run(&bench.settings, &words).await
 }
 
+/// The same for other tests: the exit code, and what is printed.
+pub(crate) async fn run_dead_letters(bench: &Bench, words: &str) -> (Option<i32>, String) {
+    let Ran { code, out, .. } = dead_letters(bench, words).await;
+    (code, out)
+}
+
 /// The objects of a run with `--json`.
 fn objects(ran: &Ran) -> Vec<Value> {
     ran.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()

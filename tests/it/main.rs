@@ -38,3 +38,5 @@ mod startup;
 mod store;
 mod support;
 mod traces;
+mod undecodable;
+mod undeliverable;

@@ -207,17 +207,18 @@ fn amqp_value() -> impl Strategy<Value = AMQPValue> {
         any::<i64>().prop_map(AMQPValue::LongLongInt),
         any::<f64>().prop_map(AMQPValue::Double),
         any::<u64>().prop_map(AMQPValue::Timestamp),
-        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|it| AMQPValue::LongString(it.into())),
-        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|it| AMQPValue::ByteArray(it.into())),
+        proptest::collection::vec(any::<u8>(), 0..40)
+            .prop_map(|it| AMQPValue::LongString(it.into())),
+        proptest::collection::vec(any::<u8>(), 0..40)
+            .prop_map(|it| AMQPValue::ByteArray(it.into())),
         Just(AMQPValue::Void),
     ];
     leaf.prop_recursive(4, 20, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4)
                 .prop_map(|it| AMQPValue::FieldArray(FieldArray::from(it))),
-            proptest::collection::btree_map(text(), inner, 0..4).prop_map(|it| {
-                AMQPValue::FieldTable(table(it))
-            }),
+            proptest::collection::btree_map(text(), inner, 0..4)
+                .prop_map(|it| { AMQPValue::FieldTable(table(it)) }),
         ]
     })
 }
