@@ -39,9 +39,10 @@ use crate::store::Store;
 /// A queue that delivers nothing for so long has nothing that it had delivered before.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// How often a queue's connection may end in a row before it rests between two: the delivery limit of
-/// our own queues, and as much again. Beyond it the queue has another, or none.
-const AT_ONCE: u32 = 2 * ROUNDS_EACH;
+/// How often a queue's connection may end in a row before it rests between two: what twenty messages
+/// take under the delivery limit of our own queues. They take turns, since what comes back is delivered
+/// after what came back before it. Beyond that the queue has a higher limit, or none.
+const AT_ONCE: u32 = 20 * ROUNDS_EACH;
 
 /// How many deliveries it takes until the broker sets a message aside.
 const ROUNDS_EACH: u32 = DELIVERY_LIMIT as u32 + 1;

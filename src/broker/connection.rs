@@ -195,8 +195,11 @@ impl Link {
     /// When the broker does not answer, or the queue cannot be consumed.
     pub async fn isolated(&self, source: &Arc<Inbound>, queue: &str) -> Result<Isolated, Error> {
         let limit = self.settings.answer_timeout();
-        let publisher = Publisher::open(&self.publishing, &self.settings).await?;
-        let wire = Wire::open(&self.settings, "consume one at a time").await?;
+        // At the same time: a message may take a hundred of these.
+        let (publisher, wire) = tokio::try_join!(
+            Publisher::open(&self.publishing, &self.settings),
+            Wire::open(&self.settings, "consume one at a time")
+        )?;
         let (end, ended) = watch::channel(None);
         let events = wire.connection.events_listener();
         let events = AbortOnDropHandle::new(tokio::spawn(watch_end(events, end)));

@@ -4,8 +4,10 @@
 //! store, while the connections to both are cut, stalled and slowed down, the broker is killed, frozen
 //! and short of memory, the system downstream is deaf or not bound, the store is restarted, killed,
 //! locked for longer than anybody waits, or its disk full, workers are killed, stopped and frozen, and
-//! the work queue vanishes; one by one, or up to three at once. In the end
+//! the work queue vanishes, and messages come that no client can decode; one by one, or up to three at
+//! once. In the end
 //!
+//! - every message that cannot be decoded is set aside as that;
 //! - every event is accounted for once: published, set aside for the expected reason, or ignored;
 //! - whatever came out again carries the id that it had, and what came out first held the user data
 //!   that the model says, of interactions that several workers had a hand in;

@@ -243,7 +243,8 @@ impl Output {
         let message_id = properties.message_id().as_ref().map(ToString::to_string);
         Output {
             from,
-            message_id: message_id.expect("what comes out has an id"),
+            // Only what cannot be decoded was sent without one.
+            message_id: message_id.unwrap_or_default(),
             correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
             reason,
             body: delivery.data.clone(),

@@ -31,6 +31,8 @@ pub(super) struct Orders {
     pub(super) paused: bool,
     /// Nothing may be read.
     pub(super) deaf: bool,
+    /// Messages that no client can decode, sent beside the traffic.
+    pub(super) undecodable: usize,
 }
 
 /// What the driver tells the faults.
@@ -106,7 +108,8 @@ impl Driver {
                 traffic.sent += traffic.outbox.len();
                 traffic.outbox.clear();
             }
-            let nothing_outstanding = traffic.ledger.outstanding == 0;
+            let set_aside = traffic.ledger.undecodable.len() >= orders.undecodable;
+            let nothing_outstanding = traffic.ledger.outstanding == 0 && set_aside;
             let quiet = orders.paused && nothing_outstanding;
             self.progress.send_replace(Progress { sent: traffic.sent, quiet });
             let all_sent = traffic.planned >= self.volume.messages && traffic.open.is_empty();
@@ -127,8 +130,11 @@ impl Driver {
                     }
                     Err(_) if nothing_outstanding => {}
                     Err(_) => panic!(
-                        "nothing comes out; {} events are missing, among them {:?}",
+                        "nothing comes out; {} events and {} of {} undecodable ones are missing, among \
+                         them {:?}",
                         traffic.ledger.outstanding,
+                        orders.undecodable - traffic.ledger.undecodable.len(),
+                        orders.undecodable,
                         traffic.ledger.missing(),
                     ),
                 },

@@ -10,6 +10,7 @@ use super::client;
 use super::driver::{Orders, Progress, Volume};
 use super::fleet::Fleet;
 use super::schedule::{Fault, Kind, Step};
+use crate::support::foreign::{Foreign, Odd};
 use crate::support::rabbitmq::Node;
 
 /// The name of the policy that makes a queue full.
@@ -84,6 +85,7 @@ impl Saboteur {
                 tokio::time::sleep(lasting).await;
                 self.control(&["set_vm_memory_high_watermark", "0.4"]).await;
             }
+            Kind::Undecodable => self.publish_undecodable().await,
             Kind::DownstreamUnbound => {
                 let (exchange, queue) = &self.outbound;
                 client::take_ends_only(&self.node.url, exchange, queue, true).await;
@@ -143,6 +145,20 @@ impl Saboteur {
                 (0..fleet.len()).for_each(|which| fleet.store_of(which).slow(false));
             }
         }
+    }
+
+    /// Puts messages into the work queue that no client can decode, one of each kind.
+    async fn publish_undecodable(&self) {
+        let (url, queue) = (self.node.url.clone(), self.queue.clone());
+        let sent = self.orders.borrow().undecodable;
+        let kinds = Odd::ALL.into_iter().filter(|kind| !matches!(kind, Odd::RoutingKey));
+        let published = spawn_blocking(move || {
+            let mut foreign = Foreign::connect(&url);
+            let bodies = (sent..).zip(kinds);
+            bodies.map(|(n, kind)| foreign.publish("", &queue, kind, &n.to_string())).count()
+        });
+        let published = published.await.expect("the broker takes them");
+        self.orders.send_modify(|orders| orders.undecodable += published);
     }
 
     /// Deletes the work queue, and with it whatever is in it: so only once all that must come out

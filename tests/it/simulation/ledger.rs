@@ -1,6 +1,6 @@
 //! What was sent and what came of it: every event once in one of published, set aside, ignored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     entries: HashMap<String, Entry>,
     /// Events that must come out and have not yet.
     pub(super) outstanding: usize,
+    /// The bodies of what could not be decoded and was set aside for it.
+    pub(super) undecodable: BTreeSet<Vec<u8>>,
     /// Messages that came out again.
     pub(super) repeats: usize,
 }
@@ -61,6 +63,11 @@ impl Ledger {
     /// Checks what came out against what must. Returns the conversation that may have waited for it,
     /// when it is published for the first time.
     pub(super) fn came_out(&mut self, output: &Output) -> Option<u64> {
+        if output.reason.as_deref() == Some("undecodable") {
+            let is_first = self.undecodable.insert(output.body.clone());
+            self.repeats += usize::from(!is_first && !output.redelivered);
+            return None;
+        }
         // What is set aside keeps its own message id; what is published names its cause.
         let id = output.correlation_id.as_ref().unwrap_or(&output.message_id);
         let from = output.from;
@@ -100,11 +107,12 @@ impl Ledger {
             self.entries.values().filter(|entry| is(&entry.event.fate)).count()
         };
         format!(
-            "{} events: {} published, {} set aside, {} ignored; {} came out again",
+            "{} events: {} published, {} set aside, {} ignored; {} undecodable; {} came out again",
             self.entries.len(),
             count(|fate| matches!(fate, Fate::Enriched { .. } | Fate::Ended { .. })),
             count(|fate| matches!(fate, Fate::SetAside(_))),
             count(|fate| matches!(fate, Fate::Ignored)),
+            self.undecodable.len(),
             self.repeats,
         )
     }

@@ -69,6 +69,7 @@ kinds! {
     BrokerFrozenBriefly: Broker, 300..1500;
     BrokerFrozenLong: Broker, 5000..7000;
     MemoryAlarm: Broker, 500..2500;
+    Undecodable: Broker, 0..1;
     DownstreamUnbound: Broker, 1000..5000;
     DownstreamFull: Broker, 1000..5000;
     ConnectionsCut: BrokerLink, 0..1;
