@@ -9,7 +9,7 @@ mod parent;
 
 use super::Record;
 use super::event_log::EventLog;
-use super::interaction::{EndState, Event, Facts, Identity, Message, State};
+use super::interaction::{EndState, Event, Facts, Message, State};
 use super::live_data::LiveData;
 use super::progress::Progress;
 use super::propagate::{self, Enriched, Reading};

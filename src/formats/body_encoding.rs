@@ -203,7 +203,7 @@ mod tests {
                 assert_eq!(text.as_bytes(), bytes.trim_ascii(), "text and bytes are the same");
                 Ok(bytes.into_owned())
             }
-            Err(refusal) => Err((refusal.reason, refusal.detail.into_owned())),
+            Err(refusal) => Err((refusal.reason, refusal.detail.to_string())),
         }
     }
 

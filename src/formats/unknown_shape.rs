@@ -109,7 +109,7 @@ mod tests {
 
     fn detail(body: &str) -> String {
         let refused = decode(body, body.as_bytes(), Hints::default());
-        refused.expect_err("no known shape").detail.into_owned()
+        refused.expect_err("no known shape").detail.to_string()
     }
 
     #[test]

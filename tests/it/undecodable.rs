@@ -50,7 +50,11 @@ fn header(delivery: &Delivery, name: &str) -> Option<String> {
 fn assert_set_aside(letters: &[Delivery]) {
     for letter in letters {
         let word = header(letter, "x-throughline-undecodable").expect("it names the property");
-        assert_eq!(header(letter, "x-throughline-reason").as_deref(), Some("undecodable"), "{word}");
+        assert_eq!(
+            header(letter, "x-throughline-reason").as_deref(),
+            Some("undecodable"),
+            "{word}"
+        );
         assert_eq!(letter.data, format!(r#"{{"odd":"{word}"}}"#).into_bytes(), "{word}");
         let properties = &letter.properties;
         match word.as_str() {
@@ -153,7 +157,8 @@ async fn the_tool_reads_those_that_the_broker_has_set_aside() {
         prepared(bench).await;
         let mut foreign = Foreign::connect(&bench.settings.url);
         for kind in Odd::ALL {
-            let body = r#"{"type":"interaction.created","interaction":{"id":"A","channel":"chat"}}"#;
+            let body =
+                r#"{"type":"interaction.created","interaction":{"id":"A","channel":"chat"}}"#;
             foreign.publish(&bench.settings.dead_letters, "any", kind, body);
         }
         let (code, listed) = dead_letters(bench, "list --json").await;

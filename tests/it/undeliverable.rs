@@ -26,7 +26,8 @@ fn bad() -> Vec<String> {
 async fn poisoned(bench: &Bench, settings: &Settings) -> (Poison, Settings) {
     let uri: lapin::uri::AMQPUri = bench.settings.url.parse().expect("a URL");
     let poison = Poison::before(uri.authority.port).await;
-    let url = settings.url.replace(&format!(":{}/", uri.authority.port), &format!(":{}/", poison.port));
+    let url =
+        settings.url.replace(&format!(":{}/", uri.authority.port), &format!(":{}/", poison.port));
     let settings = Settings { url, ..settings.clone() };
     (poison, settings)
 }

@@ -128,7 +128,7 @@ const WAITING: [&str; 5] = [
     headers::REPLAYED,
 ];
 
-const DEAD: [&str; 9] = [
+const DEAD: [&str; 10] = [
     headers::ATTEMPTS,
     headers::REASON,
     headers::FIRST_SEEN,

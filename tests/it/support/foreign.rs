@@ -69,9 +69,8 @@ impl Odd {
             Odd::AppId => with(12, &short(LATIN)),
             Odd::HeaderName => headers(&[short(LATIN), b"S\0\0\0\x04kept".to_vec()].concat()),
             Odd::Nesting => {
-                let nested = (0..40).fold(b"V".to_vec(), |inner, _| {
-                    [&b"A"[..], &long(&inner), &inner].concat()
-                });
+                let nested = (0..40)
+                    .fold(b"V".to_vec(), |inner, _| [&b"A"[..], &long(&inner), &inner].concat());
                 headers(&[short(b"deep"), nested].concat())
             }
             Odd::RoutingKey => vec![0, 0],
@@ -147,8 +146,10 @@ pub(crate) fn send_by_amqp_1(url: &str, queue: &str, messages: &[(&str, bool)]) 
     };
     let mut say = |bytes: &[u8]| stream.write_all(bytes).expect("written");
     let null = || vec![0x40];
-    let text = |text: &str| [&[0xa1, u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
-    let binary = |bytes: &[u8]| [&[0xa0, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+    let text =
+        |text: &str| [&[0xa1, u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    let binary =
+        |bytes: &[u8]| [&[0xa0, u8::try_from(bytes.len()).expect("short")], bytes].concat();
     let number = |number: u32| [&[0x70][..], &number.to_be_bytes()].concat();
     say(b"AMQP\x03\x01\0\0");
     say(&frame(1, 0x41, &[b"\xa3\x05PLAIN".to_vec(), binary(&login)], &[]));
@@ -167,7 +168,15 @@ pub(crate) fn send_by_amqp_1(url: &str, queue: &str, messages: &[(&str, bool)]) 
             0,
             0x12,
             &[
-                text("link"), number(0), vec![0x42], null(), null(), source, target, null(), null(),
+                text("link"),
+                number(0),
+                vec![0x42],
+                null(),
+                null(),
+                source,
+                target,
+                null(),
+                null(),
                 number(0),
             ],
             &[],
