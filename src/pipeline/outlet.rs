@@ -426,7 +426,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
             tracing::warn!(
                 delivery = delivery.name(),
                 %reason,
-                %detail,
+                detail = detail.as_str(),
                 trace_id = ids.trace_id(),
                 span_id = ids.span_id(),
                 "a message is set aside"
