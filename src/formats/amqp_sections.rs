@@ -89,7 +89,7 @@ impl<'b> Reader<'b> {
 
     /// A big-endian number of so many bytes.
     fn number(&mut self, bytes: usize) -> Result<u64, &'static str> {
-        Ok(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(self.take(bytes)?.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
     }
 
     fn descriptor(&mut self) -> Result<u64, &'static str> {

@@ -81,7 +81,7 @@ impl Compression {
 
 /// RFC 1950: the method is deflate with a window of at most 32 KB, and both bytes are a multiple of 31.
 fn is_zlib(method: u8, flags: u8) -> bool {
-    method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]) % 31 == 0
+    method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]).is_multiple_of(31)
 }
 
 /// The first byte that is no white space.

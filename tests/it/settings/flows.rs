@@ -160,7 +160,6 @@ fn what_is_wrong_with_outputs_is_named_all_at_once() {
              [[output]]\nexchange = 'crm'\nrouting_key = 'a{'\nencoding = 'xml'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a.#'\nformat = 'enriched'\nencoding = 'xml'\n\
              prefix = 'ce-'\n\
-             prefix = 'ce-'\n\
              [[output]]\nexchange = 'throughline.dead-letters'\nrouting_key = 'a'\nformat = 'sap-c4c'\n\
              channel = ['voice']\n"
         ),
