@@ -49,7 +49,6 @@ pub(super) struct Observed {
     pub(super) traces: Arc<Outbox>,
     /// What the store answers.
     pub(super) store: StoreWatch,
-    /// After a message that ended the connection.
     pub(super) quarantine: Quarantined,
     broker: watch::Receiver<Health>,
     stop: CancellationToken,
@@ -152,7 +151,6 @@ impl http::Observed for Observed {
         let running = self.lanes.iter().filter(|lane| lane.progress.is_running()).count();
         let quarantine = self.quarantine.why();
         match *self.broker.borrow() {
-            // A connection after the other, and a lane for each queue.
             Health::Down | Health::Up if quarantine.is_some() => {}
             Health::Down => missing.push(Problem::new("broker", "there is no connection")),
             Health::Blocked => {

@@ -27,8 +27,13 @@ use serde_json::{Map, Value, json};
 
 use super::headers;
 use super::repair::Places;
+use crate::domain::RejectReason;
+use crate::domain::digest::sha256;
 use crate::formats::Refusal;
 use crate::pipeline::ports::Arrival;
+
+/// Tells a dead letter from others.
+pub(super) type Digest = [u8; 16];
 
 /// A message of the dead-letter queue.
 pub struct DeadLetter {
@@ -73,6 +78,16 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether one is meant of which nothing is known but that it cannot be handed over.
+    pub fn matches_undeliverable(&self) -> bool {
+        let reason = RejectReason::Undeliverable.as_str();
+        let of_reason = || self.reasons.iter().any(|named| named == reason);
+        self.ids.is_empty()
+            && (self.reasons.is_empty() || of_reason())
+            && self.seen_before_ms.is_none()
+            && self.seen_from_ms.is_none()
+    }
+
     /// Whether this one is meant.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let among = |words: &[String], word: &Option<String>| {
@@ -149,6 +164,13 @@ impl DeadLetter {
     /// What of it could not be read as it was sent, and holds `?` for each such byte; words, no values.
     pub fn replaced(&self) -> Option<String> {
         (!self.undecodable.is_empty()).then(|| self.undecodable.words())
+    }
+
+    /// What tells it from others, across connections.
+    pub(super) fn digest(&self) -> Digest {
+        let id = self.id.as_deref().unwrap_or_default().as_bytes();
+        let seen = self.first_seen_ms.unwrap_or_default().to_be_bytes();
+        sha256(&[id, b"\0", self.key.as_str().as_bytes(), b"\0", &seen, &self.body])
     }
 
     pub(super) fn undecodable(&self) -> Places {

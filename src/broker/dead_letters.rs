@@ -24,10 +24,16 @@
 //! While a pass lasts, nobody else sees what it has looked at. It ends with an error, and without a
 //! loss, when it lasts longer than the broker's consumer timeout.
 //!
+//! A dead letter that RabbitMQ cannot hand over ends the connection. The pass then reads carefully: it has
+//! each message handed over on another connection first. One that ends it is held by AMQP 1.0
+//! (`amqp_1.rs`) until the pass ends, so that what lies behind it can be read; it can be removed, and
+//! nothing else can be done to it. What was looked at before is taken again, and passed over.
+//!
 //! Deliberately absent: which dead letters are meant (`dead_letter.rs` says whether one is), and
 //! publishing several at once: one at a time, a returned message is known by its own confirm
 //! (traps 2 and 3).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +47,10 @@ use lapin::{Channel, Confirmation};
 
 use super::outgoing::{self, Message};
 use super::repair::Repairs;
-use super::{DeadLetter, Error, Inbound, Settings, declare, within};
+use super::amqp_1::Held;
+use super::dead_letter::Digest;
+use super::wire::{self, Wire};
+use super::{DeadLetter, Error, Inbound, NoAnswer, Settings, declare, within};
 
 /// How long the end of a pass waits for the broker to count what it was given back, so that whoever
 /// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
@@ -53,6 +62,13 @@ const GIVE_BACK_POLL: Duration = Duration::from_millis(5);
 
 /// A pass over the dead-letter queue.
 pub struct DeadLetters {
+    settings: Arc<Settings>,
+    /// Those that were looked at and not removed, by what they hold: after a connection is lost, they
+    /// come again in any order.
+    looked_at: HashMap<Digest, u32>,
+    /// Set once a connection ended over a dead letter.
+    careful: Option<Careful>,
+
     /// Takes messages, acknowledges them, gives them back.
     reading: Channel,
     /// What was replaced in what arrived on it.
@@ -72,6 +88,19 @@ pub struct DeadLetters {
     ready_behind: u32,
 }
 
+/// What it takes to read carefully.
+#[derive(Default)]
+struct Careful {
+    /// The connection of the pass, in place of the one that is gone; it ends with this.
+    _reading: Option<Wire>,
+    /// Has a message handed over before the pass takes it.
+    tasting: Option<(Wire, Channel)>,
+    /// Dead letters that cannot be handed over.
+    stepped_over: Vec<Held>,
+    /// Which of those that were looked at have not been taken again.
+    to_pass_over: HashMap<Digest, u32>,
+}
+
 impl DeadLetters {
     /// Begins a pass on two channels, each on the connection for its direction.
     pub(super) async fn open(
@@ -86,6 +115,9 @@ impl DeadLetters {
             .await
             .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
         let mut pass = DeadLetters {
+            settings: Arc::clone(settings),
+            looked_at: HashMap::new(),
+            careful: None,
             reading,
             repairs,
             sending,
@@ -114,23 +146,122 @@ impl DeadLetters {
     /// stays in the queue.
     ///
     /// # Errors
-    /// When the broker is lost; the pass cannot go on.
+    /// [`Error::Undeliverable`] for one that cannot be handed over; the pass goes on behind it. Any other
+    /// error means that the broker is lost, and the pass cannot go on.
     pub async fn next(&mut self) -> Result<Option<DeadLetter>, Error> {
-        if self.left == 0 {
-            return Ok(None);
+        while self.left > 0 {
+            if self.careful.is_some() && !self.taste().await? {
+                self.left -= 1;
+                let what = format!("`{}` holds one that RabbitMQ cannot hand over", self.queue);
+                return Err(Error::Undeliverable(what));
+            }
+            let get = self.reading.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+            let got = match within(self.answer_timeout, get).await {
+                Ok(got) => got,
+                Err(NoAnswer::No(error)) if self.careful.is_none() && wire::fault(&error).is_some() => {
+                    self.begin_carefully().await?;
+                    continue;
+                }
+                Err(error) => return Err(self.lost(&error)),
+            };
+            let Some(got) = got else {
+                // Somebody else reads, too, and was faster.
+                self.left = 0;
+                return Ok(None);
+            };
+            self.held += 1;
+            self.ready_behind = got.message_count;
+            let undecodable = self.repairs.take(self.reading.id(), got.delivery.delivery_tag);
+            let letter = DeadLetter::read(got.delivery, undecodable);
+            let digest = letter.digest();
+            let known = self.careful.as_mut().and_then(|it| it.to_pass_over.get_mut(&digest));
+            if let Some(times @ 1..) = known {
+                *times -= 1;
+                continue;
+            }
+            self.left -= 1;
+            *self.looked_at.entry(digest).or_default() += 1;
+            return Ok(Some(letter));
         }
-        let get = self.reading.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        let got = within(self.answer_timeout, get).await.map_err(|error| self.lost(&error))?;
-        let Some(got) = got else {
-            // Somebody else reads, too, and was faster.
-            self.left = 0;
-            return Ok(None);
+        Ok(None)
+    }
+
+    /// Takes another connection for the one that ended over a dead letter.
+    async fn begin_carefully(&mut self) -> Result<(), Error> {
+        let wire = Wire::open(&self.settings, "read dead letters").await?;
+        self.reading = wire.channel(self.answer_timeout).await?;
+        self.repairs = Arc::clone(&wire.repairs);
+        // What the lost one held, and the one it ended over, which is among those behind the last.
+        let behind = if self.held == 0 { self.left } else { self.ready_behind };
+        self.await_ready(behind.saturating_add(self.held)).await?;
+        self.held = 0;
+        let to_pass_over = self.looked_at.clone();
+        self.careful = Some(Careful { _reading: Some(wire), to_pass_over, ..Careful::default() });
+        Ok(())
+    }
+
+    /// Whether the next dead letter can be handed over, or there is none. One that cannot is held.
+    async fn taste(&mut self) -> Result<bool, Error> {
+        let ready = self.ready().await?;
+        let Some(careful) = &mut self.careful else { return Ok(true) };
+        let (wire, channel) = match careful.tasting.take() {
+            Some(tasting) => tasting,
+            None => {
+                let wire = Wire::open(&self.settings, "taste dead letters").await?;
+                let channel = wire.channel(self.answer_timeout).await?;
+                (wire, channel)
+            }
         };
-        self.left -= 1;
-        self.held += 1;
-        self.ready_behind = got.message_count;
-        let undecodable = self.repairs.take(self.reading.id(), got.delivery.delivery_tag);
-        Ok(Some(DeadLetter::read(got.delivery, undecodable)))
+        let get = channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+        match within(self.answer_timeout, get).await {
+            Ok(got) => {
+                if let Some(got) = got {
+                    let back = BasicNackOptions { multiple: false, requeue: true };
+                    within(self.answer_timeout, got.delivery.acker.nack(back))
+                        .await
+                        .map_err(|error| self.lost(&error))?;
+                    self.await_ready(ready).await?;
+                }
+                if let Some(careful) = &mut self.careful {
+                    careful.tasting = Some((wire, channel));
+                }
+                Ok(true)
+            }
+            Err(NoAnswer::No(error)) if wire::fault(&error).is_some() => {
+                self.await_ready(ready).await?;
+                let held = Held::first_of(&self.settings, self.queue.as_str()).await?;
+                if let Some(careful) = &mut self.careful {
+                    careful.stepped_over.push(held);
+                }
+                Ok(false)
+            }
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// Waits until so many are ready: what a lost connection held comes back a moment after its end.
+    async fn await_ready(&self, expected: u32) -> Result<(), Error> {
+        let back = async {
+            let mut polls = tokio::time::interval(GIVE_BACK_POLL);
+            while self.ready().await? < expected {
+                polls.tick().await;
+            }
+            Ok(())
+        };
+        let late = |_| self.lost(&"somebody else reads, too");
+        tokio::time::timeout(self.answer_timeout, back).await.map_err(late)?
+    }
+
+    /// Removes the dead letter that [`Error::Undeliverable`] was last said of.
+    ///
+    /// # Errors
+    /// When the broker is lost, or it cannot be told that this is the one: it stays.
+    pub async fn discard_undeliverable(&mut self) -> Result<(), Error> {
+        let held = self.careful.as_mut().and_then(|careful| careful.stepped_over.pop());
+        match held {
+            Some(held) if held.is_foreign() => held.remove().await,
+            _ => Err(self.lost(&"it cannot be told whether this is the one that cannot be handed over")),
+        }
     }
 
     /// Sends a dead letter back to the work queue, then removes it from this one.
@@ -202,6 +333,7 @@ impl DeadLetters {
     /// # Errors
     /// When the broker is lost: it stays a dead letter.
     pub async fn discard(&mut self, letter: DeadLetter) -> Result<(), Error> {
+        let digest = letter.digest();
         let ack = letter.acker().ack(BasicAckOptions::default());
         let sent = within(self.answer_timeout, ack).await.map_err(|error| self.lost(&error))?;
         if !sent {
@@ -211,6 +343,9 @@ impl DeadLetters {
             )));
         }
         self.held = self.held.saturating_sub(1);
+        if let Some(times) = self.looked_at.get_mut(&digest) {
+            *times = times.saturating_sub(1);
+        }
         Ok(())
     }
 

@@ -20,6 +20,7 @@
 //!
 //! Deliberately absent: when to acknowledge, retry or set aside. That is the pipeline's.
 
+mod amqp_1;
 mod asyncapi;
 mod connection;
 mod consumer;
@@ -88,6 +89,9 @@ pub enum Error {
     /// The work queue did not take a dead letter back; it is where it was.
     #[error("replay a dead letter: {0}")]
     NotReplayed(String),
+    /// A dead letter cannot be handed over by AMQP 0-9-1; the pass goes on behind it.
+    #[error("read a dead letter: {0}")]
+    Undeliverable(String),
     /// A dead letter came from no source that there is now; it is where it was.
     #[error("replay a dead letter: {0}")]
     NoSource(String),

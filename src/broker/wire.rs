@@ -140,12 +140,12 @@ impl Drop for Cutter {
     }
 }
 
-fn uri(settings: &Settings) -> Result<AMQPUri, Error> {
+pub(super) fn uri(settings: &Settings) -> Result<AMQPUri, Error> {
     let unusable = |reason| Error::Settings(format!("the URL {}: {reason}", settings.masked_url()));
     settings.url.parse().map_err(unusable)
 }
 
-async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, Error> {
+pub(super) async fn tls(settings: &Settings) -> Result<OwnedTLSConfig, Error> {
     let cert_chain = match &settings.tls_ca_file {
         Some(path) => {
             let pem = String::from_utf8(read(path).await?);

@@ -234,9 +234,32 @@ impl Job {
     async fn work(&self, pass: &mut DeadLetters, found: &mut u32) -> Result<(), Failure> {
         let mut printer = Printer::new(self.shape, self.body_max_bytes);
         let (mut strays, mut first_stray) = (0, None);
-        while *found < self.limit
-            && let Some(letter) = pass.next().await?
-        {
+        while *found < self.limit {
+            let letter = match pass.next().await {
+                Ok(Some(letter)) => letter,
+                Ok(None) => break,
+                Err(error @ broker::Error::Undeliverable(_)) => {
+                    say(format_args!("failed to {error}; going on behind it"));
+                    if !self.selection.matches_undeliverable() {
+                        continue;
+                    }
+                    match self.action {
+                        Action::Replay => {
+                            strays += 1;
+                            first_stray.get_or_insert(error);
+                            continue;
+                        }
+                        Action::Discard => pass.discard_undeliverable().await?,
+                        Action::List | Action::Show | Action::Pretend(_) => {}
+                    }
+                    *found += 1;
+                    if !self.tell(&printer.undeliverable())? {
+                        break;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if !self.selection.matches(&letter) {
                 continue;
             }
@@ -255,20 +278,27 @@ impl Job {
                 Action::List | Action::Show | Action::Pretend(_) => {}
             }
             *found += 1;
-            match print::print(&text) {
-                Ok(()) => {}
-                // Whoever read, like `head`, has seen enough.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe && !self.changes() => break,
-                Err(error) => {
-                    let why = format_args!("failed to write the output: {error}");
-                    return Err(Failure::new(Exit::WorkLeft, why));
-                }
+            if !self.tell(&text)? {
+                break;
             }
         }
         match first_stray {
             None => Ok(()),
             Some(first) => {
                 let why = format_args!("{strays} stay where they are: failed to {first}");
+                Err(Failure::new(Exit::WorkLeft, why))
+            }
+        }
+    }
+
+    /// Prints what is done; whether there is somebody who reads on.
+    fn tell(&self, text: &str) -> Result<bool, Failure> {
+        match print::print(text) {
+            Ok(()) => Ok(true),
+            // Whoever read, like `head`, has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && !self.changes() => Ok(false),
+            Err(error) => {
+                let why = format_args!("failed to write the output: {error}");
                 Err(Failure::new(Exit::WorkLeft, why))
             }
         }

@@ -7,6 +7,7 @@ use lapin::options::BasicGetOptions;
 use pretty_assertions::assert_eq;
 use throughline::broker::Settings;
 
+use crate::dead_letters::run_dead_letters;
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::{RULES, cause, publish_all, quorum, traffic};
 use crate::support::bench::{self, Bench, on, prepared};
@@ -180,6 +181,41 @@ mod amqp_1 {
             look(async || (worker.metrics().await[name] == 1.0).then_some(())).await;
             assert_eq!(bench.ready(&bench.settings.queue).await, 0);
             assert_eq!(worker.worker.stop().code(), Some(0));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[ignore = "only RabbitMQ 4 speaks AMQP 1.0 without a plugin: scripts/test-rabbitmq-4"]
+    async fn the_tool_steps_over_such_dead_letters_and_removes_them_alone() {
+        on(rabbitmq::shared(), async |bench| {
+            prepared(bench).await;
+            let good = independent(12);
+            let messages = good.iter().map(|body| (body.as_str(), false));
+            let mut messages: Vec<_> = messages.collect();
+            messages.insert(3, ("{}", true));
+            messages.insert(9, ("{}", true));
+            let dead = bench.settings.dead_letters.clone();
+            send_by_amqp_1(&bench.settings.url, &dead, &messages);
+            let listed = async |words: &str| {
+                let (code, out) = run_dead_letters(bench, words).await;
+                let bad = out.lines().filter(|line| line.contains("undeliverable")).count();
+                (code, bad, out.lines().count() - bad)
+            };
+            assert_eq!(listed("list --json").await, (Some(0), 2, 12));
+            look(async || (bench.ready(&dead).await == 14).then_some(())).await;
+            assert_eq!(listed("list --json --reason undeliverable").await, (Some(0), 2, 0));
+            look(async || (bench.ready(&dead).await == 14).then_some(())).await;
+            let discard = "discard --json --reason undeliverable --limit 1";
+            assert_eq!(listed(discard).await, (Some(0), 1, 0));
+            look(async || (bench.ready(&dead).await == 13).then_some(())).await;
+            // What can be read is replayed; the other one stays, and is told.
+            assert_eq!(listed("replay --json --all").await, (Some(75), 0, 12));
+            look(async || (bench.ready(&dead).await == 1).then_some(())).await;
+            assert_eq!(bench.ready(&bench.settings.queue).await, 12);
+            assert_eq!(listed("discard --json --all").await, (Some(0), 1, 0));
+            assert_eq!(bench.ready(&dead).await, 0);
+            assert_eq!(bench.ready(&bench.settings.queue).await, 12, "nothing else is gone");
         })
         .await;
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::broker::DeadLetter;
 use crate::cli::output::printable;
+use crate::domain::RejectReason;
 use crate::formats::enriched::rfc3339;
 
 /// How a dead letter is printed.
@@ -63,6 +64,24 @@ impl Printer {
             Shape::Whole { json: false, body } => {
                 let gap = if first { "" } else { "\n" };
                 format!("{gap}{}", page(letter, max(body)))
+            }
+        }
+    }
+}
+
+impl Printer {
+    /// The text for one that the broker cannot hand over: nothing of it is known.
+    pub(super) fn undeliverable(&mut self) -> String {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let reason = RejectReason::Undeliverable.as_str();
+        match self.shape {
+            Shape::JsonRow | Shape::Whole { json: true, .. } => {
+                format!("{}\n", json!({ "id": null, "reason": reason }))
+            }
+            Shape::Row | Shape::Whole { json: false, .. } => {
+                let cells = ["-", reason, "-", "-", "-", "-", "-", "-"];
+                let head = if first { row(&HEAD) } else { String::new() };
+                format!("{head}{}", row(&cells))
             }
         }
     }

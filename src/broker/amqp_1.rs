@@ -1,0 +1,362 @@
+//! Holds one message by AMQP 1.0: one that RabbitMQ 4 cannot hand over by 0-9-1, so that what lies behind
+//! it can be read there, and that it can be removed.
+//!
+//! RabbitMQ speaks AMQP 1.0 on the same port from 4.0 on, and only from there on it keeps messages in a
+//! form that 0-9-1 may have no words for. What is spoken here is the least that takes a message and
+//! settles it: one connection, one session, one link with a credit of one. Of what the message holds,
+//! only the types of its application properties are looked at.
+//!
+//! Invariants: every answer is bounded in time and in size. A message that is dropped is in its queue
+//! again.
+//!
+//! Deliberately absent: SASL but `PLAIN`, and everything else of the protocol.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_rs::TokioRuntime;
+use futures_io::{AsyncRead, AsyncWrite};
+use lapin::AsyncTcpStream;
+use lapin::uri::AMQPScheme;
+
+use super::{Error, Settings, wire};
+
+/// The longest frame that is read. RabbitMQ cuts messages into frames of the size that `open` asks for,
+/// and it sends no other frame as long.
+const FRAME_MAX_BYTES: u32 = 128 * 1024;
+
+// Descriptors of what is said.
+const OPEN: u8 = 0x10;
+const BEGIN: u8 = 0x11;
+const ATTACH: u8 = 0x12;
+const FLOW: u8 = 0x13;
+const TRANSFER: u8 = 0x14;
+const DISPOSITION: u8 = 0x15;
+const DETACH: u8 = 0x16;
+const END: u8 = 0x17;
+const CLOSE: u8 = 0x18;
+const SASL_INIT: u8 = 0x41;
+const SASL_OUTCOME: u8 = 0x44;
+
+/// Frames of the protocol, and of its login.
+const AMQP: u8 = 0;
+const SASL: u8 = 1;
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// A message that is held, and is in its queue again when this is dropped.
+pub(super) struct Held {
+    socket: Box<dyn Socket>,
+    settings: Arc<Settings>,
+    /// As the broker counts it on this session.
+    delivery: Vec<u8>,
+    /// Whether it is seen to have a property that AMQP 0-9-1 has no words for.
+    is_foreign: bool,
+}
+
+impl Held {
+    /// Takes the first message of a queue.
+    pub(super) async fn first_of(settings: &Arc<Settings>, queue: &str) -> Result<Held, Error> {
+        let taken = bounded(settings, take(settings, queue)).await;
+        let (socket, delivery, is_foreign) = taken.map_err(|error| {
+            Error::Unreachable(format!("taking a message of `{queue}` by AMQP 1.0: {error}"))
+        })?;
+        Ok(Held { socket, settings: Arc::clone(settings), delivery, is_foreign })
+    }
+
+    /// Whether this is certainly a message that cannot be handed over by AMQP 0-9-1: no other may be
+    /// removed by this way.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// Removes the message from its queue, for good.
+    pub(super) async fn remove(mut self) -> Result<(), Error> {
+        let settings = Arc::clone(&self.settings);
+        let removed = bounded(&settings, async {
+            // As its receiver, settled, accepted.
+            let accepted = [&[0, 0x53, 0x24][..], &list(&[])].concat();
+            let fields = [vec![0x41], self.delivery.clone(), self.delivery.clone(), vec![0x41], accepted];
+            send(&mut self.socket, &frame(AMQP, DISPOSITION, &fields)).await?;
+            // By its answer the broker has seen what was said before.
+            send(&mut self.socket, &frame(AMQP, CLOSE, &[])).await?;
+            loop {
+                match receive(&mut self.socket).await {
+                    Ok(body) if descriptor(&body) == Some(CLOSE) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        removed.await.map_err(|error| {
+            Error::Unreachable(format!("removing a message by AMQP 1.0: {error}"))
+        })
+    }
+}
+
+async fn bounded<T>(settings: &Settings, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| io::Error::other("no answer in time");
+    tokio::time::timeout(settings.answer_timeout(), work).await.map_err(late)?
+}
+
+async fn take(settings: &Settings, queue: &str) -> io::Result<(Box<dyn Socket>, Vec<u8>, bool)> {
+    let uri = wire::uri(settings).map_err(io::Error::other)?;
+    let tls = wire::tls(settings).await.map_err(io::Error::other)?;
+    let runtime = TokioRuntime::tokio_current();
+    let to = (uri.authority.host.clone(), uri.authority.port);
+    let stream = AsyncTcpStream::connect(&runtime, runtime.to_socket_addrs(to)).await?;
+    let mut socket: Box<dyn Socket> = match uri.scheme {
+        AMQPScheme::AMQP => Box::new(stream),
+        AMQPScheme::AMQPS => Box::new(stream.into_tls(&uri.authority.host, tls.as_ref()).await?),
+    };
+    let user = &uri.authority.userinfo;
+    let login = format!("\0{}\0{}", user.username, user.password);
+
+    greet(&mut socket, *b"AMQP\x03\x01\0\0").await?;
+    let init = [[&[0xa3, 5][..], b"PLAIN"].concat(), variable(0xb0, login.as_bytes())];
+    send(&mut socket, &frame(SASL, SASL_INIT, &init)).await?;
+    let outcome = expect(&mut socket, SASL_OUTCOME).await?;
+    // Code 0, in either of its two forms, is the only good one.
+    if !matches!(fields(&outcome).as_deref(), Some([0x50, 0, ..] | [0x43, ..])) {
+        return Err(io::Error::other("the login was refused"));
+    }
+    greet(&mut socket, *b"AMQP\0\x01\0\0").await?;
+    let text = |text: &str| variable(0xb1, text.as_bytes());
+    let host = text(&format!("vhost:{}", uri.vhost));
+    let (null, yes) = (vec![0x40], vec![0x41]);
+    let open = [text(&settings.connection_name), host, number(FRAME_MAX_BYTES)];
+    let begin = [null.clone(), number(0), number(u32::MAX >> 1), number(u32::MAX >> 1)];
+    let source = [&[0, 0x53, 0x28][..], &list(&[text(&address(queue))])].concat();
+    let target = [&[0, 0x53, 0x29][..], &list(&[])].concat();
+    let attach = [text("hold"), number(0), yes, null.clone(), null, source, target];
+    // Of the session: what may come and what has been sent; of the link: no delivery yet, one may come.
+    let window = number(u32::MAX >> 1);
+    let flow = [number(0), window.clone(), number(0), window, number(0), number(0), number(1)];
+    for said in [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)] {
+        send(&mut socket, &said).await?;
+    }
+    expect(&mut socket, ATTACH).await?;
+    send(&mut socket, &frame(AMQP, FLOW, &flow)).await?;
+    let transfer = expect(&mut socket, TRANSFER).await?;
+    let delivery = fields(&transfer).and_then(|fields| {
+        let (handle, rest) = fields.split_at_checked(number_bytes(&fields)?)?;
+        debug_assert!(!handle.is_empty(), "its bytes were counted");
+        Some(rest.get(..number_bytes(rest)?)?.to_vec())
+    });
+    let delivery = delivery.ok_or_else(|| io::Error::other("a transfer without a number"))?;
+    let is_foreign = payload(&transfer).and_then(has_foreign_property).unwrap_or(false);
+    Ok((socket, delivery, is_foreign))
+}
+
+/// Sends a protocol's header and awaits the same.
+async fn greet(socket: &mut Box<dyn Socket>, header: [u8; 8]) -> io::Result<()> {
+    send(socket, &header).await?;
+    let mut answer = [0; 8];
+    read(socket, &mut answer).await?;
+    if answer == header { Ok(()) } else { Err(io::Error::other("the broker does not speak it")) }
+}
+
+/// The body of the next frame of this kind; others are passed over.
+async fn expect(socket: &mut Box<dyn Socket>, awaited: u8) -> io::Result<Vec<u8>> {
+    loop {
+        let body = receive(socket).await?;
+        match descriptor(&body) {
+            Some(found) if found == awaited => return Ok(body),
+            // What they say may name the queue, and no more; it is not worth a parser.
+            Some(DETACH | END | CLOSE) => return Err(io::Error::other("the broker refuses")),
+            _ => {}
+        }
+    }
+}
+
+async fn receive(socket: &mut Box<dyn Socket>) -> io::Result<Vec<u8>> {
+    let mut head = [0; 8];
+    read(socket, &mut head).await?;
+    let [s0, s1, s2, s3, offset, ..] = head;
+    let size = u32::from_be_bytes([s0, s1, s2, s3]);
+    if !(8..=FRAME_MAX_BYTES).contains(&size) || offset != 2 {
+        return Err(io::Error::other("a frame of no use"));
+    }
+    let mut body = vec![0; usize::try_from(size - 8).unwrap_or_default()];
+    read(socket, &mut body).await?;
+    Ok(body)
+}
+
+async fn read(socket: &mut Box<dyn Socket>, bytes: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let read = poll_fn(|context| Pin::new(&mut *socket).poll_read(context, &mut bytes[done..]));
+        match read.await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => done += read,
+        }
+    }
+    Ok(())
+}
+
+async fn send(socket: &mut Box<dyn Socket>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let write = poll_fn(|context| Pin::new(&mut *socket).poll_write(context, bytes));
+        match write.await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    poll_fn(|context| Pin::new(&mut *socket).poll_flush(context)).await
+}
+
+/// What a frame's body says: the descriptor of its performative.
+fn descriptor(body: &[u8]) -> Option<u8> {
+    match body {
+        [0, 0x53, descriptor, ..] => Some(*descriptor),
+        _ => None,
+    }
+}
+
+/// The fields of a performative, one after the other.
+fn fields(body: &[u8]) -> Option<Vec<u8>> {
+    match body.get(3..)? {
+        // Size and number of fields, in one byte each, or in four.
+        [0xc0, _, _, fields @ ..] | [0xd0, _, _, _, _, _, _, _, _, fields @ ..] => {
+            Some(fields.to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// What follows the performative: the message's sections.
+fn payload(body: &[u8]) -> Option<&[u8]> {
+    let fields = body.get(3..)?;
+    fields.get(value_bytes(fields)?..)
+}
+
+/// Whether the application properties hold a UUID, a character or a decimal.
+fn has_foreign_property(mut sections: &[u8]) -> Option<bool> {
+    const APPLICATION_PROPERTIES: u8 = 0x74;
+    loop {
+        let [0, 0x53, section, value @ ..] = sections else { return None };
+        let bytes = value_bytes(value)?;
+        let (value, later) = value.split_at_checked(bytes)?;
+        if *section == APPLICATION_PROPERTIES {
+            let mut pairs = match value {
+                [0xc1, _, _, pairs @ ..] | [0xd1, _, _, _, _, _, _, _, _, pairs @ ..] => pairs,
+                _ => return None,
+            };
+            while !pairs.is_empty() {
+                let (_, value) = pairs.split_at_checked(value_bytes(pairs)?)?;
+                if matches!(value.first()?, 0x98 | 0x73 | 0x74 | 0x84 | 0x94) {
+                    return Some(true);
+                }
+                pairs = value.get(value_bytes(value)?..)?;
+            }
+            return Some(false);
+        }
+        sections = later;
+    }
+}
+
+/// How many bytes a value takes, with the code of its type before it: the code's first digit tells.
+fn value_bytes(value: &[u8]) -> Option<usize> {
+    let (code, rest) = value.split_first()?;
+    let counted = match code >> 4 {
+        0x4 => 0,
+        0x5 => 1,
+        0x6 => 2,
+        0x7 => 4,
+        0x8 => 8,
+        0x9 => 16,
+        0xa | 0xc | 0xe => 1 + usize::from(*rest.first()?),
+        0xb | 0xd | 0xf => {
+            let length = u32::from_be_bytes(*rest.first_chunk::<4>()?);
+            4_usize.checked_add(usize::try_from(length).ok()?)?
+        }
+        _ => return None,
+    };
+    counted.checked_add(1)
+}
+
+/// How many bytes an unsigned number takes, in whichever of its forms.
+fn number_bytes(value: &[u8]) -> Option<usize> {
+    match value.first()? {
+        0x43 => Some(1),
+        0x52 => Some(2),
+        0x70 => Some(5),
+        _ => None,
+    }
+}
+
+fn frame(kind: u8, descriptor: u8, fields: &[Vec<u8>]) -> Vec<u8> {
+    let body = [&[0, 0x53, descriptor][..], &list(fields)].concat();
+    [&length(body.len() + 8)[..], &[2, kind, 0, 0], &body].concat()
+}
+
+fn list(fields: &[Vec<u8>]) -> Vec<u8> {
+    let content = fields.concat();
+    [&[0xd0][..], &length(content.len() + 4), &length(fields.len()), &content].concat()
+}
+
+/// Text or bytes, by the type's code.
+fn variable(code: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[code][..], &length(bytes.len()), bytes].concat()
+}
+
+fn number(number: u32) -> Vec<u8> {
+    [&[0x70][..], &number.to_be_bytes()].concat()
+}
+
+/// What is said here is far shorter than this can count.
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// A queue as RabbitMQ 4 is told of it, with what is no plain character written in hexadecimal.
+fn address(queue: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let written = queue.bytes().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("/queues/{}", written.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_has_its_address_whatever_its_name() {
+        assert_eq!(address("a.b-c"), "/queues/a.b-c");
+        assert_eq!(address("ä/b c"), "/queues/%C3%A4%2Fb%20c");
+    }
+
+    #[test]
+    fn a_property_without_words_in_0_9_1_is_seen_whatever_stands_before_it() {
+        let header = [0, 0x53, 0x70, 0xc0, 2, 1, 0x41];
+        let uuid = [&[0xa1, 1, b'p', 0x98][..], &[7; 16]].concat();
+        let text = [0xa1, 1, b'p', 0xa1, 1, b'v'];
+        let map = |pairs: &[u8]| {
+            let size = u8::try_from(pairs.len() + 1).expect("short");
+            [&[0, 0x53, 0x74, 0xc1, size, 2][..], pairs].concat()
+        };
+        let message = |pairs: &[u8]| [&header[..], &map(pairs), &[0, 0x53, 0x75, 0xa0, 0]].concat();
+        assert_eq!(has_foreign_property(&message(&uuid)), Some(true));
+        assert_eq!(has_foreign_property(&message(&text)), Some(false));
+        for end in 0..message(&uuid).len() {
+            let cut = has_foreign_property(&message(&uuid)[..end]);
+            assert!(cut != Some(false), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_told_by_its_number_in_every_form() {
+        for number in [&[0x43][..], &[0x52, 7], &[0x70, 0, 0, 1, 0]] {
+            assert_eq!(number_bytes(number), Some(number.len()));
+        }
+        assert_eq!(number_bytes(&[0x40]), None);
+        assert_eq!(fields(&[0, 0x53, TRANSFER, 0xc0, 3, 1, 0x43]), Some(vec![0x43]));
+        assert_eq!(fields(&[0, 0x53, TRANSFER, 0x45]), None);
+    }
+}
