@@ -47,7 +47,6 @@ pub(super) struct Observed {
     pub(super) sweeps: Arc<Sweeps>,
     /// Spans on their way out.
     pub(super) traces: Arc<Outbox>,
-    /// What the store answers.
     pub(super) store: StoreWatch,
     pub(super) quarantine: Quarantined,
     broker: watch::Receiver<Health>,

@@ -79,7 +79,8 @@ impl Held {
         let removed = bounded(&settings, async {
             // As its receiver, settled, accepted.
             let accepted = [&[0, 0x53, 0x24][..], &list(&[])].concat();
-            let fields = [vec![0x41], self.delivery.clone(), self.delivery.clone(), vec![0x41], accepted];
+            let fields =
+                [vec![0x41], self.delivery.clone(), self.delivery.clone(), vec![0x41], accepted];
             send(&mut self.socket, &frame(AMQP, DISPOSITION, &fields)).await?;
             // By its answer the broker has seen what was said before.
             send(&mut self.socket, &frame(AMQP, CLOSE, &[])).await?;
@@ -91,13 +92,16 @@ impl Held {
                 }
             }
         });
-        removed.await.map_err(|error| {
-            Error::Unreachable(format!("removing a message by AMQP 1.0: {error}"))
-        })
+        removed
+            .await
+            .map_err(|error| Error::Unreachable(format!("removing a message by AMQP 1.0: {error}")))
     }
 }
 
-async fn bounded<T>(settings: &Settings, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn bounded<T>(
+    settings: &Settings,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     let late = |_| io::Error::other("no answer in time");
     tokio::time::timeout(settings.answer_timeout(), work).await.map_err(late)?
 }
@@ -135,7 +139,8 @@ async fn take(settings: &Settings, queue: &str) -> io::Result<(Box<dyn Socket>, 
     // Of the session: what may come and what has been sent; of the link: no delivery yet, one may come.
     let window = number(u32::MAX >> 1);
     let flow = [number(0), window.clone(), number(0), window, number(0), number(0), number(1)];
-    for said in [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)] {
+    for said in [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)]
+    {
         send(&mut socket, &said).await?;
     }
     expect(&mut socket, ATTACH).await?;

@@ -33,6 +33,8 @@
 //! publishing several at once: one at a time, a returned message is known by its own confirm
 //! (traps 2 and 3).
 
+mod step_over;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -45,12 +47,13 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation};
 
+use super::dead_letter::Digest;
 use super::outgoing::{self, Message};
 use super::repair::Repairs;
-use super::amqp_1::Held;
-use super::dead_letter::Digest;
-use super::wire::{self, Wire};
+use super::wire;
 use super::{DeadLetter, Error, Inbound, NoAnswer, Settings, declare, within};
+
+use step_over::Careful;
 
 /// How long the end of a pass waits for the broker to count what it was given back, so that whoever
 /// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
@@ -86,19 +89,6 @@ pub struct DeadLetters {
     held: u32,
     /// How many were ready behind the one it took last.
     ready_behind: u32,
-}
-
-/// What it takes to read carefully.
-#[derive(Default)]
-struct Careful {
-    /// The connection of the pass, in place of the one that is gone; it ends with this.
-    _reading: Option<Wire>,
-    /// Has a message handed over before the pass takes it.
-    tasting: Option<(Wire, Channel)>,
-    /// Dead letters that cannot be handed over.
-    stepped_over: Vec<Held>,
-    /// Which of those that were looked at have not been taken again.
-    to_pass_over: HashMap<Digest, u32>,
 }
 
 impl DeadLetters {
@@ -158,7 +148,9 @@ impl DeadLetters {
             let get = self.reading.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
             let got = match within(self.answer_timeout, get).await {
                 Ok(got) => got,
-                Err(NoAnswer::No(error)) if self.careful.is_none() && wire::fault(&error).is_some() => {
+                Err(NoAnswer::No(error))
+                    if self.careful.is_none() && wire::fault(&error).is_some() =>
+                {
                     self.begin_carefully().await?;
                     continue;
                 }
@@ -184,84 +176,6 @@ impl DeadLetters {
             return Ok(Some(letter));
         }
         Ok(None)
-    }
-
-    /// Takes another connection for the one that ended over a dead letter.
-    async fn begin_carefully(&mut self) -> Result<(), Error> {
-        let wire = Wire::open(&self.settings, "read dead letters").await?;
-        self.reading = wire.channel(self.answer_timeout).await?;
-        self.repairs = Arc::clone(&wire.repairs);
-        // What the lost one held, and the one it ended over, which is among those behind the last.
-        let behind = if self.held == 0 { self.left } else { self.ready_behind };
-        self.await_ready(behind.saturating_add(self.held)).await?;
-        self.held = 0;
-        let to_pass_over = self.looked_at.clone();
-        self.careful = Some(Careful { _reading: Some(wire), to_pass_over, ..Careful::default() });
-        Ok(())
-    }
-
-    /// Whether the next dead letter can be handed over, or there is none. One that cannot is held.
-    async fn taste(&mut self) -> Result<bool, Error> {
-        let ready = self.ready().await?;
-        let Some(careful) = &mut self.careful else { return Ok(true) };
-        let (wire, channel) = match careful.tasting.take() {
-            Some(tasting) => tasting,
-            None => {
-                let wire = Wire::open(&self.settings, "taste dead letters").await?;
-                let channel = wire.channel(self.answer_timeout).await?;
-                (wire, channel)
-            }
-        };
-        let get = channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        match within(self.answer_timeout, get).await {
-            Ok(got) => {
-                if let Some(got) = got {
-                    let back = BasicNackOptions { multiple: false, requeue: true };
-                    within(self.answer_timeout, got.delivery.acker.nack(back))
-                        .await
-                        .map_err(|error| self.lost(&error))?;
-                    self.await_ready(ready).await?;
-                }
-                if let Some(careful) = &mut self.careful {
-                    careful.tasting = Some((wire, channel));
-                }
-                Ok(true)
-            }
-            Err(NoAnswer::No(error)) if wire::fault(&error).is_some() => {
-                self.await_ready(ready).await?;
-                let held = Held::first_of(&self.settings, self.queue.as_str()).await?;
-                if let Some(careful) = &mut self.careful {
-                    careful.stepped_over.push(held);
-                }
-                Ok(false)
-            }
-            Err(error) => Err(self.lost(&error)),
-        }
-    }
-
-    /// Waits until so many are ready: what a lost connection held comes back a moment after its end.
-    async fn await_ready(&self, expected: u32) -> Result<(), Error> {
-        let back = async {
-            let mut polls = tokio::time::interval(GIVE_BACK_POLL);
-            while self.ready().await? < expected {
-                polls.tick().await;
-            }
-            Ok(())
-        };
-        let late = |_| self.lost(&"somebody else reads, too");
-        tokio::time::timeout(self.answer_timeout, back).await.map_err(late)?
-    }
-
-    /// Removes the dead letter that [`Error::Undeliverable`] was last said of.
-    ///
-    /// # Errors
-    /// When the broker is lost, or it cannot be told that this is the one: it stays.
-    pub async fn discard_undeliverable(&mut self) -> Result<(), Error> {
-        let held = self.careful.as_mut().and_then(|careful| careful.stepped_over.pop());
-        match held {
-            Some(held) if held.is_foreign() => held.remove().await,
-            _ => Err(self.lost(&"it cannot be told whether this is the one that cannot be handed over")),
-        }
     }
 
     /// Sends a dead letter back to the work queue, then removes it from this one.
