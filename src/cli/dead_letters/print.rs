@@ -79,7 +79,7 @@ impl Printer {
                 format!("{}\n", json!({ "id": null, "reason": reason }))
             }
             Shape::Row | Shape::Whole { json: false, .. } => {
-                let cells = ["-", reason, "-", "-", "-", "-", "-", "-"];
+                let cells = ["-", reason, "-", "-", "-", "-", "-", "-", "-"];
                 let head = if first { row(&HEAD) } else { String::new() };
                 format!("{head}{}", row(&cells))
             }
