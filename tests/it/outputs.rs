@@ -166,6 +166,8 @@ fn the_payload_of_sap_is_flat_text() {
     }});
     let encoded = encoded(&messages, OutboundFormat::SapC4cJson);
     assert_eq!(encoded.content_type, "application/json");
+    let national = [("x-throughline-number-left-out", "DNIS".to_owned())];
+    assert_eq!(encoded.headers, national);
     let found = json_of(&encoded);
     assert_eq!(found, payload);
     let members = found["payload"].as_object().expect("an object");
