@@ -48,6 +48,8 @@ pub struct Total {
     pub forgotten: u64,
     /// Rows that were deleted, in all steps.
     pub deleted: u64,
+    /// Events that were forgotten before their time, in all steps.
+    pub early: u64,
     /// When the step that is under way began; none while it rests.
     pub step_began: Option<Instant>,
 }
@@ -79,6 +81,7 @@ impl Cleaner {
         loop {
             let started = Instant::now();
             let swept = self.round().await;
+            let early = self.round_of_events().await;
             let cleared = swept.expired + swept.forgotten + swept.deleted;
             let Swept { rows, expired, forgotten, deleted, .. } = swept;
             let duration_ms = started.elapsed().as_millis();
@@ -86,6 +89,12 @@ impl Cleaner {
                 total.rounds += 1;
                 total.latest = Some(swept);
             });
+            if early > 0 {
+                tracing::warn!(
+                    events = early,
+                    "interactions had more events than are kept: the oldest were forgotten early"
+                );
+            }
             if cleared > 0 {
                 tracing::info!(rows, expired, forgotten, deleted, duration_ms, "swept the store");
             } else {
@@ -115,6 +124,43 @@ impl Cleaner {
                         return total;
                     }
                     jittered(started.elapsed() * REST)
+                }
+                Err(error) => {
+                    let delay = retry.next_delay();
+                    let retry_ms = delay.as_millis();
+                    tracing::warn!(%error, retry_ms, "the cleaner cannot sweep the store");
+                    delay
+                }
+            };
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Walks over all spilled events once and says how many it forgot early. While the store is away it
+    /// waits where it is.
+    pub async fn round_of_events(&self) -> u64 {
+        let mut early = 0;
+        let mut after = None;
+        let mut retry = Reconnect::new();
+        loop {
+            let began = Instant::now();
+            self.sweeps.update(|total| total.step_began = Some(began));
+            let now_ms = self.clock.now_ms();
+            let step =
+                self.store.sweep_events(after.as_ref(), now_ms, &self.lifetimes, STEP_ROWS).await;
+            self.sweeps.update(|total| {
+                total.step_began = None;
+                total.early += step.as_ref().map_or(0, |swept| swept.early);
+            });
+            let rest = match step {
+                Ok(swept) => {
+                    retry.reset();
+                    early += swept.early;
+                    after = swept.next;
+                    if after.is_none() {
+                        return early;
+                    }
+                    jittered(began.elapsed() * REST)
                 }
                 Err(error) => {
                     let delay = retry.next_delay();

@@ -20,6 +20,7 @@ mod messages;
 #[expect(dead_code, reason = "the tests need more of it than the benchmark")]
 mod support;
 
+mod conversation;
 mod figures;
 mod files;
 mod process;
@@ -50,6 +51,8 @@ struct Size {
     lines: usize,
     /// Starts that are timed.
     starts: usize,
+    /// Updates of the conversation that goes on and on.
+    updates: usize,
     /// Rows of history that the largest store has.
     history: usize,
 }
@@ -60,10 +63,18 @@ const FULL: Size = Size {
     steady_secs: 8,
     lines: 200_000,
     starts: 9,
+    updates: 100_000,
     history: 10_000_000,
 };
-const QUICK: Size =
-    Size { rounds: 1, messages: 6_000, steady_secs: 3, lines: 20_000, starts: 3, history: 100_000 };
+const QUICK: Size = Size {
+    rounds: 1,
+    messages: 6_000,
+    steady_secs: 3,
+    lines: 20_000,
+    starts: 3,
+    updates: 10_000,
+    history: 100_000,
+};
 
 /// Messages a second of the runs at a steady rate.
 const STEADY_RATE: u32 = 1_000;
@@ -83,6 +94,8 @@ struct Measured {
     pipe: BTreeMap<&'static str, Samples>,
     /// Bytes a row, by store and state.
     row_bytes: BTreeMap<&'static str, f64>,
+    /// What the last updates of a long conversation cost beside the first, by store.
+    growth: BTreeMap<&'static str, conversation::Growth>,
     pure: BTreeMap<String, f64>,
 }
 
@@ -159,6 +172,8 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
         eprintln!("{}: {} ms to the first message", subject.name(), taken.told());
         measured.starts.insert(subject, taken);
     }
+    measured.growth.insert("SQLite", conversation::sqlite(size.updates).await);
+    measured.growth.insert("PostgreSQL", conversation::postgres(size.updates).await);
     pipes(size, place.folder, &mut measured).await;
     measured
 }

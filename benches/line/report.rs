@@ -123,6 +123,11 @@ fn against_targets(measured: &Measured) -> String {
         "1 (flat)",
         &piped("postgres_vast").over(&piped("postgres_beside")),
     );
+    for (store, growth) in measured.growth.iter().rev() {
+        let what = format!("updates of one interaction, last thousand ÷ first, {store}");
+        row(&format!("{what}: time"), "≤ 1.2", &growth.time);
+        row(&format!("{what}: bytes written"), "≤ 1.2", &growth.written);
+    }
     let peak = measured.wide.iter().map(|run| run.peak_mib).collect();
     row("memory at prefetch 2,000, MiB", "≤ 64", &Samples(peak));
     for (subject, taken) in &measured.starts {

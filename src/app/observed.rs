@@ -208,6 +208,7 @@ impl http::Observed for Observed {
                 expired: swept.expired,
                 forgotten: swept.forgotten,
                 deleted: swept.deleted,
+                early: swept.early,
             },
         };
         Ok((MEDIA_TYPE, sample.render()?))
@@ -291,6 +292,7 @@ mod tests {
         Source, Store, StoreError, Transaction, TransportError,
     };
     use crate::pipeline::rules_in_force::RulesInForce;
+    use crate::pipeline::spilled::{Doubtful, Recall};
     use crate::reload::Reloader;
     use crate::settings::{self, Sources};
 
@@ -345,6 +347,12 @@ mod tests {
             _parents: &[Identity<'_>],
         ) -> Result<(Vec<Row>, Silence), StoreError> {
             unreachable!("nothing can be decoded")
+        }
+    }
+
+    impl Recall for Silence {
+        async fn recall(&mut self, _events: &[Doubtful<'_>]) -> Result<Vec<usize>, StoreError> {
+            unreachable!("nothing is begun")
         }
     }
 

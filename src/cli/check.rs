@@ -93,7 +93,9 @@ async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> 
     let version = store.schema_version().await?;
     match store.check_schema().await {
         // An older schema is no fault where the worker itself will bring it up to date.
-        Err(store::OpenError::Outdated { .. }) if settings.store.migrate => {
+        Err(store::OpenError::Outdated { .. } | store::OpenError::Incomplete)
+            if settings.store.migrate =>
+        {
             out.line(format_args!(
                 "ok       store, schema version {version}, to be migrated at start"
             ))?;

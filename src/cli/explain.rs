@@ -12,11 +12,12 @@ use super::output::Out;
 use super::{block_on, existing_store, input, load_untried_rules};
 use crate::clock::Clock;
 use crate::domain::byte_order_mark::bytes_without_mark;
-use crate::domain::{Attempt, Rules};
+use crate::domain::{Attempt, Digest, Identity, Rules};
 use crate::files::{ONE_PER_LINE, ends_within_json};
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::{Row, Store as _};
+use crate::pipeline::spilled::{Recall as _, doubtful};
 use crate::pipeline::table::{Table, looks_for_parent};
 use crate::settings::Settings;
 use crate::telemetry::stderr::say;
@@ -68,7 +69,7 @@ pub(super) fn run(
         .collect();
     let rows = match store_is_named {
         true => block_on(known(settings, &decoded))?,
-        false => Vec::new(),
+        false => Known::default(),
     };
     let mut out = Out::lock();
     explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
@@ -84,13 +85,16 @@ fn explain(
     settings: &Settings,
     rules: &Rules,
     decoded: &[Result<Decoded<'_>, Refusal>],
-    rows: &[Row],
+    (rows, events): &Known,
     out: &mut Out,
 ) -> Result<(), Failure> {
     let now_ms = Clock::System.now_ms();
     let mut table = Table::default();
     for row in rows {
         table.insert(row, now_ms, settings.live.ttl.as_secs());
+    }
+    for (identity, digest) in events {
+        table.recall(identity, *digest);
     }
     let last = arguments.last_attempt;
     let attempt =
@@ -131,11 +135,14 @@ fn split(input: &[u8]) -> Vec<&[u8]> {
     lines.filter(|line| !bytes_without_mark(line).iter().all(u8::is_ascii_whitespace)).collect()
 }
 
+/// Rows, and what of their spilled events came again.
+type Known = (Vec<Row>, Vec<(Identity<'static>, Digest)>);
+
 /// What the store knows of the interactions and of their parents. The transaction is dropped at once.
 async fn known(
     settings: &Settings,
     decoded: &[Result<Decoded<'_>, Refusal>],
-) -> Result<Vec<Row>, Failure> {
+) -> Result<Known, Failure> {
     let store = existing_store(settings).await?;
     let messages = || decoded.iter().flatten().map(|decoded| &decoded.message);
     let identities: BTreeSet<_> = messages()
@@ -143,8 +150,15 @@ async fn known(
         .chain(messages().filter_map(looks_for_parent))
         .collect();
     let identities: Vec<_> = identities.into_iter().collect();
-    let (rows, transaction) = store.begin(&[], &identities).await?;
+    let (rows, mut transaction) = store.begin(&[], &identities).await?;
+    let mut events = doubtful(&rows, messages());
+    if !events.is_empty() {
+        let known = transaction.recall(&events).await?;
+        events = known.into_iter().map(|place| events[place].clone()).collect();
+    }
+    let events =
+        events.into_iter().map(|event| (event.identity.to_owned(), event.digest)).collect();
     drop(transaction);
     store.close().await;
-    Ok(rows)
+    Ok((rows, events))
 }

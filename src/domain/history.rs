@@ -161,6 +161,16 @@ impl Record {
         Record { pairs: self.pairs.iter().map(erased).collect() }
     }
 
+    /// The pairs whose keys are wanted.
+    pub(crate) fn only(&self, wanted: impl Fn(&str) -> bool) -> Record {
+        Record { pairs: self.pairs.iter().filter(|(key, _)| wanted(key)).cloned().collect() }
+    }
+
+    /// These pairs and then the others'.
+    pub(crate) fn followed_by(&self, others: &Record) -> Record {
+        Record { pairs: self.pairs.iter().chain(others.pairs.iter()).cloned().collect() }
+    }
+
     /// Whether nothing is saved.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()

@@ -16,6 +16,7 @@ use super::propagate::{self, Enriched, Reading};
 use super::refusal::Refusal;
 use super::report::{Report, WaitFor, Warning, WarningCode};
 use super::rules::Rules;
+use super::saved_before::SavedBefore;
 use super::sessions::Sessions;
 
 /// What a message comes to.
@@ -69,6 +70,8 @@ pub struct Standing<'a> {
     pub facts: Facts<'a>,
     /// Its history.
     pub record: Record,
+    /// What of its history is from before it began anew.
+    pub saved_before: SavedBefore,
     /// Its live data.
     pub live: StandingLive<'a>,
     /// The events that brought it here.
@@ -132,13 +135,12 @@ pub fn step<'a>(
     attempt: Attempt,
 ) -> Step<'a> {
     let mut report = Report::default();
-    for warning in &message.warnings {
-        report.warn(warning.clone());
-    }
+    message.warnings.iter().for_each(|warning| report.warn(warning.clone()));
     let mut walk = Walk { rules, message, attempt, report, next: None };
     let outcome = walk.outcome(standing, parent);
     // Whatever is rejected in the end has changed nothing.
-    let begins = message.begins(standing.map(|standing| &standing.events));
+    let known = walk.next.as_ref().or(standing).map(|standing| &standing.events);
+    let begins = message.begins(known);
     Step { outcome, report: walk.report, next: walk.next, begins }
 }
 
@@ -166,6 +168,10 @@ impl<'a> Walk<'_, 'a> {
         match (self.message.event, standing.alive()) {
             (Event::Ended(state), Some(live)) => self.end_session(standing, live, state),
             (Event::Ended(state), None) => self.end(standing, state),
+            // An expiry is no end that was said: the conversation begins anew.
+            (Event::Created | Event::Opened, None) if standing.state == State::Expired => {
+                self.create(Some(standing), parent)
+            }
             (Event::Created | Event::Opened | Event::Updated, None) => {
                 self.report.warn(Warning::of(WarningCode::AfterEnd));
                 Outcome::Ignored
@@ -257,12 +263,15 @@ impl<'a> Walk<'_, 'a> {
         live: LiveData<'a>,
         worked_out: Result<Enriched<'a>, Refusal>,
     ) -> Outcome<'a> {
-        let enriched = match worked_out {
+        let mut enriched = match worked_out {
             Ok(enriched) => enriched,
             Err(refusal) => return refusal.into(),
         };
-        let nothing = EventLog::default();
-        let events = standing.map_or(&nothing, |standing| &standing.events);
+        let id = &self.message.event_id;
+        let (saved_before, events) = match standing {
+            None => (SavedBefore::default(), EventLog::default().with(id)),
+            Some(old) => old.carry_on(id, &mut enriched.record),
+        };
         let active = standing.filter(|standing| standing.alive().is_some());
         let mut sessions = active.map(|known| known.sessions.clone()).unwrap_or_default();
         if let Some(session) = &self.message.session {
@@ -272,8 +281,9 @@ impl<'a> Walk<'_, 'a> {
             state: State::Active,
             facts,
             record: enriched.record.clone(),
+            saved_before,
             live: StandingLive::Known(live),
-            events: events.with(&self.message.event_id),
+            events,
             sessions,
         });
         Outcome::Enriched(Box::new(enriched))
@@ -322,6 +332,7 @@ impl<'a> Walk<'_, 'a> {
             state,
             facts: facts.clone(),
             record: record.clone(),
+            saved_before: SavedBefore::default(),
             live: StandingLive::Absent,
             events: standing.events.with(&self.message.event_id),
             sessions: Sessions::default(),
@@ -355,7 +366,10 @@ impl<'a> Walk<'_, 'a> {
                 let worked_out =
                     propagate::work_out(self.rules, facts, live, json_event, &mut self.report);
                 match worked_out {
-                    Ok(enriched) => Outcome::Enriched(Box::new(enriched)),
+                    Ok(mut enriched) => {
+                        standing.carry_on(&self.message.event_id, &mut enriched.record);
+                        Outcome::Enriched(Box::new(enriched))
+                    }
                     Err(refusal) => refusal.into(),
                 }
             }

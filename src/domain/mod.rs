@@ -30,13 +30,14 @@ pub mod refusal;
 pub mod report;
 pub mod routing;
 pub mod rules;
+pub mod saved_before;
 pub mod sessions;
 pub mod source;
 pub mod user_data;
 pub mod user_data_set;
 pub mod value;
 
-pub use event_log::EventLog;
+pub use event_log::{Digest, EventLog};
 pub use history::{KeyList, Record};
 pub use interaction::{
     EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
@@ -53,6 +54,7 @@ pub use refusal::{Detail, Refusal};
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
 pub use routing::{Routing, Target};
 pub use rules::{Revision, Rules};
+pub use saved_before::SavedBefore;
 pub use sessions::Sessions;
 pub use source::{Priority, Source};
 pub use user_data::{Attached, UserData};

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`ports`] | what the line needs of the world |
 //! | [`table`] `stored_facts` | the interactions of a batch as they stand; what is kept of them in the open |
+//! | [`spilled`] | events that no longer fit a log |
 //! | `decode` | what a delivery says |
 //! | `outage` | a batch in hand while the store is away |
 //! | [`worker`] | the first half: decode to save |
@@ -51,6 +52,7 @@ mod publication;
 pub mod rules_in_force;
 pub mod settlement;
 pub mod spans;
+pub mod spilled;
 mod stored_facts;
 pub mod table;
 pub mod tally;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outputs::legal;
+use super::spilled::{Recall, Spilled};
 use crate::domain::{Identity, Record, RejectReason, Routing, State};
 pub use crate::formats::Trace;
 use crate::formats::body_encoding::BodyEncoding;
@@ -474,7 +475,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// An open transaction over the rows of one batch.
-pub trait Transaction: Send {
+pub trait Transaction: Recall + Send {
     /// Writes the rows, one set-wise statement whatever their number, and commits. Every identity
     /// is one of `begin`'s `own`, each at most once, sorted.
     ///
@@ -502,7 +503,7 @@ pub struct Row {
     pub record: Record,
     /// Live data, opened.
     pub live: Live,
-    /// Digests of the events seen, 16 bytes each.
+    /// The log of its events, as it was saved.
     pub events: Vec<u8>,
     /// When it was first saved, in milliseconds since the Unix epoch.
     pub created_ms: i64,
@@ -552,8 +553,10 @@ pub struct RowChange<'a> {
     pub record: &'a Record,
     /// Live data to be sealed, bound to the identity; `None` erases it.
     pub live: Option<&'a Plaintext>,
-    /// Digests of the events seen, 16 bytes each.
+    /// The log of its events.
     pub events: &'a [u8],
+    /// Events that no longer stand in it, and are to be kept beside it.
+    pub spilled: Spilled<'a>,
     /// When it was first saved, in milliseconds since the Unix epoch.
     pub created_ms: i64,
     /// When this message is saved, in milliseconds since the Unix epoch.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ports::Row;
 use crate::domain::digest::{Hex, sha256};
-use crate::domain::{Facts, Key, Received, Sessions, Standing, StandingLive};
+use crate::domain::{Facts, Key, Received, SavedBefore, Sessions, Standing, StandingLive};
 
 /// The facts of a row.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub(super) struct StoredFacts<'a> {
     direction: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     created_at: Option<Cow<'a, str>>,
+    /// Keys of the history that are from before the interaction began anew; names, no values.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    saved_before: Vec<Cow<'a, str>>,
     /// Sessions that have started and not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     open_sessions: Vec<String>,
@@ -70,6 +73,7 @@ impl StoredFacts<'_> {
             parent_id: facts.parent_id.as_deref().map(Cow::Borrowed),
             direction: facts.direction.as_deref().map(Cow::Borrowed),
             created_at: facts.created_at.as_deref().map(Cow::Borrowed),
+            saved_before: standing.saved_before.keys().map(Cow::Borrowed).collect(),
             open_sessions: standing.sessions.open().to_vec(),
             ended_sessions: standing.sessions.ended_before_start().to_vec(),
             set_ms,
@@ -81,7 +85,7 @@ impl StoredFacts<'_> {
 
 impl<'a> StoredFacts<'a> {
     /// With what has a column of its own, what is known of the interaction.
-    pub(super) fn into_parts(self, row: &'a Row) -> (Facts<'a>, Sessions) {
+    pub(super) fn into_parts(self, row: &'a Row) -> (Facts<'a>, SavedBefore, Sessions) {
         let facts = Facts {
             channel: Cow::Borrowed(&row.channel),
             queue: row.queue.as_deref().map(Cow::Borrowed),
@@ -91,7 +95,8 @@ impl<'a> StoredFacts<'a> {
             direction: self.direction,
             created_at: self.created_at,
         };
-        (facts, Sessions::restored(self.open_sessions, self.ended_sessions))
+        let saved_before = SavedBefore::from_keys(self.saved_before);
+        (facts, saved_before, Sessions::restored(self.open_sessions, self.ended_sessions))
     }
 }
 

@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::ports::{Live, Plaintext, Row, RowChange};
+use super::spilled::Spilled;
 use super::stored_facts::StoredFacts;
+use crate::domain::event_log::StoredLog;
 use crate::domain::{
-    Attempt, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules, Sessions,
-    Standing, StandingLive, State, Step, step,
+    Attempt, Digest, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules,
+    SavedBefore, Sessions, Standing, StandingLive, State, Step, step,
 };
 
 /// The interactions of a batch.
@@ -53,7 +55,7 @@ impl<'a> Table<'a> {
             Live::Absent => StandingLive::Absent,
         };
         // Without its facts its widget is unknown, and with it which pairs its set lets pass.
-        let (facts, sessions) = match StoredFacts::of(row) {
+        let (facts, saved_before, sessions) = match StoredFacts::of(row) {
             Ok(stored) => {
                 if let StandingLive::Known(live) = &mut live {
                     stored.mark_set(&mut live.received);
@@ -62,20 +64,28 @@ impl<'a> Table<'a> {
             }
             Err(_) => {
                 live = StandingLive::Unreadable;
-                (Facts::default(), Sessions::default())
+                (Facts::default(), SavedBefore::default(), Sessions::default())
             }
         };
         let standing = Standing {
             state: if expired { State::Expired } else { row.state },
             facts,
             record: row.record.clone(),
+            saved_before,
             live: if expired { StandingLive::Absent } else { live },
-            events: EventLog::from_bytes(row.events.clone()),
+            events: EventLog::from_stored(&row.events),
             sessions,
         };
         let (created_ms, ended_ms) = (Some(row.created_ms), row.ended_ms);
         let entry = Entry { standing, changed: false, created_ms, ended_ms };
         self.entries.insert(borrowed(&row.identity), entry);
+    }
+
+    /// Tells of an event that was spilled from its interaction's log, and came again.
+    pub fn recall(&mut self, identity: &Identity<'_>, digest: Digest) {
+        if let Some(entry) = self.entries.get_mut(identity) {
+            entry.standing.events.recall(digest);
+        }
     }
 
     /// Takes a message through the rules and keeps what it changes.
@@ -88,6 +98,10 @@ impl<'a> Table<'a> {
         if let Some(next) = step.next.take() {
             match self.entries.get_mut(&message.identity) {
                 Some(entry) => {
+                    if next.state == State::Active {
+                        // What has begun anew has not ended: its history stays, counted from its next end.
+                        entry.ended_ms = None;
+                    }
                     entry.standing = next;
                     entry.changed = true;
                 }
@@ -112,6 +126,7 @@ impl<'a> Table<'a> {
                     identity,
                     is_new: entry.created_ms.is_none(),
                     standing,
+                    log: standing.events.to_stored(),
                     facts: StoredFacts::write(standing),
                     live: match &standing.live {
                         StandingLive::Known(live) => Some(Plaintext(live.encode())),
@@ -147,6 +162,7 @@ pub struct Change<'t> {
     identity: &'t Identity<'t>,
     is_new: bool,
     standing: &'t Standing<'t>,
+    log: StoredLog,
     facts: String,
     live: Option<Plaintext>,
     created_ms: i64,
@@ -167,7 +183,8 @@ impl Change<'_> {
             facts: &self.facts,
             record,
             live: self.live.as_ref(),
-            events: self.standing.events.as_bytes(),
+            events: &self.log.bytes,
+            spilled: Spilled { digests: &self.log.spilled, before: self.log.spilled_before },
             created_ms: self.created_ms,
             updated_ms: self.updated_ms,
             ended_ms: self.ended_ms,

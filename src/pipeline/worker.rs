@@ -29,6 +29,7 @@ use super::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
 use super::rules_in_force::RulesInForce;
 use super::settlement::Patience;
 use super::spans::Tracer;
+use super::spilled::{Doubtful, Recall as _, doubtful};
 use super::table::{Table, looks_for_parent};
 use super::tally::Tally;
 use super::waking;
@@ -179,13 +180,20 @@ impl<S: Store> Worker<S> {
         let began = tally.stage(Stage::Decode, began);
         if own.is_empty() {
             // Nothing that could be decoded: no transaction for it.
-            let (worked, _) = self.propagate(batch, &decoded, &traces, under, &[]).await;
+            let (worked, _) = self.propagate(batch, &decoded, &traces, under, (&[], &[])).await;
             let plans = self.encode(batch, worked, &traces, under).await;
             return Ok(traces.with(plans));
         }
-        let (rows, transaction) = self.store.begin(&own, &parents).await?;
+        let (rows, mut transaction) = self.store.begin(&own, &parents).await?;
+        let messages = decoded.iter().flatten().map(|decoded| &decoded.message);
+        let mut doubtful = doubtful(&rows, messages);
+        if !doubtful.is_empty() {
+            let known = transaction.recall(&doubtful).await?;
+            doubtful = known.into_iter().map(|place| doubtful[place].clone()).collect();
+        }
         let began = tally.stage(Stage::Read, began);
-        let (worked, table) = self.propagate(batch, &decoded, &traces, under, &rows).await;
+        let (worked, table) =
+            self.propagate(batch, &decoded, &traces, under, (&rows, &doubtful)).await;
         let changes = table.changes(now_ms);
         let rows: Vec<RowChange<'_>> = changes.iter().map(|change| change.row()).collect();
         let began = tally.stage(Stage::Apply, began);
@@ -207,11 +215,14 @@ impl<S: Store> Worker<S> {
         decoded: &'m [Result<Decoded<'m>, Refusal>],
         traces: &Traces,
         under: Under<'m>,
-        rows: &'m [Row],
+        (rows, recalled): (&'m [Row], &[Doubtful<'_>]),
     ) -> (Vec<Placed<'m>>, Table<'m>) {
         let mut table = Table::for_messages(batch.len());
         for row in rows {
             table.insert(row, under.now_ms, self.live_ttl_secs);
+        }
+        for event in recalled {
+            table.recall(&event.identity, event.digest);
         }
         let mut work = |place: usize| match &decoded[place] {
             Err(refusal) => {

@@ -16,6 +16,7 @@ use super::{Backend, HistoryFilter, Store};
 use crate::domain::history::ANONYMISED;
 use crate::domain::{Identity, Record, State};
 use crate::pipeline::ports::{Live, Row, RowChange, Store as _, StoreError, Transaction as _};
+use crate::pipeline::spilled::Spilled;
 
 /// Whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
 #[derive(Clone, Copy)]
@@ -202,7 +203,7 @@ impl Store {
 }
 
 fn is_erased(row: &Row) -> bool {
-    row.state != State::Active
+    !matches!(row.state, State::Active | State::Expired)
         && matches!(row.live, Live::Absent)
         && row.record.pairs().all(|(_, text)| text == ANONYMISED)
 }
@@ -211,16 +212,22 @@ fn is_erased(row: &Row) -> bool {
 /// is recognised as before.
 fn anonymised<'r>(row: &'r Row, record: &'r Record, now_ms: i64) -> RowChange<'r> {
     let active = row.state == State::Active;
+    let state = match row.state {
+        // As if the end had been said: what has merely expired may begin anew.
+        State::Active | State::Expired => State::Ended,
+        State::Ended | State::Handled => row.state,
+    };
     RowChange {
         identity: &row.identity,
         is_new: false,
-        state: if active { State::Expired } else { row.state },
+        state,
         channel: &row.channel,
         queue: row.queue.as_deref(),
         facts: &row.facts,
         record,
         live: None,
         events: &row.events,
+        spilled: Spilled::default(),
         created_ms: row.created_ms,
         updated_ms: row.updated_ms,
         ended_ms: if active { row.ended_ms.or(Some(now_ms)) } else { row.ended_ms },

@@ -56,6 +56,12 @@ pub enum OpenError {
         /// The version that this binary needs.
         known: i32,
     },
+    /// The schema lacks a table that was added without a version of its own, and making it was not asked
+    /// for.
+    #[error(
+        "open the store: its schema lacks a table that this binary needs; run `throughline migrate`"
+    )]
+    Incomplete,
     /// The store cannot be reached, or does not do what is asked.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -101,6 +101,11 @@ impl Lifetimes {
         }
     }
 
+    /// Whether an event that was seen then need not be recognised any more.
+    pub(super) fn is_forgotten(&self, seen_ms: i64, now_ms: i64) -> bool {
+        now_ms.saturating_sub(seen_ms) > millis(self.repeat_secs)
+    }
+
     pub(super) fn live_ttl_ms(&self) -> i64 {
         millis(self.live_ttl_secs)
     }

@@ -4,11 +4,17 @@
 //! workers that start together keep out of each other's way is the backends' affair; both run all
 //! that is pending in one transaction, so a schema is never left half way. Deliberately absent:
 //! ways back. An older binary refuses a newer schema instead of guessing at it.
+//!
+//! A table that older binaries can do without is no version but an *addition* ([`ADDITION`]): it is made
+//! where it is missing, and a binary of before goes on beside it, and may take over again.
 
 use super::OpenError;
 
 /// A backend's migrations, oldest first.
 pub(super) type Migrations = [&'static str];
+
+/// The table that was added since the newest version.
+pub(super) const ADDITION: &str = "throughline_spilled_event";
 
 /// The version that this binary makes and needs.
 pub(super) fn known(migrations: &Migrations) -> i32 {

@@ -7,6 +7,7 @@
 //! | `error.rs` | why it cannot be opened; the driver's errors in the port's words |
 //! | `key_file.rs` `live_data.rs` | the live keys; sealing live data |
 //! | `stored.rs` | a row as the tables have it |
+//! | `spilled.rs` | events that the logs of long conversations have no room for |
 //! | `history.rs` | the contact log, page by page |
 //! | `lifetimes.rs` `sweep.rs` | how long what is stored may stay; clearing what has had its time |
 //! | `erase.rs` | anonymising what is saved of a person |
@@ -28,6 +29,7 @@ pub mod live_data;
 mod migrations;
 mod postgres;
 mod settings;
+mod spilled;
 mod sqlite;
 mod stored;
 mod sweep;
@@ -42,11 +44,13 @@ pub use self::lifetimes::{Lifetimes, Retention};
 use self::postgres::{Postgres, PostgresTransaction};
 pub use self::settings::Settings;
 use self::settings::Target;
+pub use self::spilled::{SpilledKey, SweptEvents};
 use self::sqlite::{Sqlite, SqliteTransaction};
 pub use self::sweep::Swept;
 use crate::clock::Clock;
 use crate::domain::Identity;
 use crate::pipeline::ports::{self, Row, RowChange, StoreError};
+use crate::pipeline::spilled::{Doubtful, Recall};
 
 /// Opens the store and brings its schema up to date, or checks that it is, as the settings say.
 ///
@@ -149,13 +153,16 @@ impl Store {
     /// When it is newer or older, or cannot be read.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
         let found = self.schema_version().await?;
-        migrations::check(
-            match &self.backend {
-                Backend::Sqlite(_) => sqlite::MIGRATIONS,
-                Backend::Postgres(_) => postgres::MIGRATIONS,
-            },
-            found,
-        )
+        let known = match &self.backend {
+            Backend::Sqlite(_) => sqlite::MIGRATIONS,
+            Backend::Postgres(_) => postgres::MIGRATIONS,
+        };
+        migrations::check(known, found)?;
+        let complete = match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.has_addition().await?,
+            Backend::Postgres(postgres) => postgres.has_addition().await?,
+        };
+        if complete { Ok(()) } else { Err(OpenError::Incomplete) }
     }
 
     /// One page of the contact log, in the order of identities.
@@ -236,6 +243,15 @@ pub struct StoreTransaction(Open);
 enum Open {
     Sqlite(SqliteTransaction),
     Postgres(PostgresTransaction),
+}
+
+impl Recall for StoreTransaction {
+    async fn recall(&mut self, events: &[Doubtful<'_>]) -> Result<Vec<usize>, StoreError> {
+        match &mut self.0 {
+            Open::Sqlite(transaction) => transaction.recall(events).await,
+            Open::Postgres(transaction) => transaction.recall(events).await,
+        }
+    }
 }
 
 impl ports::Transaction for StoreTransaction {

@@ -93,6 +93,8 @@ pub struct SweepSample {
     pub forgotten: u64,
     /// Rows that were deleted.
     pub deleted: u64,
+    /// Events that were forgotten before their time.
+    pub early: u64,
 }
 
 impl Sample {
@@ -209,7 +211,8 @@ impl Sample {
         let help = "Spans that were dropped: the queue was full, or the collector away.";
         to.counter("spans_dropped", help, self.spans_dropped)?;
 
-        let SweepSample { rounds, rows, live_rows, expired, forgotten, deleted } = self.sweep;
+        let SweepSample { rounds, rows, live_rows, expired, forgotten, deleted, early } =
+            self.sweep;
         to.counter("sweeps", "Rounds of the cleaner through the store.", rounds)?;
         let help = "Rows of the store, as the cleaner's latest round found them.";
         to.gauge::<u64>("stored_rows", help, None, rows)?;
@@ -217,7 +220,9 @@ impl Sample {
         to.gauge::<u64>("live_rows", help, None, live_rows)?;
         to.counter("expired", "Interactions whose live data had its time.", expired)?;
         to.counter("forgotten", "Interactions whose event log had its time.", forgotten)?;
-        to.counter("deleted", "Interactions that were deleted.", deleted)
+        to.counter("deleted", "Interactions that were deleted.", deleted)?;
+        let help = "Events that were forgotten before their time: their interaction had too many.";
+        to.counter("events_forgotten_early", help, early)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod adapters;
 mod aside;
 mod batches;
+mod long_lives;
 mod outputs;
 mod traces;
 
@@ -42,6 +43,8 @@ struct Bench {
     gating: Option<Gating>,
     tracer: Option<Tracer>,
     batch_messages: usize,
+    now_ms: i64,
+    rules: Rules,
 }
 
 impl Bench {
@@ -60,6 +63,8 @@ impl Bench {
             gating: None,
             tracer: None,
             batch_messages: 100,
+            now_ms: 1_000,
+            rules: Rules::empty(),
         }
     }
 
@@ -78,8 +83,8 @@ impl Bench {
     ) -> Result<(), LaneError> {
         let worker = Worker {
             store: Arc::new(self.store.clone()),
-            rules: Arc::new(RulesInForce::new(Rules::empty())),
-            clock: Clock::manual(1_000),
+            rules: Arc::new(RulesInForce::new(self.rules.clone())),
+            clock: Clock::manual(self.now_ms),
             patience: Patience {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,

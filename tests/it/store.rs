@@ -31,6 +31,7 @@ mod erase;
 mod full_disk;
 mod place;
 mod samples;
+mod spilled;
 mod sweep;
 mod tls;
 

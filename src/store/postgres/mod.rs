@@ -92,7 +92,8 @@ impl Postgres {
     /// All that is pending runs in one transaction, behind a lock of its own.
     pub(super) async fn migrate(&self) -> Result<(), OpenError> {
         // Without a look first, a worker whose role may not create tables could not start.
-        if migrations::pending(MIGRATIONS, self.schema_version().await?)?.is_empty() {
+        let found = self.schema_version().await?;
+        if migrations::pending(MIGRATIONS, found)?.is_empty() && self.has_addition().await? {
             return Ok(());
         }
         let mut transaction = self.connections.pool.begin().await?;
@@ -120,8 +121,16 @@ impl Postgres {
                 .execute(&mut *transaction)
                 .await?;
         }
+        raw_sql(include_str!("addition.sql")).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Whether the table is there that is no version of its own.
+    pub(super) async fn has_addition(&self) -> Result<bool, StoreError> {
+        let mut connection = self.connections.pool.acquire().await?;
+        let asked = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL");
+        within(self.timeout, asked.bind(migrations::ADDITION).fetch_one(&mut *connection)).await
     }
 
     pub(super) async fn schema_version(&self) -> Result<i32, StoreError> {

@@ -30,6 +30,10 @@ WITH change AS MATERIALIZED (
     WHERE new.version IS NULL
     ON CONFLICT (tenant, id) DO NOTHING
     RETURNING 1
+), spilled AS (
+    INSERT INTO throughline_spilled_event (tenant, id, generation, digest, seen_ms)
+    SELECT * FROM UNNEST($14::text[], $15::text[], $16::bigint[], $17::bytea[], $18::bigint[])
+    ON CONFLICT DO NOTHING
 )
 SELECT 1 / ((SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted)
             = cardinality($1))::integer

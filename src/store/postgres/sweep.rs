@@ -1,12 +1,13 @@
 //! The steps of a sweep in PostgreSQL.
 //!
 //! Rows that a batch holds are skipped, so a sweep waits for nobody, and nobody waits for it longer
-//! than its three statements take.
+//! than its few statements take.
 
 use super::{Postgres, columns, within};
 use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
 use crate::store::lifetimes::Aged;
+use crate::store::spilled::{AgedColumns, AgedEvent, SpilledKey};
 use crate::store::stored::StoredAged;
 use crate::store::sweep::Sentence;
 
@@ -24,6 +25,37 @@ impl Postgres {
             .bind(i64::from(limit));
         let rows = within(self.timeout * 2, page.fetch_all(&self.connections.pool)).await?;
         Ok(rows.into_iter().map(StoredAged::open).collect())
+    }
+
+    /// A page of spilled events beyond `after`.
+    pub(in crate::store) async fn aged_events(
+        &self,
+        after: &SpilledKey,
+        limit: u32,
+    ) -> Result<Vec<AgedEvent>, StoreError> {
+        let page = sqlx::query_as::<_, AgedColumns>(include_str!("aged_events.sql"))
+            .bind(after.identity.tenant.as_ref())
+            .bind(after.identity.id.as_ref())
+            .bind(after.generation)
+            .bind(&after.digest)
+            .bind(i64::from(limit));
+        let page = within(self.timeout * 2, page.fetch_all(&self.connections.pool)).await?;
+        Ok(page.into_iter().map(AgedEvent::from).collect())
+    }
+
+    /// Removes these spilled events but for those that another worker is removing; says how many.
+    pub(in crate::store) async fn remove_events(
+        &self,
+        due: &[&SpilledKey],
+    ) -> Result<u64, StoreError> {
+        let (tenants, ids) = columns(due.iter().map(|key| &key.identity));
+        let remove = sqlx::query(include_str!("remove_events.sql"))
+            .bind(tenants)
+            .bind(ids)
+            .bind(due.iter().map(|key| key.generation).collect::<Vec<_>>())
+            .bind(due.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>());
+        let removed = within(self.timeout * 2, remove.execute(&self.connections.pool)).await?;
+        Ok(removed.rows_affected())
     }
 
     /// Locks the rows of `due` that nobody else holds, and does to them what `judge` says.
@@ -50,9 +82,15 @@ impl Postgres {
         let forget = sqlx::query(include_str!("forget.sql")).bind(tenants).bind(ids);
         let (tenants, ids) = columns(&sentence.delete);
         let delete = sqlx::query(include_str!("delete.sql")).bind(tenants).bind(ids);
-        for (statement, rows) in
-            [(expire, &sentence.expire), (forget, &sentence.forget), (delete, &sentence.delete)]
-        {
+        let logless: Vec<_> = sentence.forget.iter().chain(&sentence.delete).cloned().collect();
+        let (tenants, ids) = columns(&logless);
+        let events = sqlx::query(include_str!("drop_events.sql")).bind(tenants).bind(ids);
+        for (statement, rows) in [
+            (expire, &sentence.expire),
+            (events, &logless),
+            (forget, &sentence.forget),
+            (delete, &sentence.delete),
+        ] {
             if !rows.is_empty() {
                 within(self.timeout, statement.execute(&mut *transaction)).await?;
             }

@@ -19,7 +19,9 @@ use super::connections::Used;
 use super::{Postgres, columns, within};
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
+use crate::pipeline::spilled::Doubtful;
 use crate::store::live_data::LiveKeys;
+use crate::store::spilled::{OLDER_GENERATIONS, new_events, newest_generation};
 use crate::store::stored::StoredRow;
 
 /// How many batches take locks after a conflict: for as long as it takes to work off what had gathered
@@ -106,6 +108,27 @@ impl PostgresTransaction {
         Ok((rows, PostgresTransaction { store, used, versions }))
     }
 
+    /// Which of these events were spilled.
+    pub(in crate::store) async fn recall(
+        &mut self,
+        events: &[Doubtful<'_>],
+    ) -> Result<Vec<usize>, StoreError> {
+        let (tenants, ids) = columns(events.iter().map(|event| &event.identity));
+        let recall = sqlx::query_scalar::<_, i64>(include_str!("recall.sql"))
+            .bind((0..).take(events.len()).collect::<Vec<i64>>())
+            .bind(tenants)
+            .bind(ids)
+            .bind(events.iter().map(newest_generation).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.digest.as_slice()).collect::<Vec<_>>())
+            .bind(OLDER_GENERATIONS);
+        let timeout = self.store.timeout;
+        let places = match &mut self.used {
+            Some(used) => within(timeout, recall.fetch_all(&mut *used.connection)).await?,
+            None => within(timeout * 2, recall.fetch_all(&self.store.connections.pool)).await?,
+        };
+        Ok(places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+    }
+
     pub(in crate::store) async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
         let PostgresTransaction { store, used, versions } = self;
         let Some(mut used) = used else {
@@ -147,6 +170,7 @@ impl Postgres {
         }
         let mut arguments = turned(rows, &self.keys)?;
         arguments.add(read_in).map_err(sqlx::Error::Encode)?;
+        add_events(&mut arguments, rows)?;
         let write = sqlx::query_with(include_str!("save.sql"), arguments);
         within(self.timeout, write.execute(&mut *used.connection)).await?;
         Ok(())
@@ -156,6 +180,23 @@ impl Postgres {
         within(self.timeout, raw_sql(sql).execute(&mut *used.connection)).await?;
         Ok(())
     }
+}
+
+/// What is spilled with these rows, one array a column.
+fn add_events(arguments: &mut PgArguments, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+    let events: Vec<_> = new_events(rows).collect();
+    let (tenants, ids) = columns(events.iter().map(|event| event.identity));
+    let generations: Vec<_> = events.iter().map(|event| event.generation).collect();
+    let digests: Vec<_> = events.iter().map(|event| event.digest.as_slice()).collect();
+    let seen_ms: Vec<_> = events.iter().map(|event| event.seen_ms).collect();
+    let mut add = || {
+        arguments.add(tenants)?;
+        arguments.add(ids)?;
+        arguments.add(generations)?;
+        arguments.add(digests)?;
+        arguments.add(seen_ms)
+    };
+    Ok(add().map_err(sqlx::Error::Encode)?)
 }
 
 /// What a row takes as parameters at most, mostly, besides its history and its live data.
@@ -169,7 +210,7 @@ fn turned<'c>(rows: &'c [RowChange<'c>], keys: &LiveKeys) -> Result<PgArguments,
     let texts: usize = texts.sum();
     let mut arguments = PgArguments::default();
     // All at once, or it is moved while it grows.
-    arguments.reserve(13, texts + ROW_BYTES * rows.len());
+    arguments.reserve(18, texts + ROW_BYTES * rows.len());
     let bound = [
         arguments.add(column(rows, |row| row.identity.tenant.as_ref())),
         arguments.add(column(rows, |row| row.identity.id.as_ref())),

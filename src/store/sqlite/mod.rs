@@ -118,11 +118,19 @@ impl Sqlite {
         for sql in migrations::pending(MIGRATIONS, found)? {
             raw_sql(*sql).execute(&mut *transaction).await?;
         }
+        raw_sql(include_str!("addition.sql")).execute(&mut *transaction).await?;
         // A pragma takes no parameters; what is put in is a number of ours.
         let version = format!("PRAGMA user_version = {}", migrations::known(MIGRATIONS));
         raw_sql(AssertSqlSafe(version)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Whether the table is there that is no version of its own.
+    pub(super) async fn has_addition(&self) -> Result<bool, StoreError> {
+        let asked = "SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?";
+        let asked = sqlx::query_scalar(asked).bind(migrations::ADDITION);
+        Ok(asked.fetch_one(&self.readers).await?)
     }
 
     pub(super) async fn schema_version(&self) -> Result<i32, StoreError> {

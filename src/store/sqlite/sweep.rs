@@ -9,12 +9,21 @@ use super::Sqlite;
 use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
 use crate::store::lifetimes::Aged;
+use crate::store::spilled::{AgedColumns, AgedEvent, SpilledKey};
 use crate::store::stored::StoredAged;
 use crate::store::sweep::Sentence;
 
 const PAGE: &str = "SELECT tenant, id, state, channel, queue, length(events) > 0, record <> '{}', \
                     updated_ms, ended_ms FROM throughline_interaction \
                     WHERE (tenant, id) > (?, ?) ORDER BY tenant, id LIMIT ?";
+
+const PAGE_OF_EVENTS: &str = "SELECT e.tenant, e.id, e.generation, e.digest, e.seen_ms, \
+                              (SELECT max(newer.generation) \
+                              FROM throughline_spilled_event AS newer \
+                              WHERE newer.tenant = e.tenant AND newer.id = e.id) \
+                              FROM throughline_spilled_event AS e \
+                              WHERE (e.tenant, e.id, e.generation, e.digest) > (?, ?, ?, ?) \
+                              ORDER BY e.tenant, e.id, e.generation, e.digest LIMIT ?";
 
 const READ_DUE: &str = "SELECT i.tenant, i.id, i.state, i.channel, i.queue, length(i.events) > 0, \
                         i.record <> '{}', i.updated_ms, i.ended_ms \
@@ -37,6 +46,42 @@ impl Sqlite {
         Ok(rows.into_iter().map(StoredAged::open).collect())
     }
 
+    /// A page of spilled events beyond `after`.
+    pub(in crate::store) async fn aged_events(
+        &self,
+        after: &SpilledKey,
+        limit: u32,
+    ) -> Result<Vec<AgedEvent>, StoreError> {
+        let page = sqlx::query_as::<_, AgedColumns>(PAGE_OF_EVENTS)
+            .bind(after.identity.tenant.as_ref())
+            .bind(after.identity.id.as_ref())
+            .bind(after.generation)
+            .bind(&after.digest)
+            .bind(limit);
+        Ok(page.fetch_all(&self.readers).await?.into_iter().map(AgedEvent::from).collect())
+    }
+
+    /// Removes these spilled events; says how many were there.
+    pub(in crate::store) async fn remove_events(
+        &self,
+        due: &[&SpilledKey],
+    ) -> Result<u64, StoreError> {
+        let mut remove = QueryBuilder::<Database>::new(
+            "DELETE FROM throughline_spilled_event \
+             WHERE (tenant, id, generation, digest) IN (",
+        );
+        remove.push_values(due, |mut row, key: &&SpilledKey| {
+            row.push_bind(key.identity.tenant.clone().into_owned())
+                .push_bind(key.identity.id.clone().into_owned())
+                .push_bind(key.generation)
+                .push_bind(key.digest.clone());
+        });
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let removed = remove.push(")").build().execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(removed.rows_affected())
+    }
+
     /// Reads the rows of `due` again under the write lock, and does to them what `judge` says.
     pub(in crate::store) async fn clear(
         &self,
@@ -57,6 +102,12 @@ impl Sqlite {
             expire.push(", ended_ms = coalesce(ended_ms, updated_ms + ");
             expire.push_bind(sentence.live_ttl_ms).push(")").push(WHERE_DUE);
             expire.build().execute(&mut *transaction).await?;
+        }
+        let logless: Vec<_> = sentence.forget.iter().chain(&sentence.delete).cloned().collect();
+        if !logless.is_empty() {
+            let mut events = over(&logless);
+            events.push("DELETE FROM throughline_spilled_event").push(WHERE_DUE);
+            events.build().execute(&mut *transaction).await?;
         }
         if !sentence.forget.is_empty() {
             let mut forget = over(&sentence.forget);

@@ -12,7 +12,9 @@ use sqlx::{Arguments as _, Sqlite, Transaction};
 
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
+use crate::pipeline::spilled::Doubtful;
 use crate::store::live_data::LiveKeys;
+use crate::store::spilled::{OLDER_GENERATIONS, new_events, newest_generation};
 use crate::store::stored::StoredRow;
 
 /// Rows of one statement at most. While SQLite works at one, the next is prepared: shorter ones leave less
@@ -50,6 +52,28 @@ static UPDATE: LazyLock<Statement> = LazyLock::new(|| {
          created_ms = change.created_ms, updated_ms = change.updated_ms, \
          ended_ms = change.ended_ms \
          FROM change WHERE i.tenant = change.tenant AND i.id = change.id",
+    )
+});
+
+static RECALL: LazyLock<Statement> = LazyLock::new(|| {
+    let begin = format!(
+        "WITH RECURSIVE older (generations) AS (SELECT 0 UNION ALL SELECT generations + 1 FROM older \
+         WHERE generations < {OLDER_GENERATIONS}), wanted (place, tenant, id, newest, digest) AS ("
+    );
+    Statement::over(
+        &begin,
+        5,
+        ") SELECT wanted.place FROM wanted CROSS JOIN older CROSS JOIN throughline_spilled_event AS e \
+         ON e.tenant = wanted.tenant AND e.id = wanted.id \
+         AND e.generation = wanted.newest - older.generations AND e.digest = wanted.digest",
+    )
+});
+
+static SPILL: LazyLock<Statement> = LazyLock::new(|| {
+    Statement::over(
+        "INSERT OR IGNORE INTO throughline_spilled_event (tenant, id, generation, digest, seen_ms) ",
+        5,
+        "",
     )
 });
 
@@ -107,6 +131,48 @@ impl SqliteTransaction {
         Ok((rows, SqliteTransaction { transaction, keys }))
     }
 
+    /// Which of these events were spilled.
+    pub(in crate::store) async fn recall(
+        &mut self,
+        events: &[Doubtful<'_>],
+    ) -> Result<Vec<usize>, StoreError> {
+        let mut places = Vec::new();
+        let mut begin = 0;
+        for run in runs(events) {
+            let mut arguments = SqliteArguments::default();
+            for (place, event) in (0_i64..).zip(run) {
+                bind(&mut arguments, place)?;
+                bind(&mut arguments, event.identity.tenant.as_ref())?;
+                bind(&mut arguments, event.identity.id.as_ref())?;
+                bind(&mut arguments, newest_generation(event))?;
+                bind(&mut arguments, event.digest.as_slice())?;
+            }
+            let recall = sqlx::query_scalar_with::<_, i64, _>(RECALL.text(run.len()), arguments);
+            let found = recall.fetch_all(&mut *self.transaction).await?;
+            places
+                .extend(found.into_iter().filter_map(|at| Some(begin + usize::try_from(at).ok()?)));
+            begin += run.len();
+        }
+        Ok(places)
+    }
+
+    async fn spill(&mut self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
+        let events: Vec<_> = new_events(rows).collect();
+        for run in runs(&events) {
+            let mut arguments = SqliteArguments::default();
+            for event in run {
+                bind(&mut arguments, event.identity.tenant.as_ref())?;
+                bind(&mut arguments, event.identity.id.as_ref())?;
+                bind(&mut arguments, event.generation)?;
+                bind(&mut arguments, event.digest.as_slice())?;
+                bind(&mut arguments, event.seen_ms)?;
+            }
+            let spill = sqlx::query_with(SPILL.text(run.len()), arguments);
+            spill.execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
     pub(in crate::store) async fn save(mut self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
         let (new, known): (Vec<_>, Vec<_>) = rows.iter().partition(|change| change.is_new);
         let inserts = runs(&new).map(|run| (&*INSERT, run));
@@ -128,6 +194,7 @@ impl SqliteTransaction {
         if written != rows.len() as u64 {
             return Err(StoreError::Conflict);
         }
+        self.spill(rows).await?;
         Ok(self.transaction.commit().await?)
     }
 }

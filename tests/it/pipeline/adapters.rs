@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
-use throughline::domain::{Identity, Record, State};
+use throughline::domain::{Digest, Identity, Record, State};
 use throughline::pipeline::ports::{
     Answer, Arrival, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange, Settlement,
     Settler, Source, Store, StoreError, Transaction, TransportError,
 };
+use throughline::pipeline::spilled::{Doubtful, Recall};
 use tokio::sync::Semaphore;
 
 /// What happened, in order; shared by all adapters.
@@ -134,6 +135,7 @@ pub(crate) struct Kept {
     record: Record,
     live: Option<Plaintext>,
     events: Vec<u8>,
+    spilled: Vec<Digest>,
     times: (i64, i64, Option<i64>),
 }
 
@@ -169,6 +171,46 @@ impl Store for Memory {
     }
 }
 
+impl Memory {
+    fn kept<T>(&self, id: &'static str, look: impl FnOnce(&mut Kept) -> T) -> T {
+        let identity = Identity { tenant: "".into(), id: id.into() };
+        let mut rows = self.rows.lock().expect("no test panics here");
+        look(rows.get_mut(&identity).expect("it is known"))
+    }
+
+    pub(crate) fn record(&self, id: &'static str) -> String {
+        self.kept(id, |kept| kept.record.to_json())
+    }
+
+    pub(crate) fn ended_ms(&self, id: &'static str) -> Option<i64> {
+        self.kept(id, |kept| kept.times.2)
+    }
+
+    pub(crate) fn log_bytes(&self, id: &'static str) -> usize {
+        self.kept(id, |kept| kept.events.len())
+    }
+
+    /// As a sweep leaves a row.
+    pub(crate) fn expire(&self, id: &'static str, ended_ms: i64) {
+        self.kept(id, |kept| {
+            kept.state = State::Expired;
+            kept.live = None;
+            kept.times.2 = Some(ended_ms);
+        });
+    }
+}
+
+impl Recall for Memory {
+    async fn recall(&mut self, events: &[Doubtful<'_>]) -> Result<Vec<usize>, StoreError> {
+        let rows = self.rows.lock().expect("no test panics here");
+        let known = |event: &Doubtful<'_>| {
+            let row = rows.get(&event.identity.to_owned());
+            row.is_some_and(|row| row.spilled.contains(&event.digest))
+        };
+        Ok((0..events.len()).filter(|place| known(&events[*place])).collect())
+    }
+}
+
 impl Transaction for Memory {
     async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
         if let Some(fault) = self.faults.lock().expect("no test panics here").pop_front() {
@@ -181,6 +223,10 @@ impl Transaction for Memory {
         let names: Vec<_> = rows.iter().map(|row| row.identity.id.to_string()).collect();
         self.journal.note(format!("save {}", names.join(" ")));
         for row in rows {
+            let before = kept.get(&row.identity.to_owned());
+            let mut spilled = before.map(|before| before.spilled.clone()).unwrap_or_default();
+            assert_eq!(row.spilled.before, spilled.len() as u64);
+            spilled.extend(row.spilled.digests);
             kept.insert(
                 row.identity.to_owned(),
                 Kept {
@@ -191,6 +237,7 @@ impl Transaction for Memory {
                     record: row.record.clone(),
                     live: row.live.cloned(),
                     events: row.events.to_vec(),
+                    spilled,
                     times: (row.created_ms, row.updated_ms, row.ended_ms),
                 },
             );

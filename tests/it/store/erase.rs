@@ -39,7 +39,7 @@ fn anonymised(sample: &Sample) -> Sample {
     sample.record = sample.record.anonymised();
     sample.live = None;
     if sample.state == State::Active {
-        sample.state = State::Expired;
+        sample.state = State::Ended;
         sample.ended_ms = Some(NOW_MS);
     }
     sample

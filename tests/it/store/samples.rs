@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use pretty_assertions::assert_eq;
-use throughline::domain::{Identity, Record, State};
+use throughline::domain::{Digest, Identity, Record, State};
 use throughline::pipeline::ports::{
     Live, Plaintext, Row, RowChange, Store as _, StoreError, Transaction as _,
 };
+use throughline::pipeline::spilled::Spilled;
 use throughline::store::Store;
 
 /// A row as a test wants it.
@@ -22,6 +23,8 @@ pub(super) struct Sample {
     pub(super) record: Record,
     pub(super) live: Option<Plaintext>,
     pub(super) events: Vec<u8>,
+    pub(super) spilled: Vec<Digest>,
+    pub(super) spilled_before: u64,
     pub(super) created_ms: i64,
     pub(super) updated_ms: i64,
     pub(super) ended_ms: Option<i64>,
@@ -39,6 +42,8 @@ impl Sample {
             record: record(&[("plan", "gold")]),
             live: Some(Plaintext(b"{\"AccNum\":\"A-778\"}".to_vec())),
             events: vec![1; 16],
+            spilled: Vec::new(),
+            spilled_before: 0,
             created_ms: 1_000,
             updated_ms: 2_000,
             ended_ms: None,
@@ -56,6 +61,7 @@ impl Sample {
             record: &self.record,
             live: self.live.as_ref(),
             events: &self.events,
+            spilled: Spilled { digests: &self.spilled, before: self.spilled_before },
             created_ms: self.created_ms,
             updated_ms: self.updated_ms,
             ended_ms: self.ended_ms,

@@ -1,0 +1,78 @@
+//! What history saved of an interaction before it expired and began anew: it stays until a key is saved
+//! anew.
+//!
+//! Only the names of the keys are kept; the values stand in the record.
+
+use std::borrow::Cow;
+
+use super::event_log::EventLog;
+use super::history::Record;
+use super::interaction::State;
+use super::life::Standing;
+
+/// Keys of a record whose values are from before the interaction began anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedBefore(Vec<String>);
+
+impl SavedBefore {
+    /// Everything that is saved: the interaction begins anew.
+    fn all_of(record: &Record) -> SavedBefore {
+        SavedBefore(record.pairs().map(|(key, _)| key.to_owned()).collect())
+    }
+
+    /// The keys that a store kept.
+    pub fn from_keys<'k>(keys: impl IntoIterator<Item = Cow<'k, str>>) -> SavedBefore {
+        SavedBefore(keys.into_iter().map(Cow::into_owned).collect())
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Adds to what is saved `now` the values of `old` that stay, and gives their keys.
+    fn complete(mut self, old: &Record, now: &mut Record) -> SavedBefore {
+        if !self.0.is_empty() {
+            self.0.retain(|key| now.pairs().all(|(anew, _)| anew != key));
+            *now = old.only(|key| self.0.iter().any(|kept| kept == key)).followed_by(now);
+        }
+        self
+    }
+}
+
+impl Standing<'_> {
+    /// What a creation or an update adds to: completes what is saved by what stays, and the events by
+    /// this one. What had expired begins anew.
+    pub(super) fn carry_on(&self, event_id: &str, now: &mut Record) -> (SavedBefore, EventLog) {
+        let (before, events) = match self.state {
+            State::Expired => (SavedBefore::all_of(&self.record), self.events.anew_with(event_id)),
+            State::Active | State::Ended | State::Handled => {
+                (self.saved_before.clone(), self.events.with(event_id))
+            }
+        };
+        (before.complete(&self.record, now), events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> Record {
+        Record::restored(json).expect("a record")
+    }
+
+    #[test]
+    fn a_value_stays_until_its_key_is_saved_anew() {
+        let old = record(r#"{"plan":"gold","lang":"de"}"#);
+        let mut now = record(r#"{"plan":"silver"}"#);
+        let left = SavedBefore::all_of(&old).complete(&old, &mut now);
+        assert_eq!(now.to_json(), r#"{"lang":"de","plan":"silver"}"#);
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["lang"]);
+        // What was saved anew is as any other pair: an update may take it away.
+        let mut later = record("{}");
+        let left = left.complete(&now, &mut later);
+        assert_eq!(later.to_json(), r#"{"lang":"de"}"#);
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["lang"]);
+    }
+}
