@@ -245,15 +245,6 @@ impl Message<'_> {
     }
 }
 
-impl<'a> Message<'a> {
-    /// The parent that this message names: within its tenant, and not itself (C9).
-    pub fn parent(&self) -> Option<Identity<'a>> {
-        let id = self.facts.parent_id.clone()?;
-        let itself = id == self.identity.id;
-        (!itself).then(|| Identity { tenant: self.identity.tenant.clone(), id })
-    }
-}
-
 /// A parent that comes with its child's message (C8).
 #[derive(Clone, Debug)]
 pub struct InlineParent<'a> {

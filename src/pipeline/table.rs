@@ -82,7 +82,7 @@ impl<'a> Table<'a> {
     }
 
     /// Tells of an event that was spilled from its interaction's log, and came again.
-    pub fn recall(&mut self, identity: &Identity<'_>, digest: Digest) {
+    pub fn recall(&mut self, identity: &Identity<'a>, digest: Digest) {
         if let Some(entry) = self.entries.get_mut(identity) {
             entry.standing.events.recall(digest);
         }

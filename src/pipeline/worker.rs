@@ -215,7 +215,7 @@ impl<S: Store> Worker<S> {
         decoded: &'m [Result<Decoded<'m>, Refusal>],
         traces: &Traces,
         under: Under<'m>,
-        (rows, recalled): (&'m [Row], &[Doubtful<'_>]),
+        (rows, recalled): (&'m [Row], &[Doubtful<'m>]),
     ) -> (Vec<Placed<'m>>, Table<'m>) {
         let mut table = Table::for_messages(batch.len());
         for row in rows {

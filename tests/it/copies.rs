@@ -57,6 +57,7 @@ async fn the_broker_takes_every_copy() {
             let dead = Outgoing::DeadLetter {
                 delivery,
                 reason: RejectReason::NotJson,
+                detail: "the body is no JSON",
                 stage: "decode",
                 attempts: attempts.clone(),
             };

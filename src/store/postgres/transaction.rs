@@ -189,7 +189,7 @@ fn add_events(arguments: &mut PgArguments, rows: &[RowChange<'_>]) -> Result<(),
     let generations: Vec<_> = events.iter().map(|event| event.generation).collect();
     let digests: Vec<_> = events.iter().map(|event| event.digest.as_slice()).collect();
     let seen_ms: Vec<_> = events.iter().map(|event| event.seen_ms).collect();
-    let mut add = || {
+    let add = || {
         arguments.add(tenants)?;
         arguments.add(ids)?;
         arguments.add(generations)?;

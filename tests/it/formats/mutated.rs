@@ -195,7 +195,7 @@ fn no_body_makes_it_panic_and_every_refusal_names_a_member() {
         let mut text = String::new();
         tree.write(&mut text);
         let outcome = taken(&rules, &text).unwrap_or_else(|refusal| {
-            let detail = refusal.detail.as_ref();
+            let detail = refusal.detail.as_str();
             let told = format!("body {n}: {detail} in {text}");
             assert!(!detail.contains(MARK), "a value is told: {told}");
             assert!(names_a_member(detail, &known, &tree), "no member is named: {told}");
