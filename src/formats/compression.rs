@@ -37,17 +37,16 @@ impl Compression {
     /// The compression of this name; `None` for names of none.
     pub(super) fn of(word: &str) -> Option<Compression> {
         let is = |name: &&str| word.trim().eq_ignore_ascii_case(name);
-        if ["", "identity", "binary", "7bit", "8bit", "none"].iter().any(|name| is(name)) {
+        if ["", "identity", "binary", "7bit", "8bit", "none"].iter().any(&is) {
             return None;
         }
-        if ["gzip", "x-gzip", "application/gzip", "application/x-gzip"].iter().any(|name| is(name))
-        {
+        if ["gzip", "x-gzip", "application/gzip", "application/x-gzip"].iter().any(&is) {
             return Some(Compression::Gzip);
         }
-        if ["deflate", "x-deflate", "zlib", "application/zlib"].iter().any(|name| is(name)) {
+        if ["deflate", "x-deflate", "zlib", "application/zlib"].iter().any(&is) {
             return Some(Compression::Deflate);
         }
-        let known = COMPRESSIONS.iter().find(|(_, names)| names.iter().any(|name| is(name)));
+        let known = COMPRESSIONS.iter().find(|(_, names)| names.iter().any(&is));
         Some(Compression::Other(known.map_or(UNKNOWN, |(name, _)| name)))
     }
 

@@ -118,8 +118,7 @@ pub struct Attempts {
 
 // ------------------------------------------------------------------------------------- Publisher
 
-/// Where outgoing messages go. One owner, one batch in flight (docs/design.md: confirms of a shared
-/// channel get swapped).
+/// Where outgoing messages go. One owner, one batch in flight: confirms of a shared channel get swapped.
 pub trait Publisher<D: Delivery>: Send {
     /// Publishes the batch in order and waits until the broker has answered for every message.
     /// The answers stand in the order of the batch.
@@ -361,8 +360,7 @@ pub enum Settlement {
 
 // ------------------------------------------------------------------------------------------ Gate
 
-/// Says what a caller is to be offered, by the widget's state (G1, G2). Never an error: whatever goes
-/// wrong is an answer, too.
+/// Says what a caller is to be offered, by the widget's state (G1, G2). A failure is an answer, too.
 pub trait Gate: Send + Sync + 'static {
     /// Asks about a widget. Called within an asynchronous runtime; does not block.
     fn ask(&self, widget: &str) -> Asked;
@@ -375,8 +373,7 @@ pub trait Gate: Send + Sync + 'static {
 pub enum Asked {
     /// It is known, or nobody needs to be asked.
     Now(Verdict),
-    /// Somebody is being asked. It comes within the gate's own limit of time, whether or not it is
-    /// polled meanwhile.
+    /// Somebody is being asked; it comes within the gate's own limit of time, polled or not.
     Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
 }
 
