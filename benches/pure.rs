@@ -26,7 +26,7 @@ use throughline::domain::{Attempt, Identity, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::ports::Plaintext;
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 use throughline::store::live_data::LiveKeys;
 

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::cases::{self, CaseFile, CaseFileError, Verdict};
 use crate::domain::{Revision, Rules};
-use crate::pipeline::rules_in_force::RulesInForce;
+use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::settings::rules_file::{self, Document, Loaded, RulesError};
 
 /// Where rules come from, and what they must pass.

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use throughline::domain::{Attempt, Identity, Rules};
 use throughline::formats::{self, Hints};
 use throughline::pipeline::ports::{Store as _, Transaction as _};
-use throughline::pipeline::spilled::{Recall as _, doubtful};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::spilled::{Recall as _, doubtful};
+use throughline::pipeline::save::table::Table;
 use throughline::store::{self, Settings, Store};
 
 use crate::figures::Samples;

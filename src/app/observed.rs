@@ -23,10 +23,10 @@ use crate::broker::Health;
 use crate::cleaner::Sweeps;
 use crate::clock::Clock;
 use crate::http::{self, LaneStatus, Liveness, Problem, Readiness, Status, Version, Waiting};
-use crate::pipeline::labels::Outcome;
-use crate::pipeline::progress::Progress;
-use crate::pipeline::tally::{Counts, Tally};
-use crate::pipeline::waits::Wait;
+use crate::pipeline::observe::labels::Outcome;
+use crate::pipeline::observe::progress::Progress;
+use crate::pipeline::observe::tally::{Counts, Tally};
+use crate::pipeline::observe::waits::Wait;
 use crate::reload::Standing;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{LaneSample, MEDIA_TYPE, Sample, SweepSample};
@@ -291,8 +291,8 @@ mod tests {
         Answer, Arrival, Delivery, Outgoing, Publisher, Row, RowChange, Settlement, Settler,
         Source, Store, StoreError, Transaction, TransportError,
     };
-    use crate::pipeline::rules_in_force::RulesInForce;
-    use crate::pipeline::spilled::{Doubtful, Recall};
+    use crate::pipeline::save::rules_in_force::RulesInForce;
+    use crate::pipeline::save::spilled::{Doubtful, Recall};
     use crate::reload::Reloader;
     use crate::settings::{self, Sources};
 

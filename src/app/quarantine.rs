@@ -29,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 use super::observed::Observed;
 use crate::broker::{Consumer, DELIVERY_LIMIT, Inbound, Isolated, Link, Received};
 use crate::pipeline::lane::Lane;
-use crate::pipeline::partitioner::Partitioner;
 use crate::pipeline::partitions::Partitions;
+use crate::pipeline::partitions::partitioner::Partitioner;
 use crate::pipeline::ports::{Delivery as _, Source, TransportError};
-use crate::pipeline::worker::Worker;
+use crate::pipeline::save::worker::Worker;
 use crate::settings::Settings;
 use crate::store::Store;
 

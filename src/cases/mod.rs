@@ -13,7 +13,7 @@ pub use schema::schema;
 
 use crate::domain::{Attempt, Rules};
 use crate::formats::{self, Hints};
-use crate::pipeline::table::Table;
+use crate::pipeline::save::table::Table;
 use crate::settings::rules_file::{self, Problem};
 
 /// What a case came to.

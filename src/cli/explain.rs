@@ -17,8 +17,8 @@ use crate::files::{ONE_PER_LINE, ends_within_json};
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::{Row, Store as _};
-use crate::pipeline::spilled::{Recall as _, doubtful};
-use crate::pipeline::table::{Table, looks_for_parent};
+use crate::pipeline::save::spilled::{Recall as _, doubtful};
+use crate::pipeline::save::table::{Table, looks_for_parent};
 use crate::settings::Settings;
 use crate::telemetry::stderr::say;
 

@@ -2,10 +2,10 @@
 //!
 //! In two steps, since what is decoded borrows from the text.
 
-use super::ports::Delivery;
 use crate::domain::RejectReason;
 use crate::formats::body_encoding::Text;
 use crate::formats::{self, Decoded, Hints, Refusal};
+use crate::pipeline::ports::Delivery;
 
 /// The body as text. Nobody looks at what may be from anybody, nor at what came without the properties
 /// that it was sent with.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::message_trace::Traced;
-use super::outage::HOLD_SECS;
-use super::outlet::{Outlet, Saved};
-use super::plan::Planned;
-use super::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
-use super::spans::Tracer;
-use super::tally::Tally;
-use super::worker::{Worker, WorkerError};
+use crate::pipeline::observe::message_trace::Traced;
+use crate::pipeline::observe::spans::Tracer;
+use crate::pipeline::observe::tally::Tally;
+use crate::pipeline::plan::Planned;
+use crate::pipeline::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
+use crate::pipeline::publish::stage::{Outlet, Saved};
+use crate::pipeline::save::outage::HOLD_SECS;
+use crate::pipeline::save::worker::{Worker, WorkerError};
 
 /// Batches between the halves. Under load one is enough for the halves to overlap. At a moderate rate the
 /// first half takes a message or two at a time and is faster than the confirms of the second: what has

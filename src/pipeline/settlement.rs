@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use super::ports::{Arrival, Attempts};
 use crate::domain::{Attempt, Refusal, RejectReason, WaitFor};
+use crate::pipeline::ports::{Arrival, Attempts};
 use crate::retry::Ladder;
 
 /// How long a message may wait, all its waits for one cause together.

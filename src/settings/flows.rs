@@ -15,7 +15,7 @@ use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::formats::outbound::{OutboundFormat, Prefix};
 use crate::formats::signature::SigningSecret;
 use crate::json_schema;
-use crate::pipeline::outputs::{KeyTemplate, Output};
+use crate::pipeline::plan::outputs::{KeyTemplate, Output};
 
 /// One work queue (`[[source]]`).
 #[derive(Clone, Debug)]

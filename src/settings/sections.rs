@@ -11,7 +11,7 @@ use super::Secret;
 use super::flows::{self, Source};
 use super::raw::Raw;
 use crate::broker::Overflow;
-use crate::pipeline::outputs;
+use crate::pipeline::plan::outputs;
 use crate::store::Retention;
 use crate::telemetry::logs;
 

@@ -16,7 +16,7 @@ use super::{Backend, HistoryFilter, Store};
 use crate::domain::history::ANONYMISED;
 use crate::domain::{Identity, Record, State};
 use crate::pipeline::ports::{Live, Row, RowChange, Store as _, StoreError, Transaction as _};
-use crate::pipeline::spilled::Spilled;
+use crate::pipeline::save::spilled::Spilled;
 
 /// Whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@
 use super::{Backend, Lifetimes, Store};
 use crate::domain::{Digest, Identity};
 use crate::pipeline::ports::{RowChange, StoreError};
-use crate::pipeline::spilled::Doubtful;
+use crate::pipeline::save::spilled::Doubtful;
 
 /// Events of one generation.
 const GENERATION: u64 = 1_024;

@@ -24,10 +24,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::RejectReason;
-use crate::pipeline::histogram::Observed;
-use crate::pipeline::labels::{Answered, Kind, Outcome, Stage};
+use crate::pipeline::observe::histogram::Observed;
+use crate::pipeline::observe::labels::{Answered, Kind, Outcome, Stage};
+use crate::pipeline::observe::tally::Counts;
 use crate::pipeline::settlement::Cause;
-use crate::pipeline::tally::Counts;
 
 /// The media type of what is rendered.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -11,8 +11,8 @@
 use serde::Serialize;
 
 use crate::domain::digest::Hex;
-use crate::pipeline::spans::{Attribute, Span, SpanKind};
-use crate::pipeline::trace_context::SpanContext;
+use crate::formats::trace_context::SpanContext;
+use crate::pipeline::observe::spans::{Attribute, Span, SpanKind};
 
 /// The body of an export: these spans, of this service.
 ///

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::otlp;
-use crate::pipeline::spans::{Span, SpanSink};
+use crate::pipeline::observe::spans::{Span, SpanSink};
 
 /// Spans that may be queued: some seconds of a busy lane, at about half a kilobyte each.
 const QUEUE_SPANS: usize = 8_192;
@@ -259,8 +259,8 @@ fn refused(status: StatusCode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::spans::SpanKind;
-    use crate::pipeline::trace_context::SpanContext;
+    use crate::formats::trace_context::SpanContext;
+    use crate::pipeline::observe::spans::SpanKind;
 
     #[test]
     fn a_full_queue_drops_and_counts() {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use throughline::domain::{Attempt, Outcome, RejectReason, Rules};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 
 /// The default of `limits.body_max_bytes`.
 const MAX_BYTES: usize = 1_048_576;

@@ -17,7 +17,7 @@ use throughline::domain::{Attempt, LiveData, Origin, Outcome, Record, Rules, Ste
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::ports::{Live, Plaintext};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use samples::{Rows, any_document, checked, compiled, decoded, message, object, pairs, rules};

@@ -11,8 +11,8 @@ use throughline::domain::{Attempt, Event, Facts, Identity, RejectReason, Routing
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::outbound::{Encoded, OutboundFormat, Prefix};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::outputs::KeyTemplate;
-use throughline::pipeline::table::Table;
+use throughline::pipeline::plan::outputs::KeyTemplate;
+use throughline::pipeline::save::table::Table;
 
 /// Plays messages against empty rules; what is published of the last of them in a format.
 fn encoded(messages: &[Value], format: OutboundFormat) -> Encoded {

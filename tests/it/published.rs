@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use throughline::domain::{Attempt, Rules};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 
 /// Plays messages against empty rules; what is published of the last of them.
 fn published(messages: &[Value]) -> Value {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use throughline::domain::Rules;
-use throughline::pipeline::rules_in_force::RulesInForce;
+use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::reload::{Reloader, RulesSource, Standing};
 use tokio::sync::{Notify, watch};
 

@@ -18,7 +18,7 @@ use throughline::cases::CaseFile;
 use throughline::domain::{Attempt, Outcome, RejectReason, Routing, Rules, Target};
 use throughline::formats::enriched::{self, Stamp, Unrouted};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use crate::support::program::{folder, run, stderr, stdout};

@@ -14,7 +14,7 @@ use super::topology::{Argument, Exchange, Queue};
 use super::{Settings, Topology};
 use crate::formats::schema;
 use crate::json_schema::embedded;
-use crate::pipeline::outputs::Output;
+use crate::pipeline::plan::outputs::Output;
 use crate::pipeline::ports::PublishedKind;
 use messages::{INBOUND, messages};
 

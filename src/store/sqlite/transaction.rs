@@ -12,7 +12,7 @@ use sqlx::{Arguments as _, Sqlite, Transaction};
 
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
-use crate::pipeline::spilled::Doubtful;
+use crate::pipeline::save::spilled::Doubtful;
 use crate::store::live_data::LiveKeys;
 use crate::store::spilled::{OLDER_GENERATIONS, new_events, newest_generation};
 use crate::store::stored::StoredRow;

@@ -3,7 +3,7 @@
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Attempt, Rules};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 
 use super::payloads::{decode, payloads};
 

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use throughline::domain::{Attempt, Rules};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 
 use super::payloads::payloads;
 use crate::simulation::number;

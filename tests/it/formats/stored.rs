@@ -8,7 +8,7 @@ use throughline::domain::{Attempt, Identity, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints};
 use throughline::pipeline::ports::Row;
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 
 use super::payloads::payloads;
 use crate::fuzz::messages::row;

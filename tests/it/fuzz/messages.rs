@@ -20,7 +20,7 @@ use throughline::domain::{Attempt, Identity, Outcome, Record, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body, canonical};
 use throughline::pipeline::ports::{Live, Row, RowChange};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 /// Above what a fuzzer makes, below what takes a moment.

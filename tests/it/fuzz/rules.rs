@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use throughline::domain::Attempt;
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints};
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 /// Messages that meet every kind of rule, of the channels and keys that the corpus's rules speak of.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use throughline::domain::{Identity, Rules};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::ports::Row;
-use throughline::pipeline::table::Table;
+use throughline::pipeline::save::table::Table;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use crate::fuzz::messages::row;

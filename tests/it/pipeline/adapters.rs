@@ -10,7 +10,7 @@ use throughline::pipeline::ports::{
     Answer, Arrival, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange, Settlement,
     Settler, Source, Store, StoreError, Transaction, TransportError,
 };
-use throughline::pipeline::spilled::{Doubtful, Recall};
+use throughline::pipeline::save::spilled::{Doubtful, Recall};
 use tokio::sync::Semaphore;
 
 /// What happened, in order; shared by all adapters.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use throughline::domain::{Routing, Target};
-use throughline::pipeline::aside::{HELD_MAX, WhenFull};
 use throughline::pipeline::ports::{Asked, Gate, Verdict, Why};
+use throughline::pipeline::publish::gate_queue::{HELD_MAX, WhenFull};
 use tokio::sync::watch;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
-use throughline::pipeline::labels::Outcome;
+use throughline::pipeline::observe::labels::Outcome;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use super::adapters::Parcel;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use throughline::formats::outbound::OutboundFormat;
-use throughline::pipeline::labels::{Answered, Kind};
-use throughline::pipeline::outputs::{KeyTemplate, Output};
+use throughline::pipeline::observe::labels::{Answered, Kind};
+use throughline::pipeline::plan::outputs::{KeyTemplate, Output};
 use throughline::pipeline::ports::{Answer, Arrival};
 
 use super::{Bench, created, raw, untaken};

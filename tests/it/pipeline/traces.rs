@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
+use throughline::pipeline::observe::spans::{Attribute, LINKS_MAX, Span, SpanSink, Tracer};
 use throughline::pipeline::ports::{Answer, Arrival, Trace};
-use throughline::pipeline::spans::{Attribute, LINKS_MAX, Span, SpanSink, Tracer};
 use throughline::pipeline::trace_context::SpanContext;
 
 use super::adapters::Parcel;

@@ -8,7 +8,7 @@ use throughline::domain::{Digest, Identity, Record, State};
 use throughline::pipeline::ports::{
     Live, Plaintext, Row, RowChange, Store as _, StoreError, Transaction as _,
 };
-use throughline::pipeline::spilled::Spilled;
+use throughline::pipeline::save::spilled::Spilled;
 use throughline::store::Store;
 
 /// A row as a test wants it.

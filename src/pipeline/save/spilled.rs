@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use super::ports::{Row, StoreError};
 use crate::domain::event_log::{digest, spilled_count};
 use crate::domain::{Digest, Identity, Message};
+use crate::pipeline::ports::{Row, StoreError};
 
 /// What is spilled with a row.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +36,7 @@ pub trait Recall {
     /// 4,096 all, of older ones as many as are still there.
     ///
     /// # Errors
-    /// As [`Store::begin`](super::ports::Store::begin).
+    /// As [`Store::begin`](crate::pipeline::ports::Store::begin).
     fn recall(
         &mut self,
         events: &[Doubtful<'_>],

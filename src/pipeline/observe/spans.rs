@@ -20,8 +20,8 @@
 
 use std::sync::Arc;
 
-use super::trace_context::{SpanContext, SpanId};
 use crate::clock::Clock;
+use crate::formats::trace_context::{SpanContext, SpanId};
 
 /// Makes spans.
 #[derive(Clone)]
@@ -96,14 +96,14 @@ pub const LINKS_MAX: usize = 128;
 
 impl Tracer {
     /// The time, in nanoseconds since the Unix epoch.
-    pub(super) fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
 }
 
 impl Span {
     /// Says how many messages it is about, unless it is one.
-    pub(super) fn counting(mut self, messages: usize) -> Span {
+    pub(crate) fn counting(mut self, messages: usize) -> Span {
         if messages > 1 {
             let count = i64::try_from(messages).unwrap_or(i64::MAX);
             self.attributes.push(("messaging.batch.message_count", Attribute::Number(count)));
@@ -112,7 +112,7 @@ impl Span {
     }
 
     /// Links it with other spans.
-    pub(super) fn linked(mut self, to: impl IntoIterator<Item = SpanContext>) -> Span {
+    pub(crate) fn linked(mut self, to: impl IntoIterator<Item = SpanContext>) -> Span {
         let mut to = to.into_iter();
         self.links = to.by_ref().take(LINKS_MAX).collect();
         self.links_dropped = to.count();
@@ -121,7 +121,7 @@ impl Span {
 }
 
 /// Random bytes, never all zero: that would stand for no id.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Without randomness nothing else here would run either (TLS, nonces); an id that is taken twice
     // only blurs a picture.

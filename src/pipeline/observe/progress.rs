@@ -84,51 +84,51 @@ impl Progress {
     }
 
     /// Messages that were taken and not settled when their lane ended.
-    pub(super) fn given_back(&self) -> u64 {
+    pub(crate) fn given_back(&self) -> u64 {
         self.given_back.load(Ordering::Relaxed)
     }
 
     /// The lane has taken a step.
-    pub(super) fn beat(&self) {
+    pub(crate) fn beat(&self) {
         let since = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(since, Ordering::Relaxed);
     }
 
     /// The lane begins to run, until the guard is dropped.
-    pub(super) fn run(&self) -> Running<'_> {
+    pub(crate) fn run(&self) -> Running<'_> {
         self.beat();
         self.running.store(true, Ordering::Relaxed);
         Running(self)
     }
 
     /// It has taken messages.
-    pub(super) fn take(&self, messages: usize) {
+    pub(crate) fn take(&self, messages: usize) {
         // First the beat: a lane that was idle for long has not been idle over these.
         self.beat();
         self.received.fetch_add(messages as u64, Ordering::Release);
     }
 
     /// It has settled messages.
-    pub(super) fn settle(&self, messages: usize) {
+    pub(crate) fn settle(&self, messages: usize) {
         self.settled.fetch_add(messages as u64, Ordering::Release);
         self.beat();
     }
 
     /// Its batch waits for the store, or no longer does.
-    pub(super) fn hold(&self, is_held: bool) {
+    pub(crate) fn hold(&self, is_held: bool) {
         self.is_held.store(is_held, Ordering::Relaxed);
         self.beat();
     }
 
     /// Nobody takes what it publishes, or somebody does again.
-    pub(super) fn ask(&self, is_asking: bool) {
+    pub(crate) fn ask(&self, is_asking: bool) {
         self.is_asking.store(is_asking, Ordering::Relaxed);
         self.beat();
     }
 }
 
 /// A lane that runs. Dropped with it, also when it panics or is aborted.
-pub(super) struct Running<'p>(&'p Progress);
+pub(crate) struct Running<'p>(&'p Progress);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {

@@ -7,21 +7,21 @@ use std::borrow::Cow;
 
 use tracing::field::{DisplayValue, display};
 
-use super::plan::Planned;
-use super::ports::{Arrival, Delivery, Published, Trace};
-use super::spans::{Tracer, random};
-use super::trace_context::{SAMPLED, SpanContext, SpanId, TraceId};
 use crate::domain::digest::Hex;
+use crate::formats::trace_context::{SAMPLED, SpanContext, SpanId, TraceId};
 use crate::formats::{Decoded, Refusal};
+use crate::pipeline::observe::spans::{Tracer, random};
+use crate::pipeline::plan::Planned;
+use crate::pipeline::ports::{Arrival, Delivery, Published, Trace};
 
 /// The traces of a batch, by place; empty without a tracer.
 #[derive(Default)]
-pub(super) struct Traces(Vec<Option<Box<MessageTrace>>>);
+pub(crate) struct Traces(Vec<Option<Box<MessageTrace>>>);
 
 impl Traces {
     /// Gives each message the trace context that what is published of it carries: what it came with, or
     /// with a tracer that of our own span.
-    pub(super) fn begin<'a, D: Delivery>(
+    pub(crate) fn begin<'a, D: Delivery>(
         tracer: Option<&Tracer>,
         batch: &'a [D],
         decoded: &mut [Result<Decoded<'a>, Refusal>],
@@ -50,7 +50,7 @@ impl Traces {
     }
 
     /// Gives plans the traces of their messages.
-    pub(super) fn with(mut self, mut plans: Vec<Planned>) -> Vec<Planned> {
+    pub(crate) fn with(mut self, mut plans: Vec<Planned>) -> Vec<Planned> {
         if !self.0.is_empty() {
             for planned in &mut plans {
                 planned.trace = self.0.get_mut(planned.place).and_then(Option::take);
@@ -60,49 +60,49 @@ impl Traces {
     }
 
     /// The ids for a line of the log about a message.
-    pub(super) fn logged<D: Delivery>(&self, place: usize, delivery: &D) -> LoggedIds {
+    pub(crate) fn logged<D: Delivery>(&self, place: usize, delivery: &D) -> LoggedIds {
         LoggedIds::of(self.0.get(place).and_then(Option::as_deref), delivery.arrival())
     }
 }
 
 /// A delivery with its trace, where there is a tracer.
-pub(super) struct Traced<D> {
-    pub(super) delivery: D,
-    pub(super) trace: Option<Box<MessageTrace>>,
+pub(crate) struct Traced<D> {
+    pub(crate) delivery: D,
+    pub(crate) trace: Option<Box<MessageTrace>>,
 }
 
 /// The trace of one message.
 #[derive(Clone, Debug)]
 pub struct MessageTrace {
     /// The sender's span.
-    pub(super) sender: Option<SpanContext>,
+    pub(crate) sender: Option<SpanContext>,
     /// Ours.
-    pub(super) process: SpanContext,
+    pub(crate) process: SpanContext,
     /// Of what is published.
-    pub(super) send: SpanId,
+    pub(crate) send: SpanId,
     /// When the message was taken, in nanoseconds since the Unix epoch.
-    pub(super) taken_ns: u64,
+    pub(crate) taken_ns: u64,
     /// `tracestate`, as it came.
-    pub(super) state: Option<String>,
+    pub(crate) state: Option<String>,
     /// The message's id, if it is recorded.
-    pub(super) message_id: Option<String>,
+    pub(crate) message_id: Option<String>,
     /// What is published of it, if it is recorded.
-    pub(super) sent: Option<Sent>,
+    pub(crate) sent: Option<Sent>,
 }
 
 /// What is told of what is published.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
-    pub(super) message_id: String,
-    pub(super) routing_key: String,
-    pub(super) body_bytes: usize,
-    pub(super) interaction: String,
+pub(crate) struct Sent {
+    pub(crate) message_id: String,
+    pub(crate) routing_key: String,
+    pub(crate) body_bytes: usize,
+    pub(crate) interaction: String,
 }
 
 impl MessageTrace {
     /// The context that is published. A trace with a sender that is not recorded is passed on as it
     /// came: nobody is to look for a span that was never kept.
-    pub(super) fn outgoing<'a>(&self, received: Trace<'a>) -> Trace<'a> {
+    pub(crate) fn outgoing<'a>(&self, received: Trace<'a>) -> Trace<'a> {
         if self.sender.is_some() && !self.process.is_sampled() {
             return received;
         }
@@ -111,7 +111,7 @@ impl MessageTrace {
     }
 
     /// Notes what is told of the message, and of what is published of it.
-    pub(super) fn note(&mut self, arrival: &Arrival, published: Option<&Published>) {
+    pub(crate) fn note(&mut self, arrival: &Arrival, published: Option<&Published>) {
         if !self.process.is_sampled() {
             return;
         }
@@ -127,7 +127,7 @@ impl MessageTrace {
 
 /// The ids by which a line of the log leads to its message's trace.
 #[derive(Debug)]
-pub(super) struct LoggedIds {
+pub(crate) struct LoggedIds {
     /// Its sender's, or the one that begins here.
     trace_id: Option<TraceId>,
     /// Our span, where it is recorded.
@@ -136,7 +136,7 @@ pub(super) struct LoggedIds {
 
 impl LoggedIds {
     /// The ids for a line about a message; without a tracer, of the trace that its sender named.
-    pub(super) fn of(trace: Option<&MessageTrace>, arrival: &Arrival) -> LoggedIds {
+    pub(crate) fn of(trace: Option<&MessageTrace>, arrival: &Arrival) -> LoggedIds {
         let senders = || arrival.trace.parent.as_deref().and_then(SpanContext::parse);
         let context = trace.map(|trace| trace.process).or_else(senders);
         let ours = trace.filter(|trace| trace.process.is_sampled());
@@ -147,19 +147,19 @@ impl LoggedIds {
     }
 
     /// The trace, as a field of the line.
-    pub(super) fn trace_id(&self) -> Option<DisplayValue<Hex<'_>>> {
+    pub(crate) fn trace_id(&self) -> Option<DisplayValue<Hex<'_>>> {
         self.trace_id.as_ref().map(|id| display(Hex(id)))
     }
 
     /// The span, as a field of the line.
-    pub(super) fn span_id(&self) -> Option<DisplayValue<Hex<'_>>> {
+    pub(crate) fn span_id(&self) -> Option<DisplayValue<Hex<'_>>> {
         self.span_id.as_ref().map(|id| display(Hex(id)))
     }
 }
 
 impl Tracer {
     /// Begins the trace of a message that came with this context.
-    pub(super) fn begin(&self, received: &Trace<'_>) -> MessageTrace {
+    pub(crate) fn begin(&self, received: &Trace<'_>) -> MessageTrace {
         let sender = received.parent.as_deref().and_then(SpanContext::parse);
         let process = match sender {
             Some(sender) => SpanContext { span_id: random(), ..sender },
@@ -184,7 +184,7 @@ impl Tracer {
 
     /// The trace of a message that was taken at this time. Only where the store refused its data has
     /// none begun yet.
-    pub(super) fn taken<D: Delivery>(
+    pub(crate) fn taken<D: Delivery>(
         &self,
         trace: Option<Box<MessageTrace>>,
         delivery: &D,

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use super::settlement::Cause;
 use crate::domain::Identity;
+use crate::pipeline::settlement::Cause;
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Waits {
     }
 
     /// Notes one more.
-    pub(super) fn note(&self, wait: Wait) {
+    pub(crate) fn note(&self, wait: Wait) {
         let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waits.len() == REMEMBERED {
             waits.pop_front();

@@ -16,23 +16,23 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::Aside;
-use super::batch_trace::BatchTrace;
-use super::crash_point::{self, CrashPoint};
-use super::labels::{Outcome, Stage};
-use super::message_trace::{LoggedIds, Traced};
-use super::outage::HOLD_SECS;
-use super::plan::{Plan, Unpublished};
-use super::ports::{
+use crate::domain::Refusal;
+use crate::pipeline::crash_point::{self, CrashPoint};
+use crate::pipeline::observe::batch_trace::BatchTrace;
+use crate::pipeline::observe::labels::{Outcome, Stage};
+use crate::pipeline::observe::message_trace::{LoggedIds, Traced};
+use crate::pipeline::observe::tally::{Finish, Tally};
+use crate::pipeline::observe::waits::Wait;
+use crate::pipeline::plan::{Plan, Unpublished};
+use crate::pipeline::ports::{
     Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler,
     TransportError,
 };
-use super::publication::Publication;
-use super::settlement::{Cause, Failure, Remedy, remedy};
-use super::tally::{Finish, Tally};
-use super::waits::Wait;
-use super::worker::Worker;
-use crate::domain::Refusal;
+use crate::pipeline::publish::gate_queue::Aside;
+use crate::pipeline::publish::publication::Publication;
+use crate::pipeline::save::outage::HOLD_SECS;
+use crate::pipeline::save::worker::Worker;
+use crate::pipeline::settlement::{Cause, Failure, Remedy, remedy};
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
@@ -40,24 +40,24 @@ use crate::retry::Reconnect;
 const MANY: u32 = 20;
 
 /// A batch that is saved: deliveries with their traces and their plans.
-pub(super) type Saved<D> = Vec<(Traced<D>, Plan)>;
+pub(crate) type Saved<D> = Vec<(Traced<D>, Plan)>;
 
 /// The second half of a lane.
-pub(super) struct Outlet<'w, S, Pu, Se> {
-    pub(super) worker: &'w Worker<S>,
-    pub(super) publisher: Pu,
-    pub(super) settler: Se,
-    pub(super) tally: &'w Tally,
+pub(crate) struct Outlet<'w, S, Pu, Se> {
+    pub(crate) worker: &'w Worker<S>,
+    pub(crate) publisher: Pu,
+    pub(crate) settler: Se,
+    pub(crate) tally: &'w Tally,
     /// Less than this is published together with what comes next, if that is there already.
-    pub(super) batch_messages: usize,
+    pub(crate) batch_messages: usize,
     /// Enriched messages in a row that nobody took.
-    pub(super) refused_in_a_row: u32,
+    pub(crate) refused_in_a_row: u32,
     /// Batches that were held since somebody took something.
-    pub(super) held_batches: u64,
+    pub(crate) held_batches: u64,
     /// The queue that deliveries come from, where there is a tracer to be told.
-    pub(super) queue: Option<Arc<str>>,
+    pub(crate) queue: Option<Arc<str>>,
     /// The trace of the batch in hand, where there is a tracer.
-    pub(super) trace: Option<BatchTrace>,
+    pub(crate) trace: Option<BatchTrace>,
 }
 
 /// What is to become of one delivery of the batch in hand.
@@ -71,7 +71,7 @@ enum Fate {
 }
 
 impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
-    pub(super) async fn run<D: Delivery>(
+    pub(crate) async fn run<D: Delivery>(
         &mut self,
         mut batches: mpsc::Receiver<Saved<D>>,
         stop: &CancellationToken,

@@ -23,7 +23,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// How a message that was settled was finished; [`super::tally`] has the table.
+    /// How a message that was settled was finished; [`crate::pipeline::observe::tally`] has the table.
     Outcome {
         /// `interaction.enriched` is out.
         Enriched = "enriched",

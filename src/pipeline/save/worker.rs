@@ -17,26 +17,26 @@ use futures_util::future::join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::aside::Gating;
-use super::crash_point::{self, CrashPoint};
-use super::decode::{decode, text};
-use super::labels::Stage;
-use super::message_trace::Traces;
-use super::outage::Outage;
-use super::outputs::Output;
-use super::plan::{Encoder, Placed, Plan, Planned, Worked};
-use super::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
-use super::rules_in_force::RulesInForce;
-use super::settlement::Patience;
-use super::spans::Tracer;
-use super::spilled::{Doubtful, Recall as _, doubtful};
-use super::table::{Table, looks_for_parent};
-use super::tally::Tally;
-use super::waking;
 use crate::clock::Clock;
 use crate::domain::{Identity, Refusal, RejectReason, Rules};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
+use crate::pipeline::crash_point::{self, CrashPoint};
+use crate::pipeline::decode::{decode, text};
+use crate::pipeline::observe::labels::Stage;
+use crate::pipeline::observe::message_trace::Traces;
+use crate::pipeline::observe::spans::Tracer;
+use crate::pipeline::observe::tally::Tally;
+use crate::pipeline::plan::outputs::Output;
+use crate::pipeline::plan::{Encoder, Placed, Plan, Planned, Worked};
+use crate::pipeline::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
+use crate::pipeline::publish::gate_queue::Gating;
+use crate::pipeline::save::outage::Outage;
+use crate::pipeline::save::rules_in_force::RulesInForce;
+use crate::pipeline::save::spilled::{Doubtful, Recall as _, doubtful};
+use crate::pipeline::save::table::{Table, looks_for_parent};
+use crate::pipeline::save::wake_order;
+use crate::pipeline::settlement::Patience;
 
 /// What is done to every batch, and with what.
 pub struct Worker<S> {
@@ -252,7 +252,7 @@ impl<S: Store> Worker<S> {
                 }
                 worked
             }
-            true => waking::in_order(batch.len(), work),
+            true => wake_order::in_order(batch.len(), work),
         };
         (worked, table)
     }
@@ -316,7 +316,7 @@ async fn breathe(place: usize) {
 
 /// What `work` gives; `None` where our own code panicked over it: a fault with this one message, which is
 /// set aside in the lane, and the lane goes on.
-pub(super) fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 

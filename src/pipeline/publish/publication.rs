@@ -2,24 +2,24 @@
 //!
 //! What has been taken is not published again while its batch is held.
 
-use super::ports::{Answer, Delivery, Outgoing, Published};
+use crate::pipeline::ports::{Answer, Delivery, Outgoing, Published};
 
 /// A message and what of it has been taken: what was is not published again while its batch is held.
-pub(super) struct Publication {
-    pub(super) message: Box<Published>,
+pub(crate) struct Publication {
+    pub(crate) message: Box<Published>,
     primary_taken: bool,
     /// In the order of [`Published::further`].
     further_taken: Vec<bool>,
 }
 
 impl Publication {
-    pub(super) fn of(message: Box<Published>) -> Publication {
+    pub(crate) fn of(message: Box<Published>) -> Publication {
         let further_taken = vec![false; message.further.len()];
         Publication { message, primary_taken: false, further_taken }
     }
 
     /// What of it is still to be published: the message itself, then what goes to other outputs.
-    pub(super) fn open<D: Delivery>(&self) -> impl Iterator<Item = Outgoing<'_, D>> {
+    pub(crate) fn open<D: Delivery>(&self) -> impl Iterator<Item = Outgoing<'_, D>> {
         let message = &*self.message;
         let primary = (!self.primary_taken).then_some(Outgoing::Enriched(message));
         let further = message.further.iter().zip(&self.further_taken);
@@ -31,7 +31,7 @@ impl Publication {
 
     /// Notes the answers for what was open, in that order, and says what they come to: the worst of
     /// them. That nobody listens to an output that is not mandatory is only counted.
-    pub(super) fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
+    pub(crate) fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
         let mut worst = Answer::Confirmed;
         if !self.primary_taken {
             let answer = answers.next().unwrap_or(Answer::Refused);

@@ -23,12 +23,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::LaneError;
-use super::outage::Outage;
-use super::partitions::Partitions;
-use super::ports::{Answer, Distributor, Settlement, Settler, Source, Store, TransportError};
-use super::progress::Progress;
-use super::worker::{Worker, WorkerError};
+use crate::pipeline::lane::LaneError;
+use crate::pipeline::observe::progress::Progress;
+use crate::pipeline::partitions::Partitions;
+use crate::pipeline::ports::{
+    Answer, Distributor, Settlement, Settler, Source, Store, TransportError,
+};
+use crate::pipeline::save::outage::Outage;
+use crate::pipeline::save::worker::{Worker, WorkerError};
 
 /// For so long after it began, a partitioner waits for the store to know an interaction. A lane saves what
 /// it has in hand in less. Not longer, since all that follows waits with it, and so do live customers.

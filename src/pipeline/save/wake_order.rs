@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::{Placed, Worked};
+use crate::pipeline::plan::{Placed, Worked};
 
 /// Works through a batch in order, but for those that must wait: each is tried again right after the
 /// message that it waits for, and stands behind it. Those who still wait in the end come last.
-pub(super) fn in_order<'m>(
+pub(crate) fn in_order<'m>(
     messages: usize,
     mut work: impl FnMut(usize) -> Worked<'m>,
 ) -> Vec<Placed<'m>> {

@@ -16,12 +16,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outputs::legal;
-use super::spilled::{Recall, Spilled};
 use crate::domain::{Identity, Record, RejectReason, Routing, State};
 pub use crate::formats::Trace;
 use crate::formats::body_encoding::BodyEncoding;
 use crate::formats::enriched;
+use crate::pipeline::plan::outputs::legal;
+use crate::pipeline::save::spilled::{Recall, Spilled};
 
 // ---------------------------------------------------------------------------------------- Source
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::worker::WorkerError;
 use crate::clock::Clock;
+use crate::pipeline::save::worker::WorkerError;
 use crate::retry::Reconnect;
 
 /// How long a batch is held while the store is away, in seconds. RabbitMQ closes the channel of a
 /// consumer that has not acknowledged for 30 minutes; a third of that leaves room for the rest.
-pub(super) const HOLD_SECS: u64 = 600;
+pub(crate) const HOLD_SECS: u64 = 600;
 
 /// Tries at one batch, with growing delays between them.
-pub(super) struct Outage<'w> {
+pub(crate) struct Outage<'w> {
     clock: &'w Clock,
     stop: &'w CancellationToken,
     began_ms: i64,
@@ -24,7 +24,7 @@ pub(super) struct Outage<'w> {
 
 impl<'w> Outage<'w> {
     /// The batch is in hand from now on.
-    pub(super) fn begin(clock: &'w Clock, stop: &'w CancellationToken) -> Outage<'w> {
+    pub(crate) fn begin(clock: &'w Clock, stop: &'w CancellationToken) -> Outage<'w> {
         Outage { clock, stop, began_ms: clock.now_ms(), retry: Reconnect::new() }
     }
 
@@ -32,7 +32,7 @@ impl<'w> Outage<'w> {
     ///
     /// # Errors
     /// [`WorkerError::HeldTooLong`] when the batch was in hand for longer than [`HOLD_SECS`].
-    pub(super) fn next_delay(&mut self) -> Result<Duration, WorkerError> {
+    pub(crate) fn next_delay(&mut self) -> Result<Duration, WorkerError> {
         let held_ms = self.clock.now_ms() - self.began_ms;
         let held_secs = u64::try_from(held_ms).unwrap_or(0) / 1000;
         if held_secs > HOLD_SECS {
@@ -45,7 +45,7 @@ impl<'w> Outage<'w> {
     ///
     /// # Errors
     /// [`WorkerError::Stopped`] when it is told to stop meanwhile.
-    pub(super) async fn wait(&self, delay: Duration) -> Result<(), WorkerError> {
+    pub(crate) async fn wait(&self, delay: Duration) -> Result<(), WorkerError> {
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
             () = self.stop.cancelled() => Err(WorkerError::Stopped),

@@ -9,14 +9,14 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::ports::{Live, Plaintext, Row, RowChange};
-use super::spilled::Spilled;
-use super::stored_facts::StoredFacts;
 use crate::domain::event_log::StoredLog;
 use crate::domain::{
     Attempt, Digest, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules,
     SavedBefore, Sessions, Standing, StandingLive, State, Step, step,
 };
+use crate::pipeline::ports::{Live, Plaintext, Row, RowChange};
+use crate::pipeline::save::spilled::Spilled;
+use crate::pipeline::save::stored_facts::StoredFacts;
 
 /// The interactions of a batch.
 #[derive(Debug, Default)]
@@ -152,7 +152,7 @@ pub fn looks_for_parent<'a>(message: &Message<'a>) -> Option<Identity<'a>> {
 }
 
 /// The id of the parent of a stored interaction, if it has one and its facts can be read.
-pub(super) fn parent_id(row: &Row) -> Option<String> {
+pub(crate) fn parent_id(row: &Row) -> Option<String> {
     StoredFacts::of(row).ok()?.into_parts(row).0.parent_id.map(Cow::into_owned)
 }
 

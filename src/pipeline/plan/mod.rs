@@ -3,14 +3,16 @@
 //! In two steps, since the rules of a whole batch must be known before it can be saved, and what it
 //! publishes need not: `Worked` is what the rules came to, [`Plan`] has what is published, encoded.
 
-use super::aside::Gating;
-use super::message_trace::MessageTrace;
-use super::outputs::Output;
-use super::ports::{Awaited, Gated, Published, PublishedKind};
-use super::settlement::{Cause, Failure};
+pub mod outputs;
+
 use crate::domain::{Identity, Outcome, Refusal, Step};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
+use crate::pipeline::observe::message_trace::MessageTrace;
+use crate::pipeline::plan::outputs::Output;
+use crate::pipeline::ports::{Awaited, Gated, Published, PublishedKind};
+use crate::pipeline::publish::gate_queue::Gating;
+use crate::pipeline::settlement::{Cause, Failure};
 
 /// What is to be done about one delivery; in the order of publication.
 #[derive(Debug)]
@@ -52,14 +54,14 @@ pub enum Unpublished {
 
 impl Plan {
     /// It is set aside, for what this stage found.
-    pub(super) fn rejected(refusal: Refusal, stage: &'static str) -> Plan {
+    pub(crate) fn rejected(refusal: Refusal, stage: &'static str) -> Plan {
         Plan::Failed { failure: Failure::Rejected(refusal), stage, awaited: None }
     }
 }
 
 /// What a message came to in the rules.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
-pub(super) enum Worked<'m> {
+pub(crate) enum Worked<'m> {
     /// The rules have spoken.
     Step(&'m Decoded<'m>, Step<'m>),
     /// It did not come so far.
@@ -67,11 +69,11 @@ pub(super) enum Worked<'m> {
 }
 
 /// The same with its place in the batch; in the order of publication.
-pub(super) type Placed<'m> = (usize, Worked<'m>);
+pub(crate) type Placed<'m> = (usize, Worked<'m>);
 
 impl Worked<'_> {
     /// The interaction that it must wait for.
-    pub(super) fn awaits(&self) -> Option<&Identity<'_>> {
+    pub(crate) fn awaits(&self) -> Option<&Identity<'_>> {
         match self {
             Worked::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => Some(wait.on()),
             Worked::Step(..) | Worked::Failed(_) => None,
@@ -79,7 +81,7 @@ impl Worked<'_> {
     }
 
     /// The interaction of which something is published.
-    pub(super) fn publishes(&self) -> Option<&Identity<'_>> {
+    pub(crate) fn publishes(&self) -> Option<&Identity<'_>> {
         match self {
             Worked::Step(
                 decoded,
@@ -91,20 +93,20 @@ impl Worked<'_> {
 }
 
 /// What the messages of a batch are encoded with.
-pub(super) struct Encoder<'w> {
+pub(crate) struct Encoder<'w> {
     /// Where interactions go beside the enriched message.
-    pub(super) outputs: &'w [Output],
+    pub(crate) outputs: &'w [Output],
     /// Which of them the status gate is asked about, where there is one.
-    pub(super) gating: Option<&'w Gating>,
+    pub(crate) gating: Option<&'w Gating>,
     /// What stands in every message.
-    pub(super) stamp: Stamp<'w>,
+    pub(crate) stamp: Stamp<'w>,
     /// When the batch was worked out, in milliseconds since the Unix epoch.
-    pub(super) now_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 impl Encoder<'_> {
     /// The plan for a message of which the rules found this.
-    pub(super) fn plan(&self, decoded: &Decoded<'_>, step: &Step<'_>) -> Plan {
+    pub(crate) fn plan(&self, decoded: &Decoded<'_>, step: &Step<'_>) -> Plan {
         let stamp = self.stamp;
         let (kind, facts) = match &step.outcome {
             Outcome::Enriched(enriched) => (PublishedKind::Enriched, &enriched.facts),

@@ -21,12 +21,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use indexmap::IndexMap;
 
-use super::message_trace::Traced;
-use super::outlet::Saved;
-use super::plan::Plan;
-use super::ports::{Asked, Gate, Published, Verdict, Why};
-use super::tally::Tally;
 use crate::domain::Identity;
+use crate::pipeline::observe::message_trace::Traced;
+use crate::pipeline::observe::tally::Tally;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::ports::{Asked, Gate, Published, Verdict, Why};
+use crate::pipeline::publish::stage::Saved;
 
 /// Deliveries that a lane holds for the status gate, at most. They stay unacknowledged, so the broker
 /// is asked for as many more (`prefetch`), and others keep their share of it. With the default timeout
@@ -55,7 +55,7 @@ pub enum WhenFull {
 
 impl Gating {
     /// Whether interactions on a channel are asked about.
-    pub(super) fn concerns(&self, channel: &str) -> bool {
+    pub(crate) fn concerns(&self, channel: &str) -> bool {
         self.channels.contains(channel)
     }
 }
@@ -64,7 +64,7 @@ impl Gating {
 type Held<D> = (Traced<D>, Box<Published>);
 
 /// What a lane holds for the status gate.
-pub(super) struct Aside<'w, D> {
+pub(crate) struct Aside<'w, D> {
     gating: Option<&'w Gating>,
     tally: &'w Tally,
     /// Each interaction's deliveries in their order. The first of each waits for an answer.
@@ -76,7 +76,7 @@ pub(super) struct Aside<'w, D> {
 }
 
 impl<'w, D> Aside<'w, D> {
-    pub(super) fn new(gating: Option<&'w Gating>, tally: &'w Tally) -> Aside<'w, D> {
+    pub(crate) fn new(gating: Option<&'w Gating>, tally: &'w Tally) -> Aside<'w, D> {
         Aside {
             gating,
             tally,
@@ -88,24 +88,24 @@ impl<'w, D> Aside<'w, D> {
     }
 
     /// Whether nothing is held.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// Whether a question is open. Its answer must be taken even if nobody waits for it any more, or
     /// it would be given to whoever asks much later.
-    pub(super) fn asks(&self) -> bool {
+    pub(crate) fn asks(&self) -> bool {
         !self.asked.is_empty()
     }
 
     /// Whether another batch may be taken.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let waits = self.gating.is_some_and(|gating| gating.when_full == WhenFull::Wait);
         !waits || self.held_messages < usize::from(HELD_MAX)
     }
 
     /// Takes a batch and gives back what can be published at once.
-    pub(super) fn take(&mut self, batch: Saved<D>) -> Saved<D> {
+    pub(crate) fn take(&mut self, batch: Saved<D>) -> Saved<D> {
         let Some(gating) = self.gating else { return batch };
         let mut at_once = Vec::with_capacity(batch.len());
         for (delivery, plan) in batch {
@@ -175,7 +175,7 @@ impl<'w, D> Aside<'w, D> {
 
     /// Waits for an answer and gives what it lets go, which may be nothing. Cancel-safe: what is held
     /// changes after the only await. Never ends while no question is open.
-    pub(super) async fn released(&mut self) -> Saved<D> {
+    pub(crate) async fn released(&mut self) -> Saved<D> {
         let Some((widget, verdict)) = self.questions.next().await else {
             return std::future::pending().await;
         };

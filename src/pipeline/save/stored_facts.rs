@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ports::Row;
 use crate::domain::digest::{Hex, sha256};
 use crate::domain::{Facts, Key, Received, SavedBefore, Sessions, Standing, StandingLive};
+use crate::pipeline::ports::Row;
 
 /// The facts of a row.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct StoredFacts<'a> {
+pub(crate) struct StoredFacts<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     widget: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -47,19 +47,19 @@ impl StoredFacts<'_> {
     ///
     /// # Errors
     /// When they are not what any release writes.
-    pub(super) fn of(row: &Row) -> Result<StoredFacts<'_>, serde_json::Error> {
+    pub(crate) fn of(row: &Row) -> Result<StoredFacts<'_>, serde_json::Error> {
         serde_json::from_str(&row.facts)
     }
 
     /// Says of received pairs when they were set.
-    pub(super) fn mark_set(&self, received: &mut Received<'_>) {
+    pub(crate) fn mark_set(&self, received: &mut Received<'_>) {
         if !self.set_ms.is_empty() {
             received.mark_set(|key| self.set_ms.get(&digest(key)).copied());
         }
     }
 
     /// Writes those of an interaction.
-    pub(super) fn write(standing: &Standing<'_>) -> String {
+    pub(crate) fn write(standing: &Standing<'_>) -> String {
         let facts = &standing.facts;
         let set_ms = match &standing.live {
             StandingLive::Known(live) => {
@@ -85,7 +85,7 @@ impl StoredFacts<'_> {
 
 impl<'a> StoredFacts<'a> {
     /// With what has a column of its own, what is known of the interaction.
-    pub(super) fn into_parts(self, row: &'a Row) -> (Facts<'a>, SavedBefore, Sessions) {
+    pub(crate) fn into_parts(self, row: &'a Row) -> (Facts<'a>, SavedBefore, Sessions) {
         let facts = Facts {
             channel: Cow::Borrowed(&row.channel),
             queue: row.queue.as_deref().map(Cow::Borrowed),

@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-use super::histogram::{Histogram, Observed};
-use super::labels::{Answered, Kind, Outcome, Stage};
-use super::ports::{Answer, Outgoing, PublishedKind, Verdict, Why};
-use super::progress::Progress;
-use super::settlement::{Cause, Remedy};
-use super::waits::Waits;
 use crate::domain::{RejectReason, Target};
+use crate::pipeline::observe::histogram::{Histogram, Observed};
+use crate::pipeline::observe::labels::{Answered, Kind, Outcome, Stage};
+use crate::pipeline::observe::progress::Progress;
+use crate::pipeline::observe::waits::Waits;
+use crate::pipeline::ports::{Answer, Outgoing, PublishedKind, Verdict, Why};
+use crate::pipeline::settlement::{Cause, Remedy};
 
 /// How many messages of one reason are logged one by one, by each lane.
 const LOGGED_ONE_BY_ONE: u64 = 10;
@@ -52,7 +52,7 @@ pub struct Tally {
 
 /// How a message was finished, with what is counted beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finish {
+pub(crate) enum Finish {
     /// As the outcome says.
     As(Outcome),
     /// It waits.
@@ -63,7 +63,7 @@ pub(super) enum Finish {
 
 impl Finish {
     /// The outcome that it is counted by.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Finish::As(outcome) => *outcome,
             Finish::Waiting(_) => Outcome::Waiting,
@@ -111,19 +111,19 @@ impl Default for Tally {
 
 impl Tally {
     /// Counts a batch that was taken, and how many of it had waited before.
-    pub(super) fn took(&self, messages: usize, retried: usize) {
+    pub(crate) fn took(&self, messages: usize, retried: usize) {
         self.progress.take(messages);
         self.batch_messages.observe(messages as u64);
         add(&self.retried, retried);
     }
 
     /// Counts that a batch begins again, because another worker was faster.
-    pub(super) fn conflicted(&self) {
+    pub(crate) fn conflicted(&self) {
         add(&self.conflicts, 1);
     }
 
     /// Counts messages that are settled, each by how it was finished.
-    pub(super) fn finished(&self, finished: &[Finish]) {
+    pub(crate) fn finished(&self, finished: &[Finish]) {
         for finish in finished {
             match finish {
                 Finish::As(_) => {}
@@ -142,7 +142,7 @@ impl Tally {
     /// Counts a message that is to be set aside. Says whether it is worth a line in the log: the first
     /// few of each reason are, then fewer and fewer, so that a flood of bad messages is no flood of
     /// logs.
-    pub(super) fn rejected(&self, remedy: &Remedy) -> bool {
+    pub(crate) fn rejected(&self, remedy: &Remedy) -> bool {
         match remedy {
             Remedy::DeadLetter(refusal) => {
                 let count = add(&self.rejected[refusal.reason as usize], 1);
@@ -159,7 +159,7 @@ impl Tally {
     }
 
     /// Counts a batch that was published, by the broker's answers; none when it was lost.
-    pub(super) fn published<D>(&self, batch: &[Outgoing<'_, D>], answers: Option<&[Answer]>) {
+    pub(crate) fn published<D>(&self, batch: &[Outgoing<'_, D>], answers: Option<&[Answer]>) {
         for (place, outgoing) in batch.iter().enumerate() {
             let kind = match outgoing {
                 Outgoing::Enriched(message) => match message.kind {
@@ -182,7 +182,7 @@ impl Tally {
     }
 
     /// Counts how long a stage of a batch took, from `began` until now, and gives the time.
-    pub(super) fn stage(&self, stage: Stage, began: Instant) -> Instant {
+    pub(crate) fn stage(&self, stage: Stage, began: Instant) -> Instant {
         let now = Instant::now();
         let took_us = u64::try_from(now.duration_since(began).as_micros()).unwrap_or(u64::MAX);
         self.stages[stage as usize].observe(took_us);
@@ -191,7 +191,7 @@ impl Tally {
 
     /// Counts the time from the sender's own time to the confirm, in milliseconds. A sender whose clock
     /// is ahead counts as one that was handled at once.
-    pub(super) fn confirmed_after(&self, ms: i64) {
+    pub(crate) fn confirmed_after(&self, ms: i64) {
         let ms = ms.clamp(0, LATENCY_MAX_MS);
         self.latency.observe(ms.unsigned_abs());
     }

@@ -19,14 +19,16 @@
 //! Deliberately absent: grandparents. A chat's own child goes with the chat's id, and the chat with its
 //! parent's: from there on it is another conversation (docs/messages.md, *Order*).
 
+pub mod partitioner;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::decode::{decode, text};
-use super::ports::{Delivery, Row, Store, StoreError};
-use super::table::parent_id;
-use super::worker::unless_it_panics;
 use crate::domain::digest::sha256;
 use crate::domain::{Event, Identity};
+use crate::pipeline::decode::{decode, text};
+use crate::pipeline::ports::{Delivery, Row, Store, StoreError};
+use crate::pipeline::save::table::parent_id;
+use crate::pipeline::save::worker::unless_it_panics;
 
 /// Interactions whose partition is remembered: some 5 MB. At a thousand new ones a second it is longer
 /// than a creation takes from here to the store, which is what memory is for.
@@ -74,7 +76,7 @@ impl Partitions {
     ///
     /// # Errors
     /// When the store cannot be asked. Nothing is remembered then, and the batch may be asked for again.
-    pub(super) async fn of_batch<S: Store, D: Delivery>(
+    pub(crate) async fn of_batch<S: Store, D: Delivery>(
         &mut self,
         batch: &[D],
         body_max_bytes: usize,

@@ -1,43 +1,43 @@
 //! The trace of a batch: its times while it is worked on, and at its end the spans of it and of each of
-//! its messages ([`super::spans`] has the table).
+//! its messages ([`crate::pipeline::observe::spans`] has the table).
 //!
 //! All spans are made at once, when it is known how each message was finished; until then there are a few
 //! times and ids. A batch of which no message is recorded makes none.
 
 use std::sync::Arc;
 
-use super::labels::Outcome;
-use super::message_trace::MessageTrace;
-use super::plan::Plan;
-use super::ports::Delivery;
-use super::spans::{Attribute, Span, SpanKind, Tracer, random};
-use super::tally::Finish;
-use super::trace_context::{SAMPLED, SpanContext};
+use crate::formats::trace_context::{SAMPLED, SpanContext};
+use crate::pipeline::observe::labels::Outcome;
+use crate::pipeline::observe::message_trace::MessageTrace;
+use crate::pipeline::observe::spans::{Attribute, Span, SpanKind, Tracer, random};
+use crate::pipeline::observe::tally::Finish;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::ports::Delivery;
 
 /// The trace of a batch: of what leaves together. What stepped aside in between leaves with others than
 /// it came with.
 #[derive(Default)]
-pub(super) struct BatchTrace {
+pub(crate) struct BatchTrace {
     /// The queue it was taken from.
     queue: Option<Arc<str>>,
     /// When the first of it was taken, in nanoseconds since the Unix epoch.
     taken_ns: u64,
     /// Its messages, in the order in which they are published.
-    pub(super) messages: Vec<MessageTrace>,
+    pub(crate) messages: Vec<MessageTrace>,
     /// From its first publication to its last confirm.
     published_ns: Option<(u64, u64)>,
     /// When its settlement began.
-    pub(super) settle_ns: Option<u64>,
+    pub(crate) settle_ns: Option<u64>,
 }
 
 impl BatchTrace {
     /// Of a batch from this queue, which has no messages yet.
-    pub(super) fn of(queue: Option<Arc<str>>) -> BatchTrace {
+    pub(crate) fn of(queue: Option<Arc<str>>) -> BatchTrace {
         BatchTrace { queue, ..BatchTrace::default() }
     }
 
     /// Adds the next message in the order of publication.
-    pub(super) fn add<D: Delivery>(&mut self, mut trace: MessageTrace, delivery: &D, plan: &Plan) {
+    pub(crate) fn add<D: Delivery>(&mut self, mut trace: MessageTrace, delivery: &D, plan: &Plan) {
         let arrival = delivery.arrival();
         if self.messages.is_empty() || trace.taken_ns < self.taken_ns {
             self.taken_ns = trace.taken_ns;
@@ -51,12 +51,12 @@ impl BatchTrace {
     }
 
     /// Something of it is published now; the first time counts.
-    pub(super) fn publishes(&mut self, now_ns: u64) {
+    pub(crate) fn publishes(&mut self, now_ns: u64) {
         self.published_ns.get_or_insert((now_ns, now_ns));
     }
 
     /// The broker has answered for it now; the last time counts.
-    pub(super) fn published(&mut self, now_ns: u64) {
+    pub(crate) fn published(&mut self, now_ns: u64) {
         if let Some((_, answered_ns)) = &mut self.published_ns {
             *answered_ns = now_ns;
         }
@@ -64,7 +64,7 @@ impl BatchTrace {
 
     /// The spans of the batch, which ends now: of each message with how it was finished. Without
     /// `finished` the broker was lost, and all of it comes again.
-    pub(super) fn end(self, tracer: &Tracer, finished: Option<&[Finish]>) {
+    pub(crate) fn end(self, tracer: &Tracer, finished: Option<&[Finish]>) {
         let recorded = |message: &&MessageTrace| message.process.is_sampled();
         if self.messages.iter().find(recorded).is_none() {
             return;

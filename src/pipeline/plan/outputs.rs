@@ -9,11 +9,11 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::ports::Further;
 use crate::domain::{Facts, Identity, Outcome, Step};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::outbound::OutboundFormat;
+use crate::pipeline::ports::Further;
 
 /// Where an interaction goes beside the enriched message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Output {
     }
 
     /// What goes there of a message; `None` if nothing does.
-    pub(super) fn further(
+    pub(crate) fn further(
         &self,
         decoded: &Decoded<'_>,
         step: &Step<'_>,
@@ -196,7 +196,7 @@ impl fmt::Display for KeyTemplate {
 }
 
 /// A character as it may stand in a word of a routing key.
-pub(super) fn legal(c: char) -> char {
+pub(crate) fn legal(c: char) -> char {
     if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }
 }
 
