@@ -26,7 +26,7 @@ use throughline::domain::{Attempt, Identity, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::ports::Plaintext;
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 use throughline::store::live_data::LiveKeys;
 
@@ -135,7 +135,7 @@ fn of_batch(bencher: Bencher<'_, '_>, batch: impl FnMut()) {
 /// published of a message is let go before the next, so that memory is used again while it is warm.
 /// The number of messages that are published.
 fn whole(rules: &Rules, bodies: &[String]) -> usize {
-    let mut table = Table::for_messages(BATCH);
+    let mut table = InteractionTable::for_messages(BATCH);
     let stamp = Stamp { revision: rules.revision(), time: TIME, origins: true };
     let mut published = 0;
     for body in bodies {
@@ -159,7 +159,7 @@ fn decode(bodies: &[String]) -> Vec<Decoded<'_>> {
 }
 
 fn take<'a>(rules: &'a Rules, decoded: &[Decoded<'a>]) -> Vec<Step<'a>> {
-    let mut table = Table::for_messages(BATCH);
+    let mut table = InteractionTable::for_messages(BATCH);
     decoded.iter().map(|decoded| table.take(rules, &decoded.message, Attempt::default())).collect()
 }
 

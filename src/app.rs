@@ -39,7 +39,7 @@ use crate::http::{Server, ServerError};
 use crate::pipeline::lane::{Lane, LaneError};
 use crate::pipeline::partitions::Partitions;
 use crate::pipeline::partitions::partitioner::Partitioner;
-use crate::pipeline::publish::gate_queue::WhenFull;
+use crate::pipeline::publish::gate_queue::GateOverflow;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::worker::Worker;
 use crate::reload::Reloader;
@@ -145,7 +145,7 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<Ended, RunError> {
     // What is wrong with the settings is told before anybody is waited for.
-    let gating = gating(settings, WhenFull::Decide)?;
+    let gating = gating(settings, GateOverflow::Decide)?;
     let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
     for warning in store.warnings() {
         tracing::warn!("{warning}");

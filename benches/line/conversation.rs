@@ -12,7 +12,7 @@ use throughline::domain::{Attempt, Identity, Rules};
 use throughline::formats::{self, Hints};
 use throughline::pipeline::ports::{Store as _, Transaction as _};
 use throughline::pipeline::save::spilled::{Recall as _, doubtful};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::store::{self, Settings, Store};
 
 use crate::figures::Samples;
@@ -108,7 +108,7 @@ async fn work(store: &Store, rules: &Rules, bodies: &[String]) {
         known = transaction.recall(&events).await.expect("recalled");
     }
     assert!(known.is_empty(), "no event comes twice");
-    let mut table = Table::for_messages(bodies.len());
+    let mut table = InteractionTable::for_messages(bodies.len());
     for row in &rows {
         table.insert(row, 1_000, 86_400);
     }

@@ -26,7 +26,7 @@ use crate::http::{self, LaneStatus, Liveness, Problem, Readiness, Status, Versio
 use crate::pipeline::observe::labels::Outcome;
 use crate::pipeline::observe::progress::Progress;
 use crate::pipeline::observe::tally::{Counts, Tally};
-use crate::pipeline::observe::waits::Wait;
+use crate::pipeline::observe::waits::WaitEntry;
 use crate::reload::Standing;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{LaneSample, MEDIA_TYPE, Sample, SweepSample};
@@ -263,7 +263,7 @@ fn lane_status((number, lane): (usize, &Arc<Tally>)) -> LaneStatus {
     }
 }
 
-fn waiting(wait: Wait) -> Waiting {
+fn waiting(wait: WaitEntry) -> Waiting {
     let (who, on) = wait.who_on.unzip();
     Waiting {
         message_id: wait.message_id,
@@ -288,8 +288,8 @@ mod tests {
     use crate::http::Observed as _;
     use crate::pipeline::lane::Lane;
     use crate::pipeline::ports::{
-        Answer, Arrival, Delivery, Outgoing, Publisher, Row, RowChange, Settlement, Settler,
-        Source, Store, StoreError, Transaction, TransportError,
+        Arrival, Delivery, Outgoing, PublishOutcome, Publisher, Row, RowChange, Settlement,
+        Settler, Source, Store, StoreError, Transaction, TransportError,
     };
     use crate::pipeline::save::rules_in_force::RulesInForce;
     use crate::pipeline::save::spilled::{Doubtful, Recall};
@@ -328,7 +328,7 @@ mod tests {
         async fn publish(
             &mut self,
             _batch: &[Outgoing<'_, Noise>],
-        ) -> Result<Vec<Answer>, TransportError> {
+        ) -> Result<Vec<PublishOutcome>, TransportError> {
             std::future::pending().await
         }
     }

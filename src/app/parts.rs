@@ -7,10 +7,10 @@ use crate::clock::Clock;
 use crate::domain::Rules;
 use crate::gate::{self, StatusGate};
 use crate::pipeline::observe::spans::Tracer;
-use crate::pipeline::publish::gate_queue::{Gating, HELD_MAX, WhenFull};
+use crate::pipeline::publish::gate_queue::{GateOverflow, GatePolicy, HELD_MAX};
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::worker::Worker;
-use crate::pipeline::settlement::Patience;
+use crate::pipeline::settlement::WaitPolicy;
 use crate::reload::{NotTaken, RulesSource};
 use crate::retry::Ladder;
 use crate::settings::rules_file::{Document, Loaded};
@@ -132,7 +132,7 @@ pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Wor
         store: Arc::new(store),
         rules,
         clock: Clock::System,
-        patience: Patience {
+        patience: WaitPolicy {
             parent_ms: millis(settings.waiting.parent),
             interaction_ms: millis(settings.waiting.unknown),
             publish_ms: millis(settings.waiting.unroutable),
@@ -164,11 +164,14 @@ pub fn tracer(settings: &Settings, outbox: &Arc<Outbox>) -> Option<Tracer> {
 ///
 /// # Errors
 /// When a file that it needs cannot be read, or does not hold what it should.
-pub fn gating(settings: &Settings, when_full: WhenFull) -> Result<Option<Gating>, gate::Error> {
+pub fn gating(
+    settings: &Settings,
+    when_full: GateOverflow,
+) -> Result<Option<GatePolicy>, gate::Error> {
     let Some(of_gate) = &settings.gate.endpoint else { return Ok(None) };
     let channels = settings.gate.channels.iter().cloned().collect();
     let gate = Arc::new(StatusGate::open(of_gate)?);
-    Ok(Some(Gating { gate, channels, when_full }))
+    Ok(Some(GatePolicy { gate, channels, when_full }))
 }
 
 /// How long what is stored may stay.

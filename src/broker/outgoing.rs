@@ -20,7 +20,7 @@ use super::consumer::Received;
 use super::dead_letter::DeadLetter;
 use super::repair::Place;
 use super::{Error, Settings, declare, headers};
-use crate::pipeline::ports::{Attempts, Delivery, Further, Outgoing, Published, Trace};
+use crate::pipeline::ports::{AdditionalOutput, Attempts, Delivery, Outgoing, Published, Trace};
 
 /// The longest short string of AMQP 0-9-1, in bytes.
 const SHORT_STRING_MAX_BYTES: usize = 255;
@@ -94,7 +94,7 @@ impl Addresses {
     }
 }
 
-fn further<'o>(of: &Published, further: &'o Further) -> Message<'o> {
+fn further<'o>(of: &Published, further: &'o AdditionalOutput) -> Message<'o> {
     let properties = ours(of)
         .with_content_type(further.content_type.into())
         .with_message_id(cut(further.message_id.clone()));

@@ -33,7 +33,7 @@ use super::outgoing::{self, Address, Addresses, Message};
 use super::wire::Wire;
 use super::{Error, Settings, within};
 use crate::pipeline::crash_point::{self, CrashPoint};
-use crate::pipeline::ports::{self, Answer, Outgoing, TransportError};
+use crate::pipeline::ports::{self, Outgoing, PublishOutcome, TransportError};
 
 /// How long a channel is used at least, whatever is refused on it: a queue that stays full costs a
 /// worker a channel a second and no more, and one that has room again is noticed as soon.
@@ -92,7 +92,7 @@ impl Publisher {
     async fn publish_all<'o>(
         &mut self,
         messages: &(impl Fn() -> Vec<Message<'o>> + Sync),
-    ) -> Result<Vec<Answer>, TransportError> {
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         if std::mem::replace(&mut self.in_doubt, true) {
             return Err(TransportError::new("publish: an earlier batch was never answered"));
         }
@@ -103,14 +103,14 @@ impl Publisher {
             .await
             .map_err(|error| error.at("publish a batch"))?;
         self.in_doubt = false;
-        self.refused |= answers.contains(&Answer::Refused);
+        self.refused |= answers.contains(&PublishOutcome::Refused);
         Ok(answers)
     }
 
     async fn confirmed<'o>(
         &self,
         messages: &(impl Fn() -> Vec<Message<'o>> + Sync),
-    ) -> Result<Vec<Answer>, lapin::Error> {
+    ) -> Result<Vec<PublishOutcome>, lapin::Error> {
         let batch = messages();
         let mut sent = Vec::with_capacity(batch.len());
         for Message { exchange, routing_key, properties, body } in batch {
@@ -139,8 +139,8 @@ impl Publisher {
         for confirm in confirms {
             let confirmation = confirm.await?;
             answers.push(match &confirmation {
-                Confirmation::Ack(_) => Answer::Confirmed,
-                Confirmation::Nack(_) => Answer::Refused,
+                Confirmation::Ack(_) => PublishOutcome::Confirmed,
+                Confirmation::Nack(_) => PublishOutcome::Refused,
                 Confirmation::NotRequested => {
                     // The channel is in confirm mode, so this is not the channel we set up.
                     return Err(std::io::Error::other("confirms are off").into());
@@ -157,8 +157,10 @@ impl Publisher {
         answers.reverse();
         if !returned.is_empty() {
             for (answer, message) in answers.iter_mut().zip(messages()) {
-                if *answer == Answer::Confirmed && returned.contains(&message.into_address()) {
-                    *answer = Answer::Returned;
+                if *answer == PublishOutcome::Confirmed
+                    && returned.contains(&message.into_address())
+                {
+                    *answer = PublishOutcome::Returned;
                 }
             }
         }
@@ -170,7 +172,7 @@ impl ports::Publisher<Received> for Publisher {
     async fn publish(
         &mut self,
         batch: &[Outgoing<'_, Received>],
-    ) -> Result<Vec<Answer>, TransportError> {
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         let addresses = Arc::clone(&self.addresses);
         let messages = || batch.iter().map(|one| addresses.message(one)).collect();
         self.publish_all(&messages).await
@@ -178,7 +180,10 @@ impl ports::Publisher<Received> for Publisher {
 }
 
 impl ports::Distributor<Received> for Publisher {
-    async fn pass_on(&mut self, batch: &[(&Received, u16)]) -> Result<Vec<Answer>, TransportError> {
+    async fn pass_on(
+        &mut self,
+        batch: &[(&Received, u16)],
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         let queue = |(delivery, partition): &(&Received, u16)| {
             Some(delivery.envelope.source.partitions.as_ref()?.queue(*partition))
         };

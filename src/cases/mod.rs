@@ -13,7 +13,7 @@ pub use schema::schema;
 
 use crate::domain::{Attempt, Rules};
 use crate::formats::{self, Hints};
-use crate::pipeline::save::table::Table;
+use crate::pipeline::save::table::InteractionTable;
 use crate::settings::rules_file::{self, Problem};
 
 /// What a case came to.
@@ -66,7 +66,7 @@ fn play(rules: &Rules, case: &Case, actual: &mut Actual) {
     let bodies: Vec<_> = case.before.iter().chain(&case.given).collect();
     let texts: Vec<_> =
         bodies.iter().map(|body| formats::body::check(body.as_bytes(), MAX_BODY_BYTES)).collect();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     for (n, (body, text)) in bodies.iter().zip(&texts).enumerate() {
         let is_compared = n + 1 == bodies.len();
         let last = is_compared && case.last_attempt;

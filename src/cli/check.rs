@@ -11,7 +11,7 @@ use super::output::Out;
 use crate::app::{self, checks};
 use crate::broker::{self, Finding, Found, Health, Link};
 use crate::clock::Clock;
-use crate::pipeline::publish::gate_queue::WhenFull;
+use crate::pipeline::publish::gate_queue::GateOverflow;
 use crate::settings::Settings;
 use crate::store;
 
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     }
     out.line(format_args!("ok       settings"))?;
     out.line(format_args!("ok       rules, revision {}", rules.revision().as_str()))?;
-    if app::gating(settings, WhenFull::Decide)?.is_some() {
+    if app::gating(settings, GateOverflow::Decide)?.is_some() {
         out.line(format_args!("ok       status gate, its files; it is not asked"))?;
     }
     if !arguments.connect {

@@ -18,7 +18,7 @@ use crate::formats::enriched::{self, Stamp};
 use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::{Row, Store as _};
 use crate::pipeline::save::spilled::{Recall as _, doubtful};
-use crate::pipeline::save::table::{Table, looks_for_parent};
+use crate::pipeline::save::table::{InteractionTable, looks_for_parent};
 use crate::settings::Settings;
 use crate::telemetry::stderr::say;
 
@@ -89,7 +89,7 @@ fn explain(
     out: &mut Out,
 ) -> Result<(), Failure> {
     let now_ms = Clock::System.now_ms();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     for row in rows {
         table.insert(row, now_ms, settings.live.ttl.as_secs());
     }

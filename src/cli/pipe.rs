@@ -17,7 +17,7 @@ use crate::files::{Ledger, Lines, Output, Room};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::observe::labels::Outcome;
 use crate::pipeline::observe::tally::{Counts, Tally};
-use crate::pipeline::publish::gate_queue::WhenFull;
+use crate::pipeline::publish::gate_queue::GateOverflow;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::settings::Settings;
 use crate::store;
@@ -56,7 +56,7 @@ pub(super) fn run(
     store_is_named: bool,
 ) -> Result<Exit, Failure> {
     let rules = load_rules(settings)?;
-    let gating = app::gating(settings, WhenFull::Wait)?;
+    let gating = app::gating(settings, GateOverflow::Wait)?;
     block_on(async {
         // Before there is anything to be removed.
         let told_to_stop = told_to_stop()?;

@@ -9,7 +9,7 @@ use super::lines::Line;
 use super::room::{Room, with_attempts};
 use crate::domain::RejectReason;
 use crate::pipeline::ports::{
-    Answer, Attempts, Outgoing, Publisher, Settlement, Settler, TransportError,
+    Attempts, Outgoing, PublishOutcome, Publisher, Settlement, Settler, TransportError,
 };
 
 /// Writes enriched messages to one place and rejected lines to another.
@@ -73,7 +73,7 @@ where
     async fn publish(
         &mut self,
         batch: &[Outgoing<'_, Line>],
-    ) -> Result<Vec<Answer>, TransportError> {
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         for message in batch {
             match message {
                 Outgoing::Enriched(message) => {
@@ -99,7 +99,7 @@ where
         if let Some(out) = &mut self.dead_letters {
             out.flush().await.map_err(lost("the dead letters"))?;
         }
-        Ok(vec![Answer::Confirmed; batch.len()])
+        Ok(vec![PublishOutcome::Confirmed; batch.len()])
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::lines::Line;
 use crate::domain::Identity;
-use crate::pipeline::ports::{Attempts, Awaited};
+use crate::pipeline::ports::{Attempts, WaitDependency};
 
 /// The bodies that may wait together, in bytes. Enough for tens of thousands of children that
 /// overtook their parents, and little for a machine.
@@ -41,7 +41,7 @@ struct Inner {
 #[derive(Debug)]
 struct Waiting {
     line: Line,
-    awaited: Awaited,
+    awaited: WaitDependency,
 }
 
 /// What the room has to say to a source at the end of its input.
@@ -61,7 +61,7 @@ impl Room {
     }
 
     /// Keeps a line until the interaction it waits for is published.
-    pub(super) fn park(&self, line: Line, awaited: Awaited) {
+    pub(super) fn park(&self, line: Line, awaited: WaitDependency) {
         let mut inner = self.inner();
         let number = inner.next;
         inner.next += 1;
@@ -191,7 +191,7 @@ mod tests {
 
     fn park(room: &Room, number: u64, who: &'static str, on: &'static str) {
         let line = Line { number, ..Line::default() };
-        room.park(line, Awaited { who: identity(who), on: identity(on) });
+        room.park(line, WaitDependency { who: identity(who), on: identity(on) });
     }
 
     fn numbers(left: &Left) -> Vec<u64> {

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::domain::Routing;
-use crate::pipeline::ports::{self, Asked, Verdict, Why};
+use crate::pipeline::ports::{self, GateReason, GateReply, GateVerdict};
 use breaker::{Breaker, Pass};
 use endpoint::{Endpoint, Miss};
 
@@ -82,7 +82,7 @@ impl StatusGate {
 }
 
 impl ports::Gate for StatusGate {
-    fn ask(&self, widget: &str) -> Asked {
+    fn ask(&self, widget: &str) -> GateReply {
         self.0.ask(widget)
     }
 
@@ -113,7 +113,7 @@ type Flight = Shared<BoxFuture<'static, Landed>>;
 /// How a flight came to its end.
 #[derive(Clone)]
 struct Landed {
-    verdict: Verdict,
+    verdict: GateVerdict,
     /// Until when the answer may be used again; `None`: it may not.
     fresh_until: Option<Instant>,
 }
@@ -130,7 +130,7 @@ impl<A: Ask> Flights<A> {
         }
     }
 
-    fn ask(&self, widget: &str) -> Asked {
+    fn ask(&self, widget: &str) -> GateReply {
         let now = Instant::now();
         // A panic with it in hand leaves it whole: each change is one call.
         let mut flights = self.by_widget.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,16 +138,16 @@ impl<A: Ask> Flights<A> {
             match landed(flight) {
                 None => return later(flight.clone()),
                 Some(Landed { verdict, fresh_until: Some(until) }) if now < until => {
-                    return Asked::Now(Verdict { why: Why::Cached, ..verdict });
+                    return GateReply::Now(GateVerdict { why: GateReason::Cached, ..verdict });
                 }
                 Some(_) => {}
             }
         }
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
-            return Asked::Now(Verdict::without_answer(Why::Crowded));
+            return GateReply::Now(GateVerdict::without_answer(GateReason::Crowded));
         };
         let Some(pass) = self.breaker.admit(now) else {
-            return Asked::Now(Verdict::without_answer(Why::Skipped));
+            return GateReply::Now(GateVerdict::without_answer(GateReason::Skipped));
         };
         if flights.len() >= WIDGETS_MAX {
             // What is forgotten is asked for again.
@@ -171,7 +171,7 @@ impl<A: Ask> Flights<A> {
         AbortOnDropHandle::new(task)
             .map(|joined| {
                 // It panicked: its pass has told the breaker, and the panic hook has told its place.
-                let verdict = Verdict::without_answer(Why::Unreachable);
+                let verdict = GateVerdict::without_answer(GateReason::Unreachable);
                 joined.unwrap_or(Landed { verdict, fresh_until: None })
             })
             .boxed()
@@ -184,7 +184,8 @@ fn land(state: Result<String, Miss>, widget: &str, pass: Pass, cache: Duration) 
     let miss = match state {
         Ok(state) => {
             pass.answered();
-            let verdict = Verdict { routing: Routing::of_state(state), why: Why::Answered };
+            let verdict =
+                GateVerdict { routing: Routing::of_state(state), why: GateReason::Answered };
             return Landed { verdict, fresh_until };
         }
         Err(miss) => miss,
@@ -192,12 +193,12 @@ fn land(state: Result<String, Miss>, widget: &str, pass: Pass, cache: Duration) 
     // No flood: answers about one widget are cached, and the breaker ends the others.
     tracing::warn!(widget, "failed to {miss}; the caller goes to an agent");
     let why = match &miss {
-        Miss::Late(_) => Why::Timeout,
-        Miss::Unreachable(_) => Why::Unreachable,
-        Miss::Status(_) => Why::Status,
-        Miss::Unreadable(_) => Why::Unreadable,
+        Miss::Late(_) => GateReason::Timeout,
+        Miss::Unreachable(_) => GateReason::Unreachable,
+        Miss::Status(_) => GateReason::Status,
+        Miss::Unreadable(_) => GateReason::Unreadable,
     };
-    let verdict = Verdict::without_answer(why);
+    let verdict = GateVerdict::without_answer(why);
     if miss.concerns_widget() {
         pass.answered();
         return Landed { verdict, fresh_until };
@@ -210,8 +211,8 @@ fn landed(flight: &Flight) -> Option<Landed> {
     flight.clone().now_or_never()
 }
 
-fn later(flight: Flight) -> Asked {
-    Asked::Later(flight.map(|landed| landed.verdict).boxed())
+fn later(flight: Flight) -> GateReply {
+    GateReply::Later(flight.map(|landed| landed.verdict).boxed())
 }
 
 #[cfg(test)]

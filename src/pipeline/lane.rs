@@ -15,7 +15,7 @@ use crate::pipeline::observe::spans::Tracer;
 use crate::pipeline::observe::tally::Tally;
 use crate::pipeline::plan::Planned;
 use crate::pipeline::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
-use crate::pipeline::publish::stage::{Outlet, Saved};
+use crate::pipeline::publish::stage::{PublishStage, SavedBatch};
 use crate::pipeline::save::outage::HOLD_SECS;
 use crate::pipeline::save::worker::{Worker, WorkerError};
 
@@ -95,9 +95,9 @@ where
         // Dropped last: what is not settled by then is given back.
         let _running = tally.progress.run();
         let queue = worker.tracer.as_ref().and(source.queue()).map(Arc::from);
-        let intake = Intake { worker, source, batch_messages, saved, tally };
+        let intake = SaveStage { worker, source, batch_messages, saved, tally };
         let (refused_in_a_row, held_batches) = (0, 0);
-        let mut outlet = Outlet {
+        let mut outlet = PublishStage {
             worker,
             publisher,
             settler,
@@ -117,16 +117,16 @@ where
 }
 
 /// The first half: take, work through, save.
-struct Intake<'w, S, So: Source> {
+struct SaveStage<'w, S, So: Source> {
     worker: &'w Worker<S>,
     source: So,
     batch_messages: usize,
     /// Closes when this half ends, and the other half with it.
-    saved: mpsc::Sender<Saved<So::Delivery>>,
+    saved: mpsc::Sender<SavedBatch<So::Delivery>>,
     tally: &'w Tally,
 }
 
-impl<S: Store, So: Source> Intake<'_, S, So> {
+impl<S: Store, So: Source> SaveStage<'_, S, So> {
     async fn run(mut self, stop: &CancellationToken) -> Result<So, LaneError> {
         loop {
             let batch = tokio::select! {

@@ -18,7 +18,7 @@ use crate::retry::Ladder;
 
 /// How long a message may wait, all its waits for one cause together.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct WaitPolicy {
     /// For its parent, in milliseconds (`waiting.parent_secs`).
     pub parent_ms: u64,
     /// For its own interaction, in milliseconds (`waiting.unknown_secs`).
@@ -30,22 +30,22 @@ pub struct Patience {
     pub ladder: Ladder,
 }
 
-impl Patience {
+impl WaitPolicy {
     /// What the transport says of this try, in the domain's words.
     pub fn attempt(&self, arrival: &Arrival) -> Attempt {
-        let exhausted = |cause: Cause| self.next_wait(arrival, cause).is_none();
+        let exhausted = |cause: WaitCause| self.next_wait(arrival, cause).is_none();
         Attempt {
             may_be_unfinished: arrival.may_be_unfinished(),
-            last_for_parent: exhausted(Cause::ParentUnknown),
-            last_for_interaction: exhausted(Cause::InteractionUnknown),
+            last_for_parent: exhausted(WaitCause::ParentUnknown),
+            last_for_interaction: exhausted(WaitCause::InteractionUnknown),
         }
     }
 
-    fn next_wait(&self, arrival: &Arrival, cause: Cause) -> Option<Duration> {
+    fn next_wait(&self, arrival: &Arrival, cause: WaitCause) -> Option<Duration> {
         let patience_ms = match cause {
-            Cause::ParentUnknown => self.parent_ms,
-            Cause::InteractionUnknown => self.interaction_ms,
-            Cause::Unroutable | Cause::Refused => self.publish_ms,
+            WaitCause::ParentUnknown => self.parent_ms,
+            WaitCause::InteractionUnknown => self.interaction_ms,
+            WaitCause::Unroutable | WaitCause::Refused => self.publish_ms,
         };
         self.ladder.next_wait(count(&arrival.attempts, cause), patience_ms)
     }
@@ -53,7 +53,7 @@ impl Patience {
 
 /// What a message waits for, as its header says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum WaitCause {
     /// Its parent.
     ParentUnknown,
     /// Its own interaction.
@@ -64,26 +64,30 @@ pub enum Cause {
     Refused,
 }
 
-impl Cause {
+impl WaitCause {
     /// Each of them, in the order of their counters.
-    pub const ALL: &'static [Cause] =
-        &[Cause::ParentUnknown, Cause::InteractionUnknown, Cause::Unroutable, Cause::Refused];
+    pub const ALL: &'static [WaitCause] = &[
+        WaitCause::ParentUnknown,
+        WaitCause::InteractionUnknown,
+        WaitCause::Unroutable,
+        WaitCause::Refused,
+    ];
 
     /// The word in the header, and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Cause::ParentUnknown => "parent_unknown",
-            Cause::InteractionUnknown => "interaction_unknown",
-            Cause::Unroutable => "unroutable",
-            Cause::Refused => "refused",
+            WaitCause::ParentUnknown => "parent_unknown",
+            WaitCause::InteractionUnknown => "interaction_unknown",
+            WaitCause::Unroutable => "unroutable",
+            WaitCause::Refused => "refused",
         }
     }
 
     /// What a message that must wait waits for.
-    pub fn of(wait: &WaitFor<'_>) -> Cause {
+    pub fn of(wait: &WaitFor<'_>) -> WaitCause {
         match wait {
-            WaitFor::Parent(_) => Cause::ParentUnknown,
-            WaitFor::Interaction(_) => Cause::InteractionUnknown,
+            WaitFor::Parent(_) => WaitCause::ParentUnknown,
+            WaitFor::Interaction(_) => WaitCause::InteractionUnknown,
         }
     }
 }
@@ -94,14 +98,14 @@ pub enum Failure {
     /// It cannot be worked on, now or ever.
     Rejected(Refusal),
     /// It must wait.
-    MustWait(Cause),
+    MustWait(WaitCause),
     /// It could not be sent to wait or to the dead letters.
     NotSetAside,
 }
 
 /// What is done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum FailureAction {
     /// It goes to the waiting queue of this delay, then is acknowledged.
     Wait {
         /// How long.
@@ -109,7 +113,7 @@ pub enum Remedy {
         /// The attempts to be written down, this wait included.
         attempts: Attempts,
         /// What for.
-        cause: Cause,
+        cause: WaitCause,
     },
     /// It goes to the dead letters with this reason and detail, then is acknowledged.
     DeadLetter(Refusal),
@@ -118,31 +122,38 @@ pub enum Remedy {
 }
 
 /// The table.
-pub fn remedy(failure: Failure, arrival: &Arrival, patience: &Patience, now_ms: i64) -> Remedy {
+pub fn action_for(
+    failure: Failure,
+    arrival: &Arrival,
+    patience: &WaitPolicy,
+    now_ms: i64,
+) -> FailureAction {
     match failure {
-        Failure::Rejected(refusal) => Remedy::DeadLetter(refusal),
-        Failure::NotSetAside => Remedy::Requeue,
+        Failure::Rejected(refusal) => FailureAction::DeadLetter(refusal),
+        Failure::NotSetAside => FailureAction::Requeue,
         Failure::MustWait(cause) => match patience.next_wait(arrival, cause) {
             Some(delay) => {
                 let attempts = one_more(arrival, cause, now_ms);
-                Remedy::Wait { delay, attempts, cause }
+                FailureAction::Wait { delay, attempts, cause }
             }
-            None => Remedy::DeadLetter(exhausted(cause)),
+            None => FailureAction::DeadLetter(exhausted(cause)),
         },
     }
 }
 
 /// What a message is set aside for that may not wait any longer.
-fn exhausted(cause: Cause) -> Refusal {
+fn exhausted(cause: WaitCause) -> Refusal {
     let (reason, detail) = match cause {
-        Cause::ParentUnknown => (RejectReason::ParentUnknown, "its parent did not come in time"),
-        Cause::InteractionUnknown => {
+        WaitCause::ParentUnknown => {
+            (RejectReason::ParentUnknown, "its parent did not come in time")
+        }
+        WaitCause::InteractionUnknown => {
             (RejectReason::InteractionUnknown, "its interaction did not come in time")
         }
-        Cause::Unroutable => {
+        WaitCause::Unroutable => {
             (RejectReason::Unroutable, "no queue is bound for what is published of it")
         }
-        Cause::Refused => (
+        WaitCause::Refused => (
             RejectReason::AttemptsExhausted,
             "the broker refused what is published of it each time",
         ),
@@ -150,13 +161,13 @@ fn exhausted(cause: Cause) -> Refusal {
     Refusal::of(reason, detail)
 }
 
-fn count(attempts: &Attempts, cause: Cause) -> u32 {
+fn count(attempts: &Attempts, cause: WaitCause) -> u32 {
     // A new cause starts its own count.
     let same = attempts.cause.as_deref() == Some(cause.as_str());
     if same { attempts.count } else { 0 }
 }
 
-fn one_more(arrival: &Arrival, cause: Cause, now_ms: i64) -> Attempts {
+fn one_more(arrival: &Arrival, cause: WaitCause, now_ms: i64) -> Attempts {
     let attempts = &arrival.attempts;
     Attempts {
         count: count(attempts, cause).saturating_add(1),
@@ -169,8 +180,8 @@ fn one_more(arrival: &Arrival, cause: Cause, now_ms: i64) -> Attempts {
 mod tests {
     use super::*;
 
-    fn patience() -> Patience {
-        Patience {
+    fn patience() -> WaitPolicy {
+        WaitPolicy {
             parent_ms: 8_000,
             interaction_ms: 60_000,
             publish_ms: 500,
@@ -185,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_live_customer_waits_a_quarter_of_a_second_at_first() {
-        let failure = Failure::MustWait(Cause::ParentUnknown);
-        let remedy = remedy(failure, &Arrival::default(), &patience(), 7);
+        let failure = Failure::MustWait(WaitCause::ParentUnknown);
+        let remedy = action_for(failure, &Arrival::default(), &patience(), 7);
         let attempts =
             Attempts { count: 1, cause: Some("parent_unknown".to_owned()), first_seen_ms: Some(7) };
-        let (delay, cause) = (Duration::from_millis(250), Cause::ParentUnknown);
-        assert_eq!(remedy, Remedy::Wait { delay, attempts, cause });
+        let (delay, cause) = (Duration::from_millis(250), WaitCause::ParentUnknown);
+        assert_eq!(remedy, FailureAction::Wait { delay, attempts, cause });
     }
 
     #[test]
@@ -203,12 +214,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_published_ends_in_the_dead_letters() {
-        let failure = Failure::MustWait(Cause::Unroutable);
-        let first = remedy(failure.clone(), &Arrival::default(), &patience(), 0);
-        assert!(matches!(first, Remedy::Wait { .. }));
+        let failure = Failure::MustWait(WaitCause::Unroutable);
+        let first = action_for(failure.clone(), &Arrival::default(), &patience(), 0);
+        assert!(matches!(first, FailureAction::Wait { .. }));
         // 250 ms, then 250 ms again: half a second is used up.
-        let last = remedy(failure, &waited(2, "unroutable"), &patience(), 0);
-        let Remedy::DeadLetter(refusal) = last else { panic!("{last:?}") };
+        let last = action_for(failure, &waited(2, "unroutable"), &patience(), 0);
+        let FailureAction::DeadLetter(refusal) = last else { panic!("{last:?}") };
         assert_eq!(refusal.reason, RejectReason::Unroutable);
         assert_eq!(refusal.detail.as_str(), "no queue is bound for what is published of it");
     }

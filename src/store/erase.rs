@@ -15,7 +15,9 @@ use std::collections::BTreeSet;
 use super::{Backend, HistoryFilter, Store};
 use crate::domain::history::ANONYMISED;
 use crate::domain::{Identity, Record, State};
-use crate::pipeline::ports::{Live, Row, RowChange, Store as _, StoreError, Transaction as _};
+use crate::pipeline::ports::{
+    Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
+};
 use crate::pipeline::save::spilled::Spilled;
 
 /// Whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
@@ -204,7 +206,7 @@ impl Store {
 
 fn is_erased(row: &Row) -> bool {
     !matches!(row.state, State::Active | State::Expired)
-        && matches!(row.live, Live::Absent)
+        && matches!(row.live, StoredLiveData::Absent)
         && row.record.pairs().all(|(_, text)| text == ANONYMISED)
 }
 

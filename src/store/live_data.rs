@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::Identity;
 use crate::domain::digest::{Hex, sha256};
-use crate::pipeline::ports::{Live, Plaintext, StoreError};
+use crate::pipeline::ports::{Plaintext, StoreError, StoredLiveData};
 
 /// The layout written by this version; part of what is authenticated.
 const VERSION: u8 = 1;
@@ -78,9 +78,9 @@ impl LiveKeys {
     }
 
     /// Opens what [`LiveKeys::seal`] made for the same interaction. What no key opens, for want of
-    /// the key or because it was sealed elsewhere or damaged, is [`Live::Locked`]: it concerns one
+    /// the key or because it was sealed elsewhere or damaged, is [`StoredLiveData::Locked`]: it concerns one
     /// row and must not fail its neighbours.
-    pub(super) fn open(&self, identity: &Identity<'_>, sealed: &[u8]) -> Live {
+    pub(super) fn open(&self, identity: &Identity<'_>, sealed: &[u8]) -> StoredLiveData {
         let Some(parts) = Parts::of(sealed) else { return locked(sealed) };
         let keys = std::iter::once(&self.current).chain(&self.old);
         let plain = keys.filter(|key| key.id == parts.key_id).find_map(|key| {
@@ -91,7 +91,7 @@ impl LiveKeys {
             plain.truncate(length);
             Some(plain)
         });
-        plain.map_or_else(|| locked(sealed), |plain| Live::Open(Plaintext(plain)))
+        plain.map_or_else(|| locked(sealed), |plain| StoredLiveData::Open(Plaintext(plain)))
     }
 }
 
@@ -164,9 +164,9 @@ fn bound_to(identity: &Identity<'_>) -> Vec<u8> {
 }
 
 /// Live data that stays shut, named by the id of the key that it asks for.
-fn locked(sealed: &[u8]) -> Live {
+fn locked(sealed: &[u8]) -> StoredLiveData {
     let key_id = sealed.get(1..).unwrap_or_default();
-    Live::Locked(Hex(&key_id[..key_id.len().min(KEY_ID_BYTES)]).to_string())
+    StoredLiveData::Locked(Hex(&key_id[..key_id.len().min(KEY_ID_BYTES)]).to_string())
 }
 
 #[cfg(test)]
@@ -217,14 +217,14 @@ mod tests {
         let sealed = sealed.expect("the system has randomness");
         assert_eq!(sealed[0], None);
         let opened = keys.open(&b, sealed[1].as_ref().expect("there was some"));
-        assert!(matches!(opened, Live::Open(opened) if opened == plain));
+        assert!(matches!(opened, StoredLiveData::Open(opened) if opened == plain));
     }
 
     #[test]
     fn opens_what_it_sealed_for_the_same_interaction_only() {
         let keys = LiveKeys::new(&[7; 32], &[]);
         let sealed = seal(&keys, &identity("t", "ab"), "secret");
-        let opens = |whose| matches!(keys.open(&whose, &sealed), Live::Open(p) if p.0 == b"secret");
+        let opens = |whose| matches!(keys.open(&whose, &sealed), StoredLiveData::Open(p) if p.0 == b"secret");
         assert!(opens(identity("t", "ab")));
         for other in [("t", "ac"), ("u", "ab"), ("ta", "b"), ("", "tab")] {
             assert!(!opens(identity(other.0, other.1)), "{other:?}");
@@ -246,8 +246,11 @@ mod tests {
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(matches!(keys.open(&whose, &changed), Live::Locked(_)), "byte {at}");
-            assert!(matches!(keys.open(&whose, &sealed[..at]), Live::Locked(_)), "{at} bytes");
+            assert!(matches!(keys.open(&whose, &changed), StoredLiveData::Locked(_)), "byte {at}");
+            assert!(
+                matches!(keys.open(&whose, &sealed[..at]), StoredLiveData::Locked(_)),
+                "{at} bytes"
+            );
         }
     }
 
@@ -256,8 +259,9 @@ mod tests {
         let whose = identity("", "a");
         let sealed = seal(&LiveKeys::new(&[1; 32], &[]), &whose, "secret");
         let rotated = LiveKeys::new(&[2; 32], &[[1; 32]]);
-        assert!(matches!(rotated.open(&whose, &sealed), Live::Open(_)));
-        let Live::Locked(key_id) = LiveKeys::new(&[2; 32], &[]).open(&whose, &sealed) else {
+        assert!(matches!(rotated.open(&whose, &sealed), StoredLiveData::Open(_)));
+        let StoredLiveData::Locked(key_id) = LiveKeys::new(&[2; 32], &[]).open(&whose, &sealed)
+        else {
             panic!("opened without its key");
         };
         assert_eq!(

@@ -11,7 +11,7 @@ use super::history::HistoryRow;
 use super::lifetimes::Aged;
 use super::live_data::LiveKeys;
 use crate::domain::{Identity, Record, State};
-use crate::pipeline::ports::{Live, Row, StoreError};
+use crate::pipeline::ports::{Row, StoreError, StoredLiveData};
 
 /// The columns of one row, in the order in which every statement names them.
 type Columns = (
@@ -92,7 +92,7 @@ impl StoredRow {
             facts: self.facts,
             record: record(&identity, &self.record)?,
             live: match self.live {
-                None => Live::Absent,
+                None => StoredLiveData::Absent,
                 Some(sealed) => keys.open(&identity, &sealed),
             },
             events: self.events,

@@ -27,7 +27,7 @@ use crate::domain::RejectReason;
 use crate::pipeline::observe::histogram::Observed;
 use crate::pipeline::observe::labels::{Answered, Kind, Outcome, Stage};
 use crate::pipeline::observe::tally::Counts;
-use crate::pipeline::settlement::Cause;
+use crate::pipeline::settlement::WaitCause;
 
 /// The media type of what is rendered.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -137,7 +137,7 @@ impl Collector for Sample {
             "What became of messages that were taken.",
             finished.chain([("given_back", given_back)]).map(|(word, n)| ([("outcome", word)], n)),
         )?;
-        let by_cause = Cause::ALL.iter().zip(self.counts.waited);
+        let by_cause = WaitCause::ALL.iter().zip(self.counts.waited);
         let by_cause = by_cause.map(|(cause, n)| ([("cause", cause.as_str())], n));
         to.counters("waited", "Messages sent to wait, by what for.", by_cause)?;
         let by_reason = |counts: [u64; RejectReason::ALL.len()]| {

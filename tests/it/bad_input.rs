@@ -9,7 +9,7 @@ use std::path::Path;
 
 use throughline::domain::{Attempt, Outcome, RejectReason, Rules};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 /// The default of `limits.body_max_bytes`.
 const MAX_BYTES: usize = 1_048_576;
@@ -25,7 +25,7 @@ fn verdict(bytes: &[u8]) -> Option<RejectReason> {
         Ok(decoded) => decoded,
         Err(refusal) => return Some(refusal.reason),
     };
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     match table.take(&rules, &decoded.message, Attempt::default()).outcome {
         Outcome::Rejected(refusal) => Some(refusal.reason),
         _ => None,

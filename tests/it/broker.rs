@@ -9,7 +9,7 @@ use throughline::broker::{Error, Topology};
 use throughline::domain::RejectReason;
 use throughline::pipeline::ports::Delivery as _;
 use throughline::pipeline::ports::{
-    Answer, Attempts, Outgoing, Publisher, Settlement, Settler, Source,
+    Attempts, Outgoing, PublishOutcome, Publisher, Settlement, Settler, Source,
 };
 
 use crate::support::bench::{DELAY, headers, next, on, published, settle, soon, text};
@@ -71,7 +71,7 @@ async fn an_enriched_message_carries_its_properties_and_headers() {
         let (_link, mut lane) = bench.lane().await;
         let queue = bench.downstream("interaction.enriched.web_chat", FieldTable::default()).await;
         let answers = lane.publisher.publish(&[published("m-1", "web chat")]).await;
-        assert_eq!(answers.expect("published"), [Answer::Confirmed]);
+        assert_eq!(answers.expect("published"), [PublishOutcome::Confirmed]);
 
         let taken = bench.take(&queue, 1).await;
         let properties = BasicProperties::default()
@@ -98,7 +98,7 @@ async fn a_channel_of_255_bytes_is_published_under_a_shortened_routing_key() {
         let (_link, mut lane) = bench.lane().await;
         bench.downstream("interaction.enriched.*", FieldTable::default()).await;
         let answers = lane.publisher.publish(&[published("m-1", &"c".repeat(255))]).await;
-        assert_eq!(answers.expect("published"), [Answer::Confirmed]);
+        assert_eq!(answers.expect("published"), [PublishOutcome::Confirmed]);
     })
     .await;
 }
@@ -124,7 +124,13 @@ async fn every_returned_message_is_told_from_every_confirmed_one() {
                         .collect();
                     let answers = publisher.publish(&batch).await.expect("published");
                     let expected: Vec<_> = (0..50)
-                        .map(|n| if n % 3 == 0 { Answer::Returned } else { Answer::Confirmed })
+                        .map(|n| {
+                            if n % 3 == 0 {
+                                PublishOutcome::Returned
+                            } else {
+                                PublishOutcome::Confirmed
+                            }
+                        })
                         .collect();
                     assert_eq!(answers, expected, "lane {lane}, round {round}");
                 }
@@ -165,7 +171,7 @@ async fn messages_that_share_an_id_or_have_none_are_answered_each() {
             waiting(2, DELAY),
             waiting(3, nowhere),
         ];
-        use Answer::{Confirmed as Yes, Returned as Back};
+        use PublishOutcome::{Confirmed as Yes, Returned as Back};
         let answers = lane.publisher.publish(&batch).await.expect("published");
         assert_eq!(answers, [Yes, Yes, Back, Yes, Back, Yes, Back]);
     })
@@ -182,10 +188,13 @@ async fn a_queue_at_its_bound_refuses() {
         ]);
         bench.downstream("interaction.enriched.chat", bound).await;
         let first = lane.publisher.publish(&[published("m-1", "chat")]).await;
-        assert_eq!(first.expect("published"), [Answer::Confirmed]);
+        assert_eq!(first.expect("published"), [PublishOutcome::Confirmed]);
         let more = [published("m-2", "chat"), published("m-3", "nobody"), published("m-4", "chat")];
         let answers = lane.publisher.publish(&more).await.expect("published");
-        assert_eq!(answers, [Answer::Refused, Answer::Returned, Answer::Refused]);
+        assert_eq!(
+            answers,
+            [PublishOutcome::Refused, PublishOutcome::Returned, PublishOutcome::Refused]
+        );
     })
     .await;
 }
@@ -223,7 +232,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
                 attempts: attempts(count),
             };
             let answers = lane.publisher.publish(&[waiting]).await.expect("published");
-            assert_eq!(answers, [Answer::Confirmed]);
+            assert_eq!(answers, [PublishOutcome::Confirmed]);
             settle(&mut lane, batch, Settlement::Acknowledge).await;
 
             batch = next(&mut lane, 1).await;
@@ -244,7 +253,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
             attempts: attempts(2),
         };
         let answers = lane.publisher.publish(&[dead]).await.expect("published");
-        assert_eq!(answers, [Answer::Confirmed]);
+        assert_eq!(answers, [PublishOutcome::Confirmed]);
         settle(&mut lane, batch, Settlement::Acknowledge).await;
 
         let dead = bench.take(&bench.settings.dead_letters, 1).await;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use throughline::broker::{Health, Link, Settings, Supervisor, Topology};
 use throughline::domain::RejectReason;
-use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement, Source};
+use throughline::pipeline::ports::{
+    Attempts, Outgoing, PublishOutcome, Publisher, Settlement, Source,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +60,7 @@ async fn the_supervisor_waits_for_a_broker_and_for_its_return() {
     soon(starting).await.expect("it starts");
     let mut lane = link.lane().await.expect("a lane");
     let answers = soon(lane.publisher.publish(&[published("m-1", "chat")])).await;
-    assert_eq!(answers.expect("published"), [Answer::Returned]);
+    assert_eq!(answers.expect("published"), [PublishOutcome::Returned]);
 }
 
 #[tokio::test]
@@ -138,7 +140,7 @@ async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
     let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
     let mut lane = link.lane().await.expect("a lane");
     let answers = soon(lane.publisher.publish(&batch)).await.expect("published");
-    assert_eq!(answers, [Answer::Returned]);
+    assert_eq!(answers, [PublishOutcome::Returned]);
 }
 
 #[tokio::test]
@@ -213,7 +215,7 @@ async fn another_users_message_can_wait_and_be_set_aside() {
         },
     ];
     let answers = soon(lane.publisher.publish(&copies)).await.expect("published");
-    assert_eq!(answers, [Answer::Confirmed, Answer::Confirmed]);
+    assert_eq!(answers, [PublishOutcome::Confirmed, PublishOutcome::Confirmed]);
     settle(&mut lane, batch, Settlement::Acknowledge).await;
 }
 
@@ -236,7 +238,7 @@ async fn a_full_queue_whose_bound_is_taken_off_is_published_to_again() {
         })
         .await;
     };
-    publish_until(Answer::Refused).await;
+    publish_until(PublishOutcome::Refused).await;
     node.control(&["clear_policy", POLICY]);
-    publish_until(Answer::Confirmed).await;
+    publish_until(PublishOutcome::Confirmed).await;
 }

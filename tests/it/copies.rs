@@ -10,7 +10,7 @@ use lapin::types::AMQPValue;
 use pretty_assertions::assert_eq;
 use throughline::domain::RejectReason;
 use throughline::pipeline::ports::{
-    Answer, Attempts, Distributor as _, Outgoing, Publisher as _, Settlement,
+    Attempts, Distributor as _, Outgoing, PublishOutcome, Publisher as _, Settlement,
 };
 
 use crate::partitions::partitioned;
@@ -64,9 +64,9 @@ async fn the_broker_takes_every_copy() {
             let waiting = Outgoing::Waiting { delivery, awaited: None, delay: DELAY, attempts };
             let answers = lane.publisher.publish(&[waiting, dead]).await;
             let answers = answers.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(answers, [Answer::Confirmed; 2], "{name}");
+            assert_eq!(answers, [PublishOutcome::Confirmed; 2], "{name}");
             let passed_on = lane.publisher.pass_on(&[(delivery, 1)]).await;
-            assert_eq!(passed_on.expect("the link is up"), [Answer::Confirmed], "{name}");
+            assert_eq!(passed_on.expect("the link is up"), [PublishOutcome::Confirmed], "{name}");
             settle(&mut lane, batch, Settlement::Acknowledge).await;
 
             for queue in [&partitions.queue(1), &bench.settings.dead_letters] {

@@ -9,7 +9,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use throughline::clock::Clock;
 use throughline::domain::RejectReason::{self, NotJson, Unroutable};
-use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement};
+use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher, Settlement};
 
 use crate::support::bench::{Bench, headers, next, on, settle, text};
 use crate::support::rabbitmq;
@@ -47,7 +47,7 @@ async fn set_aside(bench: &Bench, letters: &[(&str, RejectReason, i64)]) {
             },
         };
         let answers = lane.publisher.publish(&[dead]).await.expect("published");
-        assert_eq!(answers, [Answer::Confirmed]);
+        assert_eq!(answers, [PublishOutcome::Confirmed]);
         settle(&mut lane, batch, Settlement::Acknowledge).await;
     }
     drop(lane);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use throughline::domain::Target;
 use throughline::gate::{BaseUrl, Settings, StatusGate};
-use throughline::pipeline::ports::{Asked, Gate, Verdict, Why};
+use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
 
 use crate::support::mindful::Mindful;
 use crate::support::program::{folder, write};
@@ -16,11 +16,11 @@ fn settings(base_url: &str) -> Settings {
     Settings::new(BaseUrl::parse(base_url).expect("a base"))
 }
 
-async fn ask(settings: &Settings, widget: &str) -> Verdict {
+async fn ask(settings: &Settings, widget: &str) -> GateVerdict {
     let gate = StatusGate::open(settings).expect("its files can be read");
     match gate.ask(widget) {
-        Asked::Now(verdict) => verdict,
-        Asked::Later(answer) => answer.await,
+        GateReply::Now(verdict) => verdict,
+        GateReply::Later(answer) => answer.await,
     }
 }
 
@@ -37,7 +37,7 @@ async fn every_state_is_published_and_two_offer_a_callback() {
         let verdict = ask(&settings(&mindful.base_url), state).await;
         assert_eq!(verdict.routing.target, target, "{state}");
         assert_eq!(verdict.routing.widget_state.as_deref(), Some(state));
-        assert_eq!(verdict.why, Why::Answered, "{state}");
+        assert_eq!(verdict.why, GateReason::Answered, "{state}");
     }
 }
 
@@ -45,29 +45,29 @@ async fn every_state_is_published_and_two_offer_a_callback() {
 async fn anything_else_is_the_agents_queue() {
     let mindful = Mindful::start().await;
     for (widget, why) in [
-        ("404", Why::Status),
-        ("401", Why::Status),
-        ("500", Why::Status),
-        ("503", Why::Status),
-        ("201", Why::Status),
-        ("206", Why::Status),
-        ("moved", Why::Status),
-        ("empty", Why::Unreadable),
-        ("not-json", Why::Unreadable),
-        ("no-data", Why::Unreadable),
-        ("endless", Why::Unreadable),
-        ("..", Why::Unreadable),
-        ("cut", Why::Unreachable),
-        ("closed-connection", Why::Unreachable),
-        ("not-http", Why::Unreachable),
-        ("silent", Why::Timeout),
-        ("slow", Why::Timeout),
+        ("404", GateReason::Status),
+        ("401", GateReason::Status),
+        ("500", GateReason::Status),
+        ("503", GateReason::Status),
+        ("201", GateReason::Status),
+        ("206", GateReason::Status),
+        ("moved", GateReason::Status),
+        ("empty", GateReason::Unreadable),
+        ("not-json", GateReason::Unreadable),
+        ("no-data", GateReason::Unreadable),
+        ("endless", GateReason::Unreadable),
+        ("..", GateReason::Unreadable),
+        ("cut", GateReason::Unreachable),
+        ("closed-connection", GateReason::Unreachable),
+        ("not-http", GateReason::Unreachable),
+        ("silent", GateReason::Timeout),
+        ("slow", GateReason::Timeout),
     ] {
         let mut settings = settings(&mindful.base_url);
-        if why == Why::Timeout {
+        if why == GateReason::Timeout {
             settings.timeout = Duration::from_millis(50);
         }
-        assert_eq!(ask(&settings, widget).await, Verdict::without_answer(why), "{widget}");
+        assert_eq!(ask(&settings, widget).await, GateVerdict::without_answer(why), "{widget}");
     }
     let followed = mindful.heads().iter().filter(|head| head.contains("offer_callback")).count();
     assert_eq!(followed, 0, "no redirect is followed");
@@ -82,7 +82,10 @@ async fn nobody_there_is_the_agents_queue() {
     for base in [format!("http://127.0.0.1:{port}"), "https://mindful.invalid".to_owned()] {
         let verdict = ask(&settings(&base), "w").await;
         assert_eq!(verdict.routing.target, Target::AgentQueue, "{base}");
-        assert!(matches!(verdict.why, Why::Unreachable | Why::Timeout), "{base}: {verdict:?}");
+        assert!(
+            matches!(verdict.why, GateReason::Unreachable | GateReason::Timeout),
+            "{base}: {verdict:?}"
+        );
     }
 }
 
@@ -93,7 +96,7 @@ async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
     let mut trusting = settings(&mindful.base_url);
     trusting.timeout = Duration::from_secs(60);
     let unknown_authority = ask(&trusting, "offer_callback").await;
-    assert_eq!(unknown_authority, Verdict::without_answer(Why::Unreachable));
+    assert_eq!(unknown_authority, GateVerdict::without_answer(GateReason::Unreachable));
     trusting.ca_file = Some(authority);
     assert_eq!(ask(&trusting, "offer_callback").await.routing.target, Target::Callback);
 
@@ -102,7 +105,7 @@ async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
     wrong_host.timeout = Duration::from_secs(60);
     wrong_host.ca_file = Some(authority);
     let verdict = ask(&wrong_host, "offer_callback").await;
-    assert_eq!(verdict, Verdict::without_answer(Why::Unreachable));
+    assert_eq!(verdict, GateVerdict::without_answer(GateReason::Unreachable));
     assert!(mindful.heads().is_empty(), "nothing is asked, and no token is sent");
 }
 

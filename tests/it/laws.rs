@@ -16,8 +16,8 @@ use throughline::domain::value::Key;
 use throughline::domain::{Attempt, LiveData, Origin, Outcome, Record, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body};
-use throughline::pipeline::ports::{Live, Plaintext};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::ports::{Plaintext, StoredLiveData};
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use samples::{Rows, any_document, checked, compiled, decoded, message, object, pairs, rules};
@@ -38,7 +38,11 @@ fn published(rules: &Rules, decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Ve
 }
 
 /// Takes the messages through one table; each message with its step.
-fn play<'a>(rules: &'a Rules, decoded: &[Decoded<'a>], table: &mut Table<'a>) -> Vec<Step<'a>> {
+fn play<'a>(
+    rules: &'a Rules,
+    decoded: &[Decoded<'a>],
+    table: &mut InteractionTable<'a>,
+) -> Vec<Step<'a>> {
     decoded.iter().map(|decoded| table.take(rules, &decoded.message, Attempt::default())).collect()
 }
 
@@ -63,7 +67,7 @@ proptest! {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        for step in play(&rules, &decoded, &mut Table::default()) {
+        for step in play(&rules, &decoded, &mut InteractionTable::default()) {
             let Outcome::Enriched(enriched) = &step.outcome else { continue };
             let list = listed(&document, &enriched.facts.channel, enriched.facts.queue.as_deref());
             for (key, text) in enriched.record.pairs() {
@@ -84,7 +88,7 @@ proptest! {
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
         let filter = document["copy_user_data"]["value"].as_str().expect("a value");
-        for step in play(&rules, &decoded, &mut Table::default()) {
+        for step in play(&rules, &decoded, &mut InteractionTable::default()) {
             let Outcome::Enriched(enriched) = &step.outcome else { continue };
             for (key, _, origin) in enriched.data.iter().filter(|pair| pair.2 == Origin::Copied) {
                 let name = key.as_str().expect("a key of the samples");
@@ -107,7 +111,7 @@ proptest! {
         };
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        let mut together = Table::default();
+        let mut together = InteractionTable::default();
         let mut stored = Rows::default();
         for (n, decoded) in decoded.iter().enumerate() {
             let step = together.take(&rules, &decoded.message, attempt(n));
@@ -128,8 +132,8 @@ proptest! {
         prop_assert_eq!(at_once.0.len(), stored.0.len());
         for (identity, row) in &at_once.0 {
             let other = &stored.0[identity];
-            let live = |live: &Live| match live {
-                Live::Open(Plaintext(bytes)) => Some(bytes.clone()),
+            let live = |live: &StoredLiveData| match live {
+                StoredLiveData::Open(Plaintext(bytes)) => Some(bytes.clone()),
                 _ => None,
             };
             prop_assert_eq!(row.state, other.state);
@@ -145,7 +149,7 @@ proptest! {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        let mut table = Table::default();
+        let mut table = InteractionTable::default();
         for (body, step) in bodies.iter().zip(play(&rules, &decoded, &mut table)) {
             let Outcome::Enriched(enriched) = &step.outcome else { continue };
             let brought = body.contains("jsonEvent");
@@ -153,7 +157,7 @@ proptest! {
         }
         for row in Rows::changed(&table, 0) {
             prop_assert!(row.record.pairs().all(|(key, _)| key != "jsonEvent"));
-            if let Live::Open(Plaintext(bytes)) = &row.live {
+            if let StoredLiveData::Open(Plaintext(bytes)) = &row.live {
                 let name = b"jsonEvent".as_slice();
                 prop_assert!(!bytes.windows(name.len()).any(|window| window == name));
             }
@@ -170,7 +174,7 @@ proptest! {
         let bodies = [body];
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        let steps = play(&rules, &decoded, &mut Table::default());
+        let steps = play(&rules, &decoded, &mut InteractionTable::default());
         let bytes = published(&rules, &decoded[0], &steps[0]).expect("it is published");
         let json = String::from_utf8(bytes).expect("text");
         let member = |json: &str, name: &str| {
@@ -205,7 +209,7 @@ proptest! {
             let bodies = [message(data)];
             let texts = checked(&bodies);
             let decoded = decoded(&texts);
-            let steps = play(&rules, &decoded, &mut Table::default());
+            let steps = play(&rules, &decoded, &mut InteractionTable::default());
             let Outcome::Enriched(enriched) = &steps[0].outcome else { panic!("it is enriched") };
             let mut pairs: Vec<_> = enriched
                 .data
@@ -281,12 +285,12 @@ proptest! {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        let mut table = Table::default();
+        let mut table = InteractionTable::default();
         play(&rules, &decoded, &mut table);
         for row in Rows::changed(&table, 0) {
             let json = row.record.to_json();
             prop_assert_eq!(Record::restored(&json).expect("a record").to_json(), json);
-            let Live::Open(Plaintext(bytes)) = &row.live else { continue };
+            let StoredLiveData::Open(Plaintext(bytes)) = &row.live else { continue };
             let live = LiveData::decode(bytes).expect("live data");
             prop_assert_eq!(&live.encode(), bytes);
             for end in 0..bytes.len() {
@@ -311,7 +315,7 @@ proptest! {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
-        let mut table = Table::default();
+        let mut table = InteractionTable::default();
         let steps = play(&rules, &decoded, &mut table);
         let rows = Rows::changed(&table, 0);
         let parsed = Document::parse(&document.to_string(), Syntax::Json).expect("JSON");
@@ -334,7 +338,7 @@ fn what_begins_an_interaction_comes_out_the_same_when_it_is_finished() {
         let texts = [body.to_string()];
         let texts = checked(&texts);
         let [decoded] = &decoded(&texts)[..] else { panic!("one") };
-        let mut table = Table::default();
+        let mut table = InteractionTable::default();
         let first = table.take(&rules, &decoded.message, Attempt::default());
         let again = Attempt { may_be_unfinished: true, ..Attempt::default() };
         let again = table.take(&rules, &decoded.message, again);
@@ -351,7 +355,7 @@ fn decide(bytes: &[u8]) {
     if let Ok(text) = body::check(bytes, 1_048_576)
         && let Ok(decoded) = formats::decode(&text, bytes, Hints::default())
     {
-        let step = Table::default().take(&rules, &decoded.message, Attempt::default());
+        let step = InteractionTable::default().take(&rules, &decoded.message, Attempt::default());
         if let Some(bytes) = published(&rules, &decoded, &step) {
             assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok());
         }

@@ -12,13 +12,13 @@ use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::outbound::{Encoded, OutboundFormat, Prefix};
 use throughline::formats::{self, Hints, body};
 use throughline::pipeline::plan::outputs::KeyTemplate;
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 /// Plays messages against empty rules; what is published of the last of them in a format.
 fn encoded(messages: &[Value], format: OutboundFormat) -> Encoded {
     let rules = Rules::empty();
     let texts: Vec<_> = messages.iter().map(Value::to_string).collect();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     let mut last = None;
     for text in &texts {
         let text = body::check(text.as_bytes(), 1_048_576).expect("a body");

@@ -19,7 +19,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use throughline::broker::{Partitioned, Queue, Settings, Topology};
-use throughline::pipeline::ports::{Answer, Delivery as _, Distributor as _, Settlement};
+use throughline::pipeline::ports::{Delivery as _, Distributor as _, PublishOutcome, Settlement};
 use throughline::retry::Ladder;
 
 use crate::run::{RULES, cause, quorum, traffic};
@@ -229,7 +229,7 @@ async fn what_is_passed_on_twice_is_published_once() {
         let mut lane = link.lane_of(&link.sources()[0].clone()).await.expect("a lane");
         let taken = next(&mut lane, 1).await;
         let answers = lane.publisher.pass_on(&[(&taken[0], 0)]).await.expect("answered");
-        assert_eq!(answers, [Answer::Confirmed]);
+        assert_eq!(answers, [PublishOutcome::Confirmed]);
         drop((taken, lane, link));
 
         let folder = folder();

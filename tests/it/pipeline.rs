@@ -17,11 +17,11 @@ use throughline::pipeline::observe::labels::{Answered, Kind, Outcome};
 use throughline::pipeline::observe::spans::Tracer;
 use throughline::pipeline::observe::tally::Tally;
 use throughline::pipeline::plan::outputs::Output;
-use throughline::pipeline::ports::{Answer, Arrival, Attempts, StoreError};
-use throughline::pipeline::publish::gate_queue::Gating;
+use throughline::pipeline::ports::{Arrival, Attempts, PublishOutcome, StoreError};
+use throughline::pipeline::publish::gate_queue::GatePolicy;
 use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::pipeline::save::worker::Worker;
-use throughline::pipeline::settlement::Patience;
+use throughline::pipeline::settlement::WaitPolicy;
 use throughline::retry::Ladder;
 use throughline::telemetry::logs;
 use tokio::sync::Semaphore;
@@ -35,12 +35,12 @@ use adapters::{Batches, Broker, Counter, Journal, Memory, Parcel};
 struct Bench {
     journal: Journal,
     store: Memory,
-    answers: HashMap<String, VecDeque<Answer>>,
+    answers: HashMap<String, VecDeque<PublishOutcome>>,
     gate: Arc<Semaphore>,
     tally: Tally,
     publish_ms: u64,
     outputs: Vec<Output>,
-    gating: Option<Gating>,
+    gating: Option<GatePolicy>,
     tracer: Option<Tracer>,
     batch_messages: usize,
     now_ms: i64,
@@ -68,7 +68,7 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, what: &str, answers: &[Answer]) {
+    fn answer(&mut self, what: &str, answers: &[PublishOutcome]) {
         self.answers.insert(what.to_owned(), answers.iter().copied().collect());
     }
 
@@ -85,7 +85,7 @@ impl Bench {
             store: Arc::new(self.store.clone()),
             rules: Arc::new(RulesInForce::new(self.rules.clone())),
             clock: Clock::manual(self.now_ms),
-            patience: Patience {
+            patience: WaitPolicy {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: self.publish_ms,
@@ -200,8 +200,8 @@ async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
 #[tokio::test]
 async fn what_no_queue_is_bound_for_waits_and_ends_in_the_dead_letters() {
     let mut bench = Bench::new();
-    bench.answer("interaction.enriched a", &[Answer::Returned]);
-    bench.answer("interaction.enriched b", &[Answer::Refused]);
+    bench.answer("interaction.enriched a", &[PublishOutcome::Returned]);
+    bench.answer("interaction.enriched b", &[PublishOutcome::Refused]);
     let batch = vec![created("a"), again(created("b"), 1, "refused"), created("c")];
     bench.run(vec![batch]).await.expect("the input ends");
     assert_eq!(
@@ -219,7 +219,7 @@ async fn what_no_queue_is_bound_for_waits_and_ends_in_the_dead_letters() {
 #[tokio::test]
 async fn saved_then_returned_then_waited_is_still_published() {
     let mut bench = Bench::new();
-    bench.answer("interaction.enriched a", &[Answer::Returned]);
+    bench.answer("interaction.enriched a", &[PublishOutcome::Returned]);
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
     bench.run(vec![vec![again(created("a"), 1, "unroutable")]]).await.expect("the input ends");
     let lines = bench.journal.lines();
@@ -234,7 +234,7 @@ fn untaken(bench: &mut Bench, times: usize) -> Vec<Parcel> {
     let parcels: Vec<_> = (0..25).map(|n| created(name(n))).collect();
     for parcel in &parcels {
         let what = format!("interaction.enriched {}", parcel.name);
-        bench.answer(&what, &vec![Answer::Returned; times]);
+        bench.answer(&what, &vec![PublishOutcome::Returned; times]);
     }
     parcels
 }
@@ -246,7 +246,7 @@ async fn an_outage_downstream_is_asked_about_with_one_message_at_a_time() {
     let batch = untaken(&mut bench, 1);
     for still_untaken in ["m0", "m1", "m2"] {
         let what = format!("interaction.enriched {still_untaken}");
-        bench.answer(&what, &[Answer::Returned; 2]);
+        bench.answer(&what, &[PublishOutcome::Returned; 2]);
     }
     bench.run(vec![batch]).await.expect("the input ends");
     let lines = bench.journal.lines();
@@ -282,7 +282,7 @@ async fn a_long_outage_downstream_is_no_flood_of_logs() {
     let mut batches = vec![untaken(&mut bench, 1000)];
     for n in 0..99 {
         let name: &'static str = Box::leak(format!("later{n}").into_boxed_str());
-        bench.answer(&format!("interaction.enriched {name}"), &[Answer::Returned; 1000]);
+        bench.answer(&format!("interaction.enriched {name}"), &[PublishOutcome::Returned; 1000]);
         batches.push(vec![created(name)]);
     }
     bench.run(batches).await.expect("the input ends");
@@ -297,7 +297,7 @@ async fn a_long_outage_downstream_is_no_flood_of_logs() {
 async fn an_end_that_nobody_listens_for_is_no_failure() {
     let mut bench = Bench::new();
     let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
-    bench.answer("interaction.ended e", &[Answer::Returned]);
+    bench.answer("interaction.ended e", &[PublishOutcome::Returned]);
     bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge e"));
     let returned = bench.tally.counts().published(Kind::Ended, Answered::Returned);
@@ -307,7 +307,7 @@ async fn an_end_that_nobody_listens_for_is_no_failure() {
 #[tokio::test]
 async fn what_cannot_even_be_set_aside_goes_back_to_its_queue() {
     let mut bench = Bench::new();
-    bench.answer("dead x not_json in decode", &[Answer::Refused]);
+    bench.answer("dead x not_json in decode", &[PublishOutcome::Refused]);
     bench.run(vec![vec![raw("x", "{"), created("a")]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines()[3..], ["Requeue x", "Acknowledge a"]);
     let counts = bench.tally.counts();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use throughline::domain::{Attempt, Rules};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 /// Plays messages against empty rules; what is published of the last of them.
 fn published(messages: &[Value]) -> Value {
@@ -15,7 +15,7 @@ fn published(messages: &[Value]) -> Value {
         .iter()
         .map(|text| body::check(text.as_bytes(), 1_048_576).expect("a body"))
         .collect();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     let mut last = None;
     for text in &texts {
         let decoded = formats::decode(text, text.as_bytes(), Hints::default()).expect("a message");

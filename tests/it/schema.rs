@@ -18,7 +18,7 @@ use throughline::cases::CaseFile;
 use throughline::domain::{Attempt, Outcome, RejectReason, Routing, Rules, Target};
 use throughline::formats::enriched::{self, Stamp, Unrouted};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use crate::support::program::{folder, run, stderr, stdout};
@@ -150,7 +150,7 @@ fn every_setting_is_described_with_its_type() {
 /// looked at, and what is published of it.
 fn play(rules: &Rules, bodies: &[String]) -> Vec<(Option<bool>, Option<Value>)> {
     let texts: Vec<_> = bodies.iter().map(|b| body::check(b.as_bytes(), 1_048_576)).collect();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     let mut played = Vec::new();
     for text in &texts {
         let Ok(text) = text else {

@@ -10,7 +10,7 @@ use crate::domain::RejectReason;
 use crate::formats::{self, outbound::OutboundFormat};
 use crate::json_schema::{text, words};
 use crate::pipeline::ports::PublishedKind;
-use crate::pipeline::settlement::Cause;
+use crate::pipeline::settlement::WaitCause;
 
 /// The messages that vendors and our own senders publish.
 pub(super) const INBOUND: [&str; 3] = ["interaction", "cloudEventBinary", "vendor"];
@@ -191,7 +191,7 @@ fn header(name: &str) -> Value {
         }
         headers::REASON => {
             let reasons = RejectReason::ALL.iter().map(|reason| reason.as_str());
-            let causes = Cause::ALL.iter().map(|cause| cause.as_str());
+            let causes = WaitCause::ALL.iter().map(|cause| cause.as_str());
             let both: BTreeSet<_> = reasons.chain(causes).collect();
             (words(both), "what it waits for, or why it was set aside")
         }

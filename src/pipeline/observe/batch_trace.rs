@@ -10,7 +10,7 @@ use crate::formats::trace_context::{SAMPLED, SpanContext};
 use crate::pipeline::observe::labels::Outcome;
 use crate::pipeline::observe::message_trace::MessageTrace;
 use crate::pipeline::observe::spans::{Attribute, Span, SpanKind, Tracer, random};
-use crate::pipeline::observe::tally::Finish;
+use crate::pipeline::observe::tally::FinalOutcome;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::ports::Delivery;
 
@@ -64,7 +64,7 @@ impl BatchTrace {
 
     /// The spans of the batch, which ends now: of each message with how it was finished. Without
     /// `finished` the broker was lost, and all of it comes again.
-    pub(crate) fn end(self, tracer: &Tracer, finished: Option<&[Finish]>) {
+    pub(crate) fn end(self, tracer: &Tracer, finished: Option<&[FinalOutcome]>) {
         let recorded = |message: &&MessageTrace| message.process.is_sampled();
         if self.messages.iter().find(recorded).is_none() {
             return;
@@ -119,7 +119,7 @@ impl BatchTrace {
     fn process(
         &self,
         message: &MessageTrace,
-        finish: Option<&Finish>,
+        finish: Option<&FinalOutcome>,
         receive: SpanContext,
         now_ns: u64,
     ) -> Span {
@@ -140,7 +140,7 @@ impl BatchTrace {
         }
         let outcome = finish.map_or("given_back", |finish| finish.outcome().as_str());
         told.push(("throughline.outcome", Attribute::Word(outcome)));
-        if let Some(Finish::Waiting(cause)) = finish {
+        if let Some(FinalOutcome::Waiting(cause)) = finish {
             told.push(("throughline.cause", Attribute::Word(cause.as_str())));
         }
         span.linked([receive])
@@ -150,7 +150,7 @@ impl BatchTrace {
     fn send(
         &self,
         message: &MessageTrace,
-        finish: Option<&Finish>,
+        finish: Option<&FinalOutcome>,
         tracer: &Tracer,
     ) -> Option<Span> {
         let (Some(sent), Some((start_ns, end_ns))) = (&message.sent, self.published_ns) else {
@@ -183,15 +183,20 @@ impl BatchTrace {
             links_dropped: 0,
             // It is done when the message is; else it came back, or nobody knows.
             error: match finish {
-                Some(Finish::As(_)) => error(finish),
-                Some(Finish::Waiting(cause)) => Some(cause.as_str()),
-                Some(Finish::DeadLettered(reason)) => Some(reason.as_str()),
+                Some(FinalOutcome::As(_)) => error(finish),
+                Some(FinalOutcome::Waiting(cause)) => Some(cause.as_str()),
+                Some(FinalOutcome::DeadLettered(reason)) => Some(reason.as_str()),
                 None => error(None),
             },
         })
     }
 
-    fn settle(&self, finished: Option<&[Finish]>, receive: &Span, now_ns: u64) -> Option<Span> {
+    fn settle(
+        &self,
+        finished: Option<&[FinalOutcome]>,
+        receive: &Span,
+        now_ns: u64,
+    ) -> Option<Span> {
         let start_ns = self.settle_ns?;
         let (within, state) = match self.only() {
             Some(only) => (only.process, only.state.clone()),
@@ -248,11 +253,11 @@ impl BatchTrace {
 const LOST: &str = "lost";
 
 /// What is an error of a message's own: it was set aside, went back, or nobody knows.
-fn error(finish: Option<&Finish>) -> Option<&'static str> {
+fn error(finish: Option<&FinalOutcome>) -> Option<&'static str> {
     match finish {
         None => Some(LOST),
-        Some(Finish::DeadLettered(reason)) => Some(reason.as_str()),
-        Some(Finish::As(outcome)) if *outcome == Outcome::Requeued => Some(outcome.as_str()),
-        Some(Finish::As(_) | Finish::Waiting(_)) => None,
+        Some(FinalOutcome::DeadLettered(reason)) => Some(reason.as_str()),
+        Some(FinalOutcome::As(outcome)) if *outcome == Outcome::Requeued => Some(outcome.as_str()),
+        Some(FinalOutcome::As(_) | FinalOutcome::Waiting(_)) => None,
     }
 }

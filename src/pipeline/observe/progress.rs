@@ -95,10 +95,10 @@ impl Progress {
     }
 
     /// The lane begins to run, until the guard is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
+    pub(crate) fn run(&self) -> RunningGuard<'_> {
         self.beat();
         self.running.store(true, Ordering::Relaxed);
-        Running(self)
+        RunningGuard(self)
     }
 
     /// It has taken messages.
@@ -128,11 +128,11 @@ impl Progress {
 }
 
 /// A lane that runs. Dropped with it, also when it panics or is aborted.
-pub(crate) struct Running<'p>(&'p Progress);
+pub(crate) struct RunningGuard<'p>(&'p Progress);
 
-impl Drop for Running<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
-        let Running(progress) = self;
+        let RunningGuard(progress) = self;
         progress.given_back.fetch_add(progress.in_hand(), Ordering::Release);
         progress.hold(false);
         progress.ask(false);

@@ -23,9 +23,9 @@ use crate::domain::{RejectReason, Target};
 use crate::pipeline::observe::histogram::{Histogram, Observed};
 use crate::pipeline::observe::labels::{Answered, Kind, Outcome, Stage};
 use crate::pipeline::observe::progress::Progress;
-use crate::pipeline::observe::waits::Waits;
-use crate::pipeline::ports::{Answer, Outgoing, PublishedKind, Verdict, Why};
-use crate::pipeline::settlement::{Cause, Remedy};
+use crate::pipeline::observe::waits::RecentWaits;
+use crate::pipeline::ports::{GateReason, GateVerdict, Outgoing, PublishOutcome, PublishedKind};
+use crate::pipeline::settlement::{FailureAction, WaitCause};
 
 /// How many messages of one reason are logged one by one, by each lane.
 const LOGGED_ONE_BY_ONE: u64 = 10;
@@ -36,38 +36,38 @@ pub struct Tally {
     /// What the lane has in hand, and when it last got on with it.
     pub progress: Progress,
     /// What waits at the moment.
-    pub waits: Waits,
+    pub waits: RecentWaits,
     retried: AtomicU64,
     conflicts: AtomicU64,
     finished: [AtomicU64; Outcome::ALL.len()],
-    waited: [AtomicU64; Cause::ALL.len()],
+    waited: [AtomicU64; WaitCause::ALL.len()],
     rejected: [AtomicU64; RejectReason::ALL.len()],
     dead_lettered: [AtomicU64; RejectReason::ALL.len()],
     published: [[AtomicU64; Answered::ALL.len()]; Kind::ALL.len()],
     batch_messages: Histogram,
     stages: [Histogram; Stage::ALL.len()],
     latency: Histogram,
-    gated: [[AtomicU64; Target::ALL.len()]; Why::ALL.len()],
+    gated: [[AtomicU64; Target::ALL.len()]; GateReason::ALL.len()],
 }
 
 /// How a message was finished, with what is counted beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
+pub(crate) enum FinalOutcome {
     /// As the outcome says.
     As(Outcome),
     /// It waits.
-    Waiting(Cause),
+    Waiting(WaitCause),
     /// It is set aside.
     DeadLettered(RejectReason),
 }
 
-impl Finish {
+impl FinalOutcome {
     /// The outcome that it is counted by.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Finish::As(outcome) => *outcome,
-            Finish::Waiting(_) => Outcome::Waiting,
-            Finish::DeadLettered(_) => Outcome::DeadLettered,
+            FinalOutcome::As(outcome) => *outcome,
+            FinalOutcome::Waiting(_) => Outcome::Waiting,
+            FinalOutcome::DeadLettered(_) => Outcome::DeadLettered,
         }
     }
 }
@@ -93,7 +93,7 @@ impl Default for Tally {
     fn default() -> Tally {
         Tally {
             progress: Progress::default(),
-            waits: Waits::default(),
+            waits: RecentWaits::default(),
             retried: AtomicU64::default(),
             conflicts: AtomicU64::default(),
             finished: Default::default(),
@@ -123,14 +123,14 @@ impl Tally {
     }
 
     /// Counts messages that are settled, each by how it was finished.
-    pub(crate) fn finished(&self, finished: &[Finish]) {
+    pub(crate) fn finished(&self, finished: &[FinalOutcome]) {
         for finish in finished {
             match finish {
-                Finish::As(_) => {}
-                Finish::Waiting(cause) => {
+                FinalOutcome::As(_) => {}
+                FinalOutcome::Waiting(cause) => {
                     add(&self.waited[*cause as usize], 1);
                 }
-                Finish::DeadLettered(reason) => {
+                FinalOutcome::DeadLettered(reason) => {
                     add(&self.dead_lettered[*reason as usize], 1);
                 }
             }
@@ -142,13 +142,13 @@ impl Tally {
     /// Counts a message that is to be set aside. Says whether it is worth a line in the log: the first
     /// few of each reason are, then fewer and fewer, so that a flood of bad messages is no flood of
     /// logs.
-    pub(crate) fn rejected(&self, remedy: &Remedy) -> bool {
+    pub(crate) fn rejected(&self, remedy: &FailureAction) -> bool {
         match remedy {
-            Remedy::DeadLetter(refusal) => {
+            FailureAction::DeadLetter(refusal) => {
                 let count = add(&self.rejected[refusal.reason as usize], 1);
                 count <= LOGGED_ONE_BY_ONE || count.is_power_of_two()
             }
-            Remedy::Wait { .. } | Remedy::Requeue => false,
+            FailureAction::Wait { .. } | FailureAction::Requeue => false,
         }
     }
 
@@ -159,7 +159,11 @@ impl Tally {
     }
 
     /// Counts a batch that was published, by the broker's answers; none when it was lost.
-    pub(crate) fn published<D>(&self, batch: &[Outgoing<'_, D>], answers: Option<&[Answer]>) {
+    pub(crate) fn published<D>(
+        &self,
+        batch: &[Outgoing<'_, D>],
+        answers: Option<&[PublishOutcome]>,
+    ) {
         for (place, outgoing) in batch.iter().enumerate() {
             let kind = match outgoing {
                 Outgoing::Enriched(message) => match message.kind {
@@ -171,9 +175,9 @@ impl Tally {
                 Outgoing::DeadLetter { .. } => Kind::DeadLetter,
             };
             let answered = match answers.and_then(|answers| answers.get(place)) {
-                Some(Answer::Confirmed) => Answered::Confirmed,
-                Some(Answer::Returned) => Answered::Returned,
-                Some(Answer::Refused) => Answered::Refused,
+                Some(PublishOutcome::Confirmed) => Answered::Confirmed,
+                Some(PublishOutcome::Returned) => Answered::Returned,
+                Some(PublishOutcome::Refused) => Answered::Refused,
                 None => Answered::Lost,
             };
             add(&self.published[kind as usize][answered as usize], 1);
@@ -197,7 +201,7 @@ impl Tally {
     }
 
     /// Counts a decision of the status gate over one interaction.
-    pub fn gated(&self, verdict: &Verdict) {
+    pub fn gated(&self, verdict: &GateVerdict) {
         add(&self.gated[verdict.why as usize][verdict.routing.target as usize], 1);
     }
 
@@ -246,8 +250,8 @@ pub struct Counts {
     pub given_back: u64,
     /// By [`Outcome`].
     pub finished: [u64; Outcome::ALL.len()],
-    /// Sent to wait, by [`Cause`].
-    pub waited: [u64; Cause::ALL.len()],
+    /// Sent to wait, by [`WaitCause`].
+    pub waited: [u64; WaitCause::ALL.len()],
     /// Found to be set aside, by [`RejectReason`].
     pub rejected: [u64; RejectReason::ALL.len()],
     /// Sent to the dead letters, by [`RejectReason`].
@@ -260,8 +264,8 @@ pub struct Counts {
     pub stages: [Observed; Stage::ALL.len()],
     /// From the sender's own time to the confirm, in milliseconds.
     pub latency: Observed,
-    /// Enriched interactions for which the status gate decided, by [`Why`] and [`Target`].
-    pub gated: [[u64; Target::ALL.len()]; Why::ALL.len()],
+    /// Enriched interactions for which the status gate decided, by [`GateReason`] and [`Target`].
+    pub gated: [[u64; Target::ALL.len()]; GateReason::ALL.len()],
 }
 
 impl Counts {
@@ -282,8 +286,8 @@ impl Counts {
     }
 
     /// How often the status gate decided what, on which grounds.
-    pub fn gated(&self) -> impl Iterator<Item = (Target, Why, u64)> {
-        let each = Why::ALL.iter().zip(self.gated);
+    pub fn gated(&self) -> impl Iterator<Item = (Target, GateReason, u64)> {
+        let each = GateReason::ALL.iter().zip(self.gated);
         each.flat_map(|(why, by_target)| {
             Target::ALL.iter().zip(by_target).map(|(target, count)| (*target, *why, count))
         })
@@ -332,13 +336,16 @@ mod tests {
     #[test]
     fn a_flood_of_bad_messages_is_no_flood_of_logs() {
         let tally = Tally::default();
-        let flood = Remedy::DeadLetter(Refusal::of(RejectReason::NotJson, "not UTF-8"));
+        let flood = FailureAction::DeadLetter(Refusal::of(RejectReason::NotJson, "not UTF-8"));
         let logged: Vec<_> = (1..=100_000).filter(|_| tally.rejected(&flood)).collect();
         let then = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
         assert_eq!(logged, (1..=10).chain(then).collect::<Vec<_>>());
         // Each reason has a count of its own: what is new is seen.
         assert!(
-            tally.rejected(&Remedy::DeadLetter(Refusal::of(RejectReason::Internal, "a fault")))
+            tally.rejected(&FailureAction::DeadLetter(Refusal::of(
+                RejectReason::Internal,
+                "a fault"
+            )))
         );
         let rejected = tally.counts().rejected;
         assert_eq!(rejected[RejectReason::NotJson as usize], 100_000);

@@ -8,18 +8,18 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::Identity;
-use crate::pipeline::settlement::Cause;
+use crate::pipeline::settlement::WaitCause;
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub struct WaitEntry {
     /// The AMQP `message_id`, if it has one.
     pub message_id: Option<String>,
     /// Its interaction, and the one it waits for: its parent, or itself. None where it waits for
     /// whoever takes what is published.
     pub who_on: Option<(Identity<'static>, Identity<'static>)>,
     /// What it waits for.
-    pub cause: Cause,
+    pub cause: WaitCause,
     /// When a worker first saw it, in milliseconds since the Unix epoch.
     pub since_ms: i64,
     /// When it is tried again, in milliseconds since the Unix epoch.
@@ -31,17 +31,17 @@ const REMEMBERED: usize = 100;
 
 /// The latest waits of a lane.
 #[derive(Debug, Default)]
-pub struct Waits(Mutex<VecDeque<Wait>>);
+pub struct RecentWaits(Mutex<VecDeque<WaitEntry>>);
 
-impl Waits {
+impl RecentWaits {
     /// What waits at `now_ms`, in the order in which it was sent to wait; the latest hundred at most.
-    pub fn at(&self, now_ms: i64) -> Vec<Wait> {
+    pub fn at(&self, now_ms: i64) -> Vec<WaitEntry> {
         let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waits.iter().filter(|wait| wait.due_ms > now_ms).cloned().collect()
     }
 
     /// Notes one more.
-    pub(crate) fn note(&self, wait: Wait) {
+    pub(crate) fn note(&self, wait: WaitEntry) {
         let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waits.len() == REMEMBERED {
             waits.pop_front();
@@ -56,11 +56,11 @@ mod tests {
 
     #[test]
     fn what_is_due_waits_no_more_and_the_oldest_give_way() {
-        let waits = Waits::default();
-        let wait = |due_ms| Wait {
+        let waits = RecentWaits::default();
+        let wait = |due_ms| WaitEntry {
             message_id: None,
             who_on: None,
-            cause: Cause::Refused,
+            cause: WaitCause::Refused,
             since_ms: 0,
             due_ms,
         };

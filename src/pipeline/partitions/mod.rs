@@ -28,7 +28,7 @@ use crate::domain::{Event, Identity};
 use crate::pipeline::decode::{decode, text};
 use crate::pipeline::ports::{Delivery, Row, Store, StoreError};
 use crate::pipeline::save::table::parent_id;
-use crate::pipeline::save::worker::unless_it_panics;
+use crate::pipeline::save::worker::catch_panic;
 
 /// Interactions whose partition is remembered: some 5 MB. At a thousand new ones a second it is longer
 /// than a creation takes from here to the store, which is what memory is for.
@@ -108,7 +108,7 @@ impl Partitions {
         }
         let text = text(delivery, body_max_bytes);
         // What panics here does so in the lane too, which sets that one message aside.
-        let decoded = unless_it_panics(|| decode(delivery, &text));
+        let decoded = catch_panic(|| decode(delivery, &text));
         let Some(Ok(decoded)) = decoded else { return by_body() };
         let message = decoded.message;
         match self.key {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_for_ever() {
-        // Worked out by Python's hashlib: a change here sends running conversations elsewhere.
+        // RulesResult out by Python's hashlib: a change here sends running conversations elsewhere.
         let partitions = Partitions::new(4, Key::Conversation);
         let of = |tenant: &str, id: &str| {
             partitions.of(&Identity { tenant: tenant.to_owned().into(), id: id.to_owned().into() })

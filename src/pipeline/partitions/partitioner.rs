@@ -27,7 +27,7 @@ use crate::pipeline::lane::LaneError;
 use crate::pipeline::observe::progress::Progress;
 use crate::pipeline::partitions::Partitions;
 use crate::pipeline::ports::{
-    Answer, Distributor, Settlement, Settler, Source, Store, TransportError,
+    Distributor, PublishOutcome, Settlement, Settler, Source, Store, TransportError,
 };
 use crate::pipeline::save::outage::Outage;
 use crate::pipeline::save::worker::{Worker, WorkerError};
@@ -94,13 +94,13 @@ where
             let passed_on: Vec<_> = batch.iter().zip(partitions).collect();
             let answers = self.distributor.pass_on(&passed_on).await?;
             let taken = batch.into_iter().zip(&answers);
-            let taken = taken.filter(|(_, answer)| **answer == Answer::Confirmed);
+            let taken = taken.filter(|(_, answer)| **answer == PublishOutcome::Confirmed);
             let taken: Vec<_> =
                 taken.map(|(delivery, _)| (delivery, Settlement::Acknowledge)).collect();
             let messages = taken.len();
             self.settler.settle(taken).await?;
             self.progress.settle(messages);
-            if answers.iter().any(|answer| *answer != Answer::Confirmed) {
+            if answers.iter().any(|answer| *answer != PublishOutcome::Confirmed) {
                 let what = "pass on a message: a partition's queue is not there, or full";
                 return Err(LaneError::from(TransportError::new(what)));
             }

@@ -1,7 +1,7 @@
 //! What is to be done about a delivery once its batch is saved.
 //!
 //! In two steps, since the rules of a whole batch must be known before it can be saved, and what it
-//! publishes need not: `Worked` is what the rules came to, [`Plan`] has what is published, encoded.
+//! publishes need not: `RulesResult` is what the rules came to, [`Plan`] has what is published, encoded.
 
 pub mod outputs;
 
@@ -10,9 +10,9 @@ use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 use crate::pipeline::observe::message_trace::MessageTrace;
 use crate::pipeline::plan::outputs::Output;
-use crate::pipeline::ports::{Awaited, Gated, Published, PublishedKind};
-use crate::pipeline::publish::gate_queue::Gating;
-use crate::pipeline::settlement::{Cause, Failure};
+use crate::pipeline::ports::{Gated, Published, PublishedKind, WaitDependency};
+use crate::pipeline::publish::gate_queue::GatePolicy;
+use crate::pipeline::settlement::{Failure, WaitCause};
 
 /// What is to be done about one delivery; in the order of publication.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum Plan {
         /// In which stage of the line.
         stage: &'static str,
         /// For whom it waits, if it must.
-        awaited: Option<Awaited>,
+        awaited: Option<WaitDependency>,
     },
 }
 
@@ -61,7 +61,7 @@ impl Plan {
 
 /// What a message came to in the rules.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
-pub(crate) enum Worked<'m> {
+pub(crate) enum RulesResult<'m> {
     /// The rules have spoken.
     Step(&'m Decoded<'m>, Step<'m>),
     /// It did not come so far.
@@ -69,25 +69,25 @@ pub(crate) enum Worked<'m> {
 }
 
 /// The same with its place in the batch; in the order of publication.
-pub(crate) type Placed<'m> = (usize, Worked<'m>);
+pub(crate) type IndexedResult<'m> = (usize, RulesResult<'m>);
 
-impl Worked<'_> {
+impl RulesResult<'_> {
     /// The interaction that it must wait for.
     pub(crate) fn awaits(&self) -> Option<&Identity<'_>> {
         match self {
-            Worked::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => Some(wait.on()),
-            Worked::Step(..) | Worked::Failed(_) => None,
+            RulesResult::Step(_, Step { outcome: Outcome::Waiting(wait), .. }) => Some(wait.on()),
+            RulesResult::Step(..) | RulesResult::Failed(_) => None,
         }
     }
 
     /// The interaction of which something is published.
     pub(crate) fn publishes(&self) -> Option<&Identity<'_>> {
         match self {
-            Worked::Step(
+            RulesResult::Step(
                 decoded,
                 Step { outcome: Outcome::Enriched(_) | Outcome::Ended(_), .. },
             ) => Some(&decoded.message.identity),
-            Worked::Step(..) | Worked::Failed(_) => None,
+            RulesResult::Step(..) | RulesResult::Failed(_) => None,
         }
     }
 }
@@ -97,7 +97,7 @@ pub(crate) struct Encoder<'w> {
     /// Where interactions go beside the enriched message.
     pub(crate) outputs: &'w [Output],
     /// Which of them the status gate is asked about, where there is one.
-    pub(crate) gating: Option<&'w Gating>,
+    pub(crate) gating: Option<&'w GatePolicy>,
     /// What stands in every message.
     pub(crate) stamp: Stamp<'w>,
     /// When the batch was worked out, in milliseconds since the Unix epoch.
@@ -114,9 +114,9 @@ impl Encoder<'_> {
             Outcome::Ignored => return Plan::Done(Unpublished::Ignored),
             Outcome::Duplicate => return Plan::Done(Unpublished::Duplicate),
             Outcome::Waiting(wait) => {
-                let failure = Failure::MustWait(Cause::of(wait));
+                let failure = Failure::MustWait(WaitCause::of(wait));
                 let who = decoded.message.identity.to_owned();
-                let awaited = Awaited { who, on: wait.on().to_owned() };
+                let awaited = WaitDependency { who, on: wait.on().to_owned() };
                 return Plan::Failed { failure, stage: "propagate", awaited: Some(awaited) };
             }
             Outcome::Rejected(refusal) => return Plan::rejected(refusal.clone(), "propagate"),

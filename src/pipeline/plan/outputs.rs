@@ -13,7 +13,7 @@ use crate::domain::{Facts, Identity, Outcome, Step};
 use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 use crate::formats::outbound::OutboundFormat;
-use crate::pipeline::ports::Further;
+use crate::pipeline::ports::AdditionalOutput;
 
 /// Where an interaction goes beside the enriched message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Output {
         step: &Step<'_>,
         stamp: Stamp<'_>,
         message_id: &Uuid,
-    ) -> Option<Further> {
+    ) -> Option<AdditionalOutput> {
         let facts = match &step.outcome {
             Outcome::Enriched(enriched) => &enriched.facts,
             Outcome::Ended(ended) => &ended.facts,
@@ -55,7 +55,7 @@ impl Output {
             return None;
         }
         let encoded = self.format.encode(decoded, step, stamp)?;
-        Some(Further {
+        Some(AdditionalOutput {
             message_id: enriched::further_id(message_id, &self.name()).to_string(),
             exchange: self.exchange.clone(),
             routing_key: self.routing_key.fill(&decoded.message.identity, facts),

@@ -128,7 +128,7 @@ pub trait Publisher<D: Delivery>: Send {
     fn publish(
         &mut self,
         batch: &[Outgoing<'_, D>],
-    ) -> impl Future<Output = Result<Vec<Answer>, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PublishOutcome>, TransportError>> + Send;
 }
 
 /// The partitions of a work queue, each a queue that one consumer at a time reads.
@@ -141,7 +141,7 @@ pub trait Distributor<D: Delivery>: Send {
     fn pass_on(
         &mut self,
         batch: &[(&D, u16)],
-    ) -> impl Future<Output = Result<Vec<Answer>, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PublishOutcome>, TransportError>> + Send;
 }
 
 /// One message on its way out.
@@ -153,14 +153,14 @@ pub enum Outgoing<'d, D> {
         /// The message it is published beside.
         of: &'d Published,
         /// What goes to the other output.
-        further: &'d Further,
+        further: &'d AdditionalOutput,
     },
     /// A delivery that must wait: sent to the waiting queue of that delay as it was received.
     Waiting {
         /// What must wait, with its body and properties as received.
         delivery: &'d D,
         /// For whom, where it is known, for whoever can wake it.
-        awaited: Option<&'d Awaited>,
+        awaited: Option<&'d WaitDependency>,
         /// How long: one of the delays of [`crate::retry`]'s ladder.
         delay: Duration,
         /// The attempts to be written into its headers, this wait included.
@@ -183,7 +183,7 @@ pub enum Outgoing<'d, D> {
 
 /// Who waits for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Awaited {
+pub struct WaitDependency {
     /// The interaction of the message that waits.
     pub who: Identity<'static>,
     /// The interaction it waits for: its parent, or itself.
@@ -215,7 +215,7 @@ pub struct Published {
     /// The JSON body, on one line.
     pub body: Vec<u8>,
     /// The same interaction for other outputs, in the order of the settings.
-    pub further: Vec<Further>,
+    pub further: Vec<AdditionalOutput>,
     /// Set while the status gate has a say that it has not said yet.
     pub gated: Option<Gated>,
 }
@@ -223,7 +223,7 @@ pub struct Published {
 /// An interaction in the shape that another output wants it (docs/messages.md, *Further outputs*).
 /// What is not said here is as in the message that it is published beside.
 #[derive(Clone)]
-pub struct Further {
+pub struct AdditionalOutput {
     /// Its own `message_id`, derived.
     pub message_id: String,
     /// The exchange it goes to.
@@ -308,7 +308,7 @@ impl PublishedKind {
 
 /// The broker's answer for one published message, the better one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answer {
+pub enum PublishOutcome {
     /// It took responsibility.
     Confirmed,
     /// Confirmed, but no queue is bound for it.
@@ -363,39 +363,39 @@ pub enum Settlement {
 /// Says what a caller is to be offered, by the widget's state (G1, G2). A failure is an answer, too.
 pub trait Gate: Send + Sync + 'static {
     /// Asks about a widget. Called within an asynchronous runtime; does not block.
-    fn ask(&self, widget: &str) -> Asked;
+    fn ask(&self, widget: &str) -> GateReply;
 
     /// Whether nobody is asked at the moment because the endpoint keeps failing; for metrics.
     fn is_skipping(&self) -> bool;
 }
 
 /// An answer, now or later.
-pub enum Asked {
+pub enum GateReply {
     /// It is known, or nobody needs to be asked.
-    Now(Verdict),
+    Now(GateVerdict),
     /// Somebody is being asked; it comes within the gate's own limit of time, polled or not.
-    Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+    Later(Pin<Box<dyn Future<Output = GateVerdict> + Send>>),
 }
 
 /// What was decided, and on what grounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct GateVerdict {
     /// What is published.
     pub routing: Routing,
     /// The grounds.
-    pub why: Why,
+    pub why: GateReason,
 }
 
-impl Verdict {
+impl GateVerdict {
     /// The verdict where there is no answer (G2).
-    pub fn without_answer(why: Why) -> Verdict {
-        Verdict { routing: Routing::without_answer(), why }
+    pub fn without_answer(why: GateReason) -> GateVerdict {
+        GateVerdict { routing: Routing::without_answer(), why }
     }
 }
 
 /// The grounds of a verdict. All but the first two mean `agent_queue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum GateReason {
     /// The endpoint answered with a state.
     Answered,
     /// It had answered a moment ago.
@@ -416,32 +416,32 @@ pub enum Why {
     Crowded,
 }
 
-impl Why {
+impl GateReason {
     /// All of them.
-    pub const ALL: [Why; 9] = [
-        Why::Answered,
-        Why::Cached,
-        Why::NoWidget,
-        Why::Timeout,
-        Why::Unreachable,
-        Why::Status,
-        Why::Unreadable,
-        Why::Skipped,
-        Why::Crowded,
+    pub const ALL: [GateReason; 9] = [
+        GateReason::Answered,
+        GateReason::Cached,
+        GateReason::NoWidget,
+        GateReason::Timeout,
+        GateReason::Unreachable,
+        GateReason::Status,
+        GateReason::Unreadable,
+        GateReason::Skipped,
+        GateReason::Crowded,
     ];
 
     /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Why::Answered => "answered",
-            Why::Cached => "cached",
-            Why::NoWidget => "no_widget",
-            Why::Timeout => "timeout",
-            Why::Unreachable => "unreachable",
-            Why::Status => "status",
-            Why::Unreadable => "unreadable",
-            Why::Skipped => "skipped",
-            Why::Crowded => "crowded",
+            GateReason::Answered => "answered",
+            GateReason::Cached => "cached",
+            GateReason::NoWidget => "no_widget",
+            GateReason::Timeout => "timeout",
+            GateReason::Unreachable => "unreachable",
+            GateReason::Status => "status",
+            GateReason::Unreadable => "unreadable",
+            GateReason::Skipped => "skipped",
+            GateReason::Crowded => "crowded",
         }
     }
 }
@@ -499,7 +499,7 @@ pub struct Row {
     /// The history: extra data that was saved.
     pub record: Record,
     /// Live data, opened.
-    pub live: Live,
+    pub live: StoredLiveData,
     /// The log of its events, as it was saved.
     pub events: Vec<u8>,
     /// When it was first saved, in milliseconds since the Unix epoch.
@@ -512,7 +512,7 @@ pub struct Row {
 
 /// Live data as read from a row.
 #[derive(Debug)]
-pub enum Live {
+pub enum StoredLiveData {
     /// There is none: the interaction has ended or expired, or was erased.
     Absent,
     /// Opened.

@@ -25,8 +25,8 @@ use crate::domain::Identity;
 use crate::pipeline::observe::message_trace::Traced;
 use crate::pipeline::observe::tally::Tally;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::ports::{Asked, Gate, Published, Verdict, Why};
-use crate::pipeline::publish::stage::Saved;
+use crate::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict, Published};
+use crate::pipeline::publish::stage::SavedBatch;
 
 /// Deliveries that a lane holds for the status gate, at most. They stay unacknowledged, so the broker
 /// is asked for as many more (`prefetch`), and others keep their share of it. With the default timeout
@@ -35,25 +35,25 @@ pub const HELD_MAX: u16 = 1000;
 
 /// How the status gate is asked.
 #[derive(Clone)]
-pub struct Gating {
+pub struct GatePolicy {
     /// Who is asked.
     pub gate: Arc<dyn Gate>,
     /// The channels whose interactions it is asked about.
     pub channels: BTreeSet<String>,
     /// What happens when [`HELD_MAX`] deliveries wait for an answer.
-    pub when_full: WhenFull,
+    pub when_full: GateOverflow,
 }
 
 /// What happens when too many wait for the status gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
+pub enum GateOverflow {
     /// The next ones are not asked about and go to agents: a stream is not slowed down (G3).
     Decide,
     /// The input waits: it is no stream, and nobody is on the line.
     Wait,
 }
 
-impl Gating {
+impl GatePolicy {
     /// Whether interactions on a channel are asked about.
     pub(crate) fn concerns(&self, channel: &str) -> bool {
         self.channels.contains(channel)
@@ -64,20 +64,20 @@ impl Gating {
 type Held<D> = (Traced<D>, Box<Published>);
 
 /// What a lane holds for the status gate.
-pub(crate) struct Aside<'w, D> {
-    gating: Option<&'w Gating>,
+pub(crate) struct GateQueue<'w, D> {
+    gating: Option<&'w GatePolicy>,
     tally: &'w Tally,
     /// Each interaction's deliveries in their order. The first of each waits for an answer.
     held: IndexMap<Identity<'static>, VecDeque<Held<D>>>,
     held_messages: usize,
     /// The widgets that are being asked about, each with one question.
     asked: HashSet<String>,
-    questions: FuturesUnordered<BoxFuture<'w, (String, Verdict)>>,
+    questions: FuturesUnordered<BoxFuture<'w, (String, GateVerdict)>>,
 }
 
-impl<'w, D> Aside<'w, D> {
-    pub(crate) fn new(gating: Option<&'w Gating>, tally: &'w Tally) -> Aside<'w, D> {
-        Aside {
+impl<'w, D> GateQueue<'w, D> {
+    pub(crate) fn new(gating: Option<&'w GatePolicy>, tally: &'w Tally) -> GateQueue<'w, D> {
+        GateQueue {
             gating,
             tally,
             held: IndexMap::new(),
@@ -100,12 +100,12 @@ impl<'w, D> Aside<'w, D> {
 
     /// Whether another batch may be taken.
     pub(crate) fn has_room(&self) -> bool {
-        let waits = self.gating.is_some_and(|gating| gating.when_full == WhenFull::Wait);
+        let waits = self.gating.is_some_and(|gating| gating.when_full == GateOverflow::Wait);
         !waits || self.held_messages < usize::from(HELD_MAX)
     }
 
     /// Takes a batch and gives back what can be published at once.
-    pub(crate) fn take(&mut self, batch: Saved<D>) -> Saved<D> {
+    pub(crate) fn take(&mut self, batch: SavedBatch<D>) -> SavedBatch<D> {
         let Some(gating) = self.gating else { return batch };
         let mut at_once = Vec::with_capacity(batch.len());
         for (delivery, plan) in batch {
@@ -120,10 +120,10 @@ impl<'w, D> Aside<'w, D> {
 
     fn sort(
         &mut self,
-        gating: &Gating,
+        gating: &GatePolicy,
         delivery: Traced<D>,
         mut message: Box<Published>,
-        at_once: &mut Saved<D>,
+        at_once: &mut SavedBatch<D>,
     ) {
         self.ask(gating, &mut message);
         let follows = self.held.contains_key(&message.identity);
@@ -131,12 +131,12 @@ impl<'w, D> Aside<'w, D> {
             at_once.push((delivery, Plan::Publish(message)));
             return;
         }
-        if self.held_messages >= usize::from(HELD_MAX) && gating.when_full == WhenFull::Decide {
+        if self.held_messages >= usize::from(HELD_MAX) && gating.when_full == GateOverflow::Decide {
             // Those before it cannot wait any longer either, or it would overtake them.
             let before = self.held.shift_remove(&message.identity).unwrap_or_default();
             self.held_messages -= before.len();
             for (delivery, mut message) in before.into_iter().chain([(delivery, message)]) {
-                self.decide(&mut message, &Verdict::without_answer(Why::Crowded));
+                self.decide(&mut message, &GateVerdict::without_answer(GateReason::Crowded));
                 at_once.push((delivery, Plan::Publish(message)));
             }
             return;
@@ -148,14 +148,14 @@ impl<'w, D> Aside<'w, D> {
 
     /// Decides over a message if that can be done at once; else sees to it that its widget is asked
     /// about.
-    fn ask(&mut self, gating: &Gating, message: &mut Published) {
+    fn ask(&mut self, gating: &GatePolicy, message: &mut Published) {
         let verdict = match message.gated.as_ref().map(|gated| gated.widget.as_deref()) {
             None => return,
-            Some(None) => Verdict::without_answer(Why::NoWidget),
+            Some(None) => GateVerdict::without_answer(GateReason::NoWidget),
             Some(Some(widget)) if self.asked.contains(widget) => return,
             Some(Some(widget)) => match gating.gate.ask(widget) {
-                Asked::Now(verdict) => verdict,
-                Asked::Later(answer) => {
+                GateReply::Now(verdict) => verdict,
+                GateReply::Later(answer) => {
                     let widget = widget.to_owned();
                     self.asked.insert(widget.clone());
                     self.questions.push(Box::pin(async move { (widget, answer.await) }));
@@ -166,7 +166,7 @@ impl<'w, D> Aside<'w, D> {
         self.decide(message, &verdict);
     }
 
-    fn decide(&self, message: &mut Published, verdict: &Verdict) {
+    fn decide(&self, message: &mut Published, verdict: &GateVerdict) {
         if message.gated.is_some() {
             self.tally.gated(verdict);
             message.route(&verdict.routing);
@@ -175,7 +175,7 @@ impl<'w, D> Aside<'w, D> {
 
     /// Waits for an answer and gives what it lets go, which may be nothing. Cancel-safe: what is held
     /// changes after the only await. Never ends while no question is open.
-    pub(crate) async fn released(&mut self) -> Saved<D> {
+    pub(crate) async fn released(&mut self) -> SavedBatch<D> {
         let Some((widget, verdict)) = self.questions.next().await else {
             return std::future::pending().await;
         };

@@ -2,7 +2,7 @@
 //!
 //! What has been taken is not published again while its batch is held.
 
-use crate::pipeline::ports::{Answer, Delivery, Outgoing, Published};
+use crate::pipeline::ports::{Delivery, Outgoing, PublishOutcome, Published};
 
 /// A message and what of it has been taken: what was is not published again while its batch is held.
 pub(crate) struct Publication {
@@ -31,20 +31,23 @@ impl Publication {
 
     /// Notes the answers for what was open, in that order, and says what they come to: the worst of
     /// them. That nobody listens to an output that is not mandatory is only counted.
-    pub(crate) fn note(&mut self, answers: &mut impl Iterator<Item = Answer>) -> Answer {
-        let mut worst = Answer::Confirmed;
+    pub(crate) fn note(
+        &mut self,
+        answers: &mut impl Iterator<Item = PublishOutcome>,
+    ) -> PublishOutcome {
+        let mut worst = PublishOutcome::Confirmed;
         if !self.primary_taken {
-            let answer = answers.next().unwrap_or(Answer::Refused);
-            self.primary_taken = answer == Answer::Confirmed;
+            let answer = answers.next().unwrap_or(PublishOutcome::Refused);
+            self.primary_taken = answer == PublishOutcome::Confirmed;
             worst = answer;
         }
         let further = self.message.further.iter().zip(&mut self.further_taken);
         for (further, taken) in further.filter(|(_, taken)| !**taken) {
-            let answer = match answers.next().unwrap_or(Answer::Refused) {
-                Answer::Returned if !further.mandatory => Answer::Confirmed,
+            let answer = match answers.next().unwrap_or(PublishOutcome::Refused) {
+                PublishOutcome::Returned if !further.mandatory => PublishOutcome::Confirmed,
                 answer => answer,
             };
-            *taken = answer == Answer::Confirmed;
+            *taken = answer == PublishOutcome::Confirmed;
             worst = worst.max(answer);
         }
         worst

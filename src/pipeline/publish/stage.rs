@@ -21,18 +21,18 @@ use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::observe::batch_trace::BatchTrace;
 use crate::pipeline::observe::labels::{Outcome, Stage};
 use crate::pipeline::observe::message_trace::{LoggedIds, Traced};
-use crate::pipeline::observe::tally::{Finish, Tally};
-use crate::pipeline::observe::waits::Wait;
+use crate::pipeline::observe::tally::{FinalOutcome, Tally};
+use crate::pipeline::observe::waits::WaitEntry;
 use crate::pipeline::plan::{Plan, Unpublished};
 use crate::pipeline::ports::{
-    Answer, Awaited, Delivery, Outgoing, PublishedKind, Publisher, Settlement, Settler,
-    TransportError,
+    Delivery, Outgoing, PublishOutcome, PublishedKind, Publisher, Settlement, Settler,
+    TransportError, WaitDependency,
 };
-use crate::pipeline::publish::gate_queue::Aside;
+use crate::pipeline::publish::gate_queue::GateQueue;
 use crate::pipeline::publish::publication::Publication;
 use crate::pipeline::save::outage::HOLD_SECS;
 use crate::pipeline::save::worker::Worker;
-use crate::pipeline::settlement::{Cause, Failure, Remedy, remedy};
+use crate::pipeline::settlement::{Failure, FailureAction, WaitCause, action_for};
 use crate::retry::Reconnect;
 
 /// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
@@ -40,10 +40,10 @@ use crate::retry::Reconnect;
 const MANY: u32 = 20;
 
 /// A batch that is saved: deliveries with their traces and their plans.
-pub(crate) type Saved<D> = Vec<(Traced<D>, Plan)>;
+pub(crate) type SavedBatch<D> = Vec<(Traced<D>, Plan)>;
 
 /// The second half of a lane.
-pub(crate) struct Outlet<'w, S, Pu, Se> {
+pub(crate) struct PublishStage<'w, S, Pu, Se> {
     pub(crate) worker: &'w Worker<S>,
     pub(crate) publisher: Pu,
     pub(crate) settler: Se,
@@ -61,26 +61,26 @@ pub(crate) struct Outlet<'w, S, Pu, Se> {
 }
 
 /// What is to become of one delivery of the batch in hand.
-enum Fate {
+enum SettlementPlan {
     /// It is done with, or safely elsewhere: it is acknowledged.
-    Settled(Finish),
+    Settled(FinalOutcome),
     /// It is published, to each of its outputs.
     Publish(Publication),
     /// It is to be set aside.
-    Remedy { remedy: Remedy, stage: &'static str, awaited: Option<Awaited> },
+    Remedy { remedy: FailureAction, stage: &'static str, awaited: Option<WaitDependency> },
 }
 
-impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
+impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
     pub(crate) async fn run<D: Delivery>(
         &mut self,
-        mut batches: mpsc::Receiver<Saved<D>>,
+        mut batches: mpsc::Receiver<SavedBatch<D>>,
         stop: &CancellationToken,
     ) -> Result<(), TransportError>
     where
         Pu: Publisher<D>,
         Se: Settler<D>,
     {
-        let mut aside = Aside::new(self.worker.gating.as_ref(), self.tally);
+        let mut aside = GateQueue::new(self.worker.gating.as_ref(), self.tally);
         let mut open = true;
         while open || !aside.is_empty() {
             let batch = tokio::select! {
@@ -119,9 +119,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     /// Publishes and settles a batch; says how each of its messages was finished.
     async fn deliver<D: Delivery>(
         &mut self,
-        batch: Saved<D>,
+        batch: SavedBatch<D>,
         stop: &CancellationToken,
-    ) -> Result<Vec<Finish>, TransportError>
+    ) -> Result<Vec<FinalOutcome>, TransportError>
     where
         Pu: Publisher<D>,
         Se: Settler<D>,
@@ -135,12 +135,18 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
                 batch.add(*trace, &delivery, &plan);
             }
             fates.push(match plan {
-                Plan::Done(Unpublished::Duplicate) => Fate::Settled(Finish::As(Outcome::Duplicate)),
-                Plan::Done(Unpublished::Ignored) => Fate::Settled(Finish::As(Outcome::Ignored)),
-                Plan::Publish(message) => Fate::Publish(Publication::of(message)),
-                Plan::Failed { failure, stage, awaited } => {
-                    Fate::Remedy { remedy: self.remedy(failure, place, &delivery), stage, awaited }
+                Plan::Done(Unpublished::Duplicate) => {
+                    SettlementPlan::Settled(FinalOutcome::As(Outcome::Duplicate))
                 }
+                Plan::Done(Unpublished::Ignored) => {
+                    SettlementPlan::Settled(FinalOutcome::As(Outcome::Ignored))
+                }
+                Plan::Publish(message) => SettlementPlan::Publish(Publication::of(message)),
+                Plan::Failed { failure, stage, awaited } => SettlementPlan::Remedy {
+                    remedy: self.remedy(failure, place, &delivery),
+                    stage,
+                    awaited,
+                },
             });
             deliveries.push(delivery);
         }
@@ -154,9 +160,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let mut finished = Vec::with_capacity(fates.len());
         let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| {
             let (finish, settlement) = match fate {
-                Fate::Settled(finish) => (finish, Settlement::Acknowledge),
-                Fate::Publish(_) | Fate::Remedy { .. } => {
-                    (Finish::As(Outcome::Requeued), Settlement::Requeue)
+                SettlementPlan::Settled(finish) => (finish, Settlement::Acknowledge),
+                SettlementPlan::Publish(_) | SettlementPlan::Remedy { .. } => {
+                    (FinalOutcome::As(Outcome::Requeued), Settlement::Requeue)
                 }
             };
             finished.push(finish);
@@ -184,9 +190,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     async fn publish_all<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &mut [Fate],
+        fates: &mut [SettlementPlan],
         stop: &CancellationToken,
-    ) -> Result<Vec<(usize, Answer)>, TransportError>
+    ) -> Result<Vec<(usize, PublishOutcome)>, TransportError>
     where
         Pu: Publisher<D>,
     {
@@ -208,7 +214,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let taken = self.ask(deliveries, fates, &open, stop).await?;
         let rest: Vec<_> = open.iter().copied().filter(|place| Some(*place) != taken).collect();
         answered.retain(|(place, _)| !open.contains(place));
-        answered.extend(taken.map(|place| (place, Answer::Confirmed)));
+        answered.extend(taken.map(|place| (place, PublishOutcome::Confirmed)));
         let last = self.publish(deliveries, fates, &rest).await?;
         self.count(fates, &last);
         answered.extend(last);
@@ -221,7 +227,7 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     async fn ask<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &mut [Fate],
+        fates: &mut [SettlementPlan],
         places: &[usize],
         stop: &CancellationToken,
     ) -> Result<Option<usize>, TransportError>
@@ -229,8 +235,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         Pu: Publisher<D>,
     {
         let enriched = |place: &&usize| match &fates[**place] {
-            Fate::Publish(it) => it.message.kind == PublishedKind::Enriched,
-            Fate::Settled(_) | Fate::Remedy { .. } => false,
+            SettlementPlan::Publish(it) => it.message.kind == PublishedKind::Enriched,
+            SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. } => false,
         };
         let probes: Vec<_> = places.iter().filter(enriched).copied().collect();
         if probes.is_empty() {
@@ -276,11 +282,11 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     }
 
     /// Counts enriched messages in a row that nobody took.
-    fn count(&mut self, fates: &[Fate], answers: &[(usize, Answer)]) {
+    fn count(&mut self, fates: &[SettlementPlan], answers: &[(usize, PublishOutcome)]) {
         for (place, answer) in answers {
             if is_untaken(&fates[*place], *answer) {
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-            } else if matches!(&fates[*place], Fate::Publish(it) if it.message.kind == PublishedKind::Enriched)
+            } else if matches!(&fates[*place], SettlementPlan::Publish(it) if it.message.kind == PublishedKind::Enriched)
             {
                 self.refused_in_a_row = 0;
             }
@@ -292,9 +298,9 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     async fn publish<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &mut [Fate],
+        fates: &mut [SettlementPlan],
         places: &[usize],
-    ) -> Result<Vec<(usize, Answer)>, TransportError>
+    ) -> Result<Vec<(usize, PublishOutcome)>, TransportError>
     where
         Pu: Publisher<D>,
     {
@@ -302,14 +308,23 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         for place in places {
             let delivery = &deliveries[*place];
             match &fates[*place] {
-                Fate::Settled(_) | Fate::Remedy { remedy: Remedy::Requeue, .. } => continue,
-                Fate::Publish(it) => outgoing.extend(it.open()),
-                Fate::Remedy { remedy: Remedy::Wait { delay, attempts, .. }, awaited, .. } => {
+                SettlementPlan::Settled(_)
+                | SettlementPlan::Remedy { remedy: FailureAction::Requeue, .. } => continue,
+                SettlementPlan::Publish(it) => outgoing.extend(it.open()),
+                SettlementPlan::Remedy {
+                    remedy: FailureAction::Wait { delay, attempts, .. },
+                    awaited,
+                    ..
+                } => {
                     let (delay, attempts) = (*delay, attempts.clone());
                     let awaited = awaited.as_ref();
                     outgoing.push(Outgoing::Waiting { delivery, awaited, delay, attempts });
                 }
-                Fate::Remedy { remedy: Remedy::DeadLetter(refusal), stage, .. } => {
+                SettlementPlan::Remedy {
+                    remedy: FailureAction::DeadLetter(refusal),
+                    stage,
+                    ..
+                } => {
                     let mut attempts = delivery.arrival().attempts.clone();
                     // Without a wait nobody has written it down yet.
                     attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
@@ -345,8 +360,10 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         let mut answers = answers.into_iter();
         let answer = |place: usize| {
             let answer = match &mut fates[place] {
-                Fate::Publish(it) => it.note(&mut answers),
-                Fate::Settled(_) | Fate::Remedy { .. } => answers.next().unwrap_or(Answer::Refused),
+                SettlementPlan::Publish(it) => it.note(&mut answers),
+                SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. } => {
+                    answers.next().unwrap_or(PublishOutcome::Refused)
+                }
             };
             (place, answer)
         };
@@ -357,8 +374,8 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
     fn apply<D: Delivery>(
         &self,
         deliveries: &[D],
-        fates: &mut [Fate],
-        answers: Vec<(usize, Answer)>,
+        fates: &mut [SettlementPlan],
+        answers: Vec<(usize, PublishOutcome)>,
     ) {
         let now_ms = self.worker.clock.now_ms();
         for (place, answer) in answers {
@@ -370,57 +387,67 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
         &self,
         place: usize,
         delivery: &D,
-        fate: &Fate,
-        answer: Answer,
+        fate: &SettlementPlan,
+        answer: PublishOutcome,
         now_ms: i64,
-    ) -> Fate {
+    ) -> SettlementPlan {
         let failure = match (fate, answer) {
-            (Fate::Publish(it), Answer::Returned) if it.message.kind == PublishedKind::Enriched => {
-                Failure::MustWait(Cause::Unroutable)
+            (SettlementPlan::Publish(it), PublishOutcome::Returned)
+                if it.message.kind == PublishedKind::Enriched =>
+            {
+                Failure::MustWait(WaitCause::Unroutable)
             }
             // Nobody need listen to ends.
-            (Fate::Publish(it), Answer::Confirmed | Answer::Returned) => {
+            (SettlementPlan::Publish(it), PublishOutcome::Confirmed | PublishOutcome::Returned) => {
                 if let Some(sent_ms) = it.message.sent_ms {
                     self.tally.confirmed_after(now_ms.saturating_sub(sent_ms));
                 }
-                return Fate::Settled(Finish::As(match it.message.kind {
+                return SettlementPlan::Settled(FinalOutcome::As(match it.message.kind {
                     PublishedKind::Enriched => Outcome::Enriched,
                     PublishedKind::Ended => Outcome::Ended,
                 }));
             }
-            (Fate::Remedy { remedy, awaited, .. }, Answer::Confirmed) => match remedy {
-                Remedy::Wait { delay, attempts, cause } => {
-                    let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-                    self.tally.waits.note(Wait {
-                        message_id: delivery.arrival().message_id.clone(),
-                        who_on: awaited.as_ref().map(|it| (it.who.clone(), it.on.clone())),
-                        cause: *cause,
-                        since_ms: attempts.first_seen_ms.unwrap_or(now_ms),
-                        due_ms: now_ms.saturating_add(delay_ms),
-                    });
-                    return Fate::Settled(Finish::Waiting(*cause));
+            (SettlementPlan::Remedy { remedy, awaited, .. }, PublishOutcome::Confirmed) => {
+                match remedy {
+                    FailureAction::Wait { delay, attempts, cause } => {
+                        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+                        self.tally.waits.note(WaitEntry {
+                            message_id: delivery.arrival().message_id.clone(),
+                            who_on: awaited.as_ref().map(|it| (it.who.clone(), it.on.clone())),
+                            cause: *cause,
+                            since_ms: attempts.first_seen_ms.unwrap_or(now_ms),
+                            due_ms: now_ms.saturating_add(delay_ms),
+                        });
+                        return SettlementPlan::Settled(FinalOutcome::Waiting(*cause));
+                    }
+                    FailureAction::DeadLetter(refusal) => {
+                        return SettlementPlan::Settled(FinalOutcome::DeadLettered(refusal.reason));
+                    }
+                    // Never published; whatever was answered, it is nowhere else.
+                    FailureAction::Requeue => Failure::NotSetAside,
                 }
-                Remedy::DeadLetter(refusal) => {
-                    return Fate::Settled(Finish::DeadLettered(refusal.reason));
-                }
-                // Never published; whatever was answered, it is nowhere else.
-                Remedy::Requeue => Failure::NotSetAside,
-            },
-            (Fate::Settled(finish), Answer::Confirmed) => return Fate::Settled(*finish),
-            (Fate::Publish(_), Answer::Refused) => Failure::MustWait(Cause::Refused),
-            (Fate::Remedy { .. } | Fate::Settled(_), Answer::Returned | Answer::Refused) => {
-                Failure::NotSetAside
             }
+            (SettlementPlan::Settled(finish), PublishOutcome::Confirmed) => {
+                return SettlementPlan::Settled(*finish);
+            }
+            (SettlementPlan::Publish(_), PublishOutcome::Refused) => {
+                Failure::MustWait(WaitCause::Refused)
+            }
+            (
+                SettlementPlan::Remedy { .. } | SettlementPlan::Settled(_),
+                PublishOutcome::Returned | PublishOutcome::Refused,
+            ) => Failure::NotSetAside,
         };
         let remedy = self.remedy(failure, place, delivery);
-        Fate::Remedy { remedy, stage: "publish", awaited: None }
+        SettlementPlan::Remedy { remedy, stage: "publish", awaited: None }
     }
 
-    fn remedy<D: Delivery>(&self, failure: Failure, place: usize, delivery: &D) -> Remedy {
+    fn remedy<D: Delivery>(&self, failure: Failure, place: usize, delivery: &D) -> FailureAction {
         let worker = self.worker;
-        let remedy = remedy(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
+        let remedy =
+            action_for(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
         let told = self.tally.rejected(&remedy);
-        if let (Remedy::DeadLetter(Refusal { reason, detail }), true) = (&remedy, told) {
+        if let (FailureAction::DeadLetter(Refusal { reason, detail }), true) = (&remedy, told) {
             let trace = self.trace.as_ref().and_then(|trace| trace.messages.get(place));
             let ids = LoggedIds::of(trace, delivery.arrival());
             tracing::warn!(
@@ -437,10 +464,11 @@ impl<S, Pu, Se> Outlet<'_, S, Pu, Se> {
 }
 
 /// Whether an enriched message came back: no queue is bound, or the broker refuses it.
-fn is_untaken(fate: &Fate, answer: Answer) -> bool {
+fn is_untaken(fate: &SettlementPlan, answer: PublishOutcome) -> bool {
     match (fate, answer) {
-        (_, Answer::Confirmed) | (Fate::Settled(_) | Fate::Remedy { .. }, _) => false,
-        (Fate::Publish(it), Answer::Returned | Answer::Refused) => {
+        (_, PublishOutcome::Confirmed)
+        | (SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. }, _) => false,
+        (SettlementPlan::Publish(it), PublishOutcome::Returned | PublishOutcome::Refused) => {
             it.message.kind == PublishedKind::Enriched
         }
     }

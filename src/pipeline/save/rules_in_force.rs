@@ -10,11 +10,11 @@ use crate::domain::Rules;
 
 /// The rules that the next batch is worked out by.
 #[derive(Debug)]
-pub struct RulesInForce(RwLock<Numbered>);
+pub struct RulesInForce(RwLock<RulesSnapshot>);
 
 /// Rules, and how many came before them.
 #[derive(Clone, Debug)]
-pub struct Numbered {
+pub struct RulesSnapshot {
     /// The rules.
     pub rules: Arc<Rules>,
     /// 1 for those of the start, one more with each replacement: unlike the revision it tells rules
@@ -25,11 +25,11 @@ pub struct Numbered {
 impl RulesInForce {
     /// The rules of the start.
     pub fn new(rules: Rules) -> RulesInForce {
-        RulesInForce(RwLock::new(Numbered { rules: Arc::new(rules), number: 1 }))
+        RulesInForce(RwLock::new(RulesSnapshot { rules: Arc::new(rules), number: 1 }))
     }
 
     /// The rules at this moment.
-    pub fn snapshot(&self) -> Numbered {
+    pub fn snapshot(&self) -> RulesSnapshot {
         // Nothing panics while it holds the lock; and if it did, what is in it would be whole.
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -37,7 +37,7 @@ impl RulesInForce {
     /// Puts others in their place, and says which number they have.
     pub fn replace(&self, rules: Rules) -> u64 {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Numbered { rules: Arc::new(rules), number: current.number + 1 };
+        *current = RulesSnapshot { rules: Arc::new(rules), number: current.number + 1 };
         current.number
     }
 }

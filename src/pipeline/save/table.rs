@@ -14,13 +14,13 @@ use crate::domain::{
     Attempt, Digest, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules,
     SavedBefore, Sessions, Standing, StandingLive, State, Step, step,
 };
-use crate::pipeline::ports::{Live, Plaintext, Row, RowChange};
+use crate::pipeline::ports::{Plaintext, Row, RowChange, StoredLiveData};
 use crate::pipeline::save::spilled::Spilled;
 use crate::pipeline::save::stored_facts::StoredFacts;
 
 /// The interactions of a batch.
 #[derive(Debug, Default)]
-pub struct Table<'a> {
+pub struct InteractionTable<'a> {
     /// Hashed with a seed of its own, since ids come from the internet.
     entries: HashMap<Identity<'a>, Entry<'a>, RandomState>,
 }
@@ -35,10 +35,12 @@ struct Entry<'a> {
     ended_ms: Option<i64>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> InteractionTable<'a> {
     /// An empty table with room for the interactions of so many messages, if they do not share any.
-    pub fn for_messages(count: usize) -> Table<'a> {
-        Table { entries: HashMap::with_capacity_and_hasher(count, RandomState::default()) }
+    pub fn for_messages(count: usize) -> InteractionTable<'a> {
+        InteractionTable {
+            entries: HashMap::with_capacity_and_hasher(count, RandomState::default()),
+        }
     }
 
     /// Puts a row on the table. An active interaction without a message for `ttl_secs` has expired:
@@ -47,12 +49,12 @@ impl<'a> Table<'a> {
         let ttl_ms = i64::try_from(ttl_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
         let expired = row.state == State::Active && now_ms.saturating_sub(row.updated_ms) > ttl_ms;
         let mut live = match &row.live {
-            Live::Open(plaintext) => match LiveData::decode(&plaintext.0) {
+            StoredLiveData::Open(plaintext) => match LiveData::decode(&plaintext.0) {
                 Ok(live) => StandingLive::Known(live),
                 Err(_) => StandingLive::Unreadable,
             },
-            Live::Locked(_) => StandingLive::Unreadable,
-            Live::Absent => StandingLive::Absent,
+            StoredLiveData::Locked(_) => StandingLive::Unreadable,
+            StoredLiveData::Absent => StandingLive::Absent,
         };
         // Without its facts its widget is unknown, and with it which pairs its set lets pass.
         let (facts, saved_before, sessions) = match StoredFacts::of(row) {
@@ -116,13 +118,13 @@ impl<'a> Table<'a> {
     }
 
     /// What has changed, sorted by identity, ready to be saved.
-    pub fn changes(&self, now_ms: i64) -> Vec<Change<'_>> {
+    pub fn changes(&self, now_ms: i64) -> Vec<RowUpdate<'_>> {
         let changed = self.entries.iter().filter(|(_, entry)| entry.changed);
         let mut changes: Vec<_> = changed
             .map(|(identity, entry)| {
                 let standing = &entry.standing;
                 let over = standing.state != State::Active;
-                Change {
+                RowUpdate {
                     identity,
                     is_new: entry.created_ms.is_none(),
                     standing,
@@ -158,7 +160,7 @@ pub(crate) fn parent_id(row: &Row) -> Option<String> {
 
 /// One changed interaction, in the form that stores keep.
 #[derive(Debug)]
-pub struct Change<'t> {
+pub struct RowUpdate<'t> {
     identity: &'t Identity<'t>,
     is_new: bool,
     standing: &'t Standing<'t>,
@@ -170,7 +172,7 @@ pub struct Change<'t> {
     ended_ms: Option<i64>,
 }
 
-impl Change<'_> {
+impl RowUpdate<'_> {
     /// The row to be written.
     pub fn row(&self) -> RowChange<'_> {
         let record: &Record = &self.standing.record;

@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::pipeline::plan::{Placed, Worked};
+use crate::pipeline::plan::{IndexedResult, RulesResult};
 
 /// Works through a batch in order, but for those that must wait: each is tried again right after the
 /// message that it waits for, and stands behind it. Those who still wait in the end come last.
 pub(crate) fn in_order<'m>(
     messages: usize,
-    mut work: impl FnMut(usize) -> Worked<'m>,
-) -> Vec<Placed<'m>> {
+    mut work: impl FnMut(usize) -> RulesResult<'m>,
+) -> Vec<IndexedResult<'m>> {
     let mut done = Vec::with_capacity(messages);
-    let mut waiting: BTreeMap<usize, Worked<'m>> = BTreeMap::new();
+    let mut waiting: BTreeMap<usize, RulesResult<'m>> = BTreeMap::new();
     for place in 0..messages {
         let mut next = VecDeque::from([place]);
         while let Some(place) = next.pop_front() {

@@ -28,15 +28,15 @@ use crate::pipeline::observe::message_trace::Traces;
 use crate::pipeline::observe::spans::Tracer;
 use crate::pipeline::observe::tally::Tally;
 use crate::pipeline::plan::outputs::Output;
-use crate::pipeline::plan::{Encoder, Placed, Plan, Planned, Worked};
+use crate::pipeline::plan::{Encoder, IndexedResult, Plan, Planned, RulesResult};
 use crate::pipeline::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
-use crate::pipeline::publish::gate_queue::Gating;
+use crate::pipeline::publish::gate_queue::GatePolicy;
 use crate::pipeline::save::outage::Outage;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::spilled::{Doubtful, Recall as _, doubtful};
-use crate::pipeline::save::table::{Table, looks_for_parent};
+use crate::pipeline::save::table::{InteractionTable, looks_for_parent};
 use crate::pipeline::save::wake_order;
-use crate::pipeline::settlement::Patience;
+use crate::pipeline::settlement::WaitPolicy;
 
 /// What is done to every batch, and with what.
 pub struct Worker<S> {
@@ -47,7 +47,7 @@ pub struct Worker<S> {
     /// What time it is.
     pub clock: Clock,
     /// How long messages may wait.
-    pub patience: Patience,
+    pub patience: WaitPolicy,
     /// `live.ttl_secs`: how long live data lasts without a message.
     pub live_ttl_secs: u64,
     /// `limits.body_max_bytes`.
@@ -60,7 +60,7 @@ pub struct Worker<S> {
     /// instead of after a delay. For sources that know no delays.
     pub wakes_within_batch: bool,
     /// Where a status gate is configured: which interactions it is asked about, and how (G1).
-    pub gating: Option<Gating>,
+    pub gating: Option<GatePolicy>,
     /// Makes spans of what is done; none: nobody is told.
     pub tracer: Option<Tracer>,
 }
@@ -166,13 +166,13 @@ impl<S: Store> Worker<S> {
     ) -> Result<Vec<Planned>, StoreError> {
         let now_ms = self.clock.now_ms();
         let time = enriched::rfc3339(now_ms);
-        let under = Under { rules, now_ms, time: &time, in_doubt: *in_doubt };
+        let under = AttemptContext { rules, now_ms, time: &time, in_doubt: *in_doubt };
         let began = Instant::now();
         let bodies: Vec<_> =
             batch.iter().map(|delivery| text(delivery, self.body_max_bytes)).collect();
         let mut decoded = Vec::with_capacity(batch.len());
         for (place, (delivery, body)) in batch.iter().zip(&bodies).enumerate() {
-            breathe(place).await;
+            yield_periodically(place).await;
             decoded.push(decode(delivery, body));
         }
         let traces = Traces::begin(self.tracer.as_ref(), batch, &mut decoded);
@@ -214,10 +214,10 @@ impl<S: Store> Worker<S> {
         batch: &[D],
         decoded: &'m [Result<Decoded<'m>, Refusal>],
         traces: &Traces,
-        under: Under<'m>,
+        under: AttemptContext<'m>,
         (rows, recalled): (&'m [Row], &[Doubtful<'m>]),
-    ) -> (Vec<Placed<'m>>, Table<'m>) {
-        let mut table = Table::for_messages(batch.len());
+    ) -> (Vec<IndexedResult<'m>>, InteractionTable<'m>) {
+        let mut table = InteractionTable::for_messages(batch.len());
         for row in rows {
             table.insert(row, under.now_ms, self.live_ttl_secs);
         }
@@ -234,20 +234,20 @@ impl<S: Store> Worker<S> {
                     span_id = ids.span_id(),
                     "rejected"
                 );
-                Worked::Failed(Plan::rejected(refusal.clone(), "decode"))
+                RulesResult::Failed(Plan::rejected(refusal.clone(), "decode"))
             }
             Ok(decoded) => {
                 let delivery = &batch[place];
                 // The table changes in one step at the end of `take`, so it is whole either way.
-                unless_it_panics(|| self.work_one(delivery, decoded, under, &mut table))
-                    .unwrap_or_else(|| Worked::Failed(fault(traces, place, delivery)))
+                catch_panic(|| self.work_one(delivery, decoded, under, &mut table))
+                    .unwrap_or_else(|| RulesResult::Failed(fault(traces, place, delivery)))
             }
         };
         let worked = match self.wakes_within_batch {
             false => {
                 let mut worked = Vec::with_capacity(batch.len());
                 for place in 0..batch.len() {
-                    breathe(place).await;
+                    yield_periodically(place).await;
                     worked.push((place, work(place)));
                 }
                 worked
@@ -261,21 +261,21 @@ impl<S: Store> Worker<S> {
     async fn encode<D: Delivery>(
         &self,
         batch: &[D],
-        worked: Vec<Placed<'_>>,
+        worked: Vec<IndexedResult<'_>>,
         traces: &Traces,
-        under: Under<'_>,
+        under: AttemptContext<'_>,
     ) -> Vec<Planned> {
-        let Under { rules, now_ms, time, .. } = under;
+        let AttemptContext { rules, now_ms, time, .. } = under;
         let stamp = Stamp { revision: rules.revision(), time, origins: self.origins };
         let encoder =
             Encoder { outputs: &self.outputs, gating: self.gating.as_ref(), stamp, now_ms };
         let mut planned = Vec::with_capacity(worked.len());
         for (done, (place, worked)) in worked.into_iter().enumerate() {
-            breathe(done).await;
+            yield_periodically(done).await;
             let plan = match worked {
-                Worked::Step(decoded, step) => unless_it_panics(|| encoder.plan(decoded, &step))
+                RulesResult::Step(decoded, step) => catch_panic(|| encoder.plan(decoded, &step))
                     .unwrap_or_else(|| fault(traces, place, &batch[place])),
-                Worked::Failed(plan) => plan,
+                RulesResult::Failed(plan) => plan,
             };
             planned.push(Planned { place, plan, trace: None });
         }
@@ -286,19 +286,19 @@ impl<S: Store> Worker<S> {
         &'m self,
         delivery: &impl Delivery,
         decoded: &'m Decoded<'m>,
-        under: Under<'m>,
-        table: &mut Table<'m>,
-    ) -> Worked<'m> {
+        under: AttemptContext<'m>,
+        table: &mut InteractionTable<'m>,
+    ) -> RulesResult<'m> {
         let mut attempt = self.patience.attempt(delivery.arrival());
         attempt.may_be_unfinished |= under.in_doubt;
         let step = table.take(under.rules, &decoded.message, attempt);
-        Worked::Step(decoded, step)
+        RulesResult::Step(decoded, step)
     }
 }
 
 /// What an attempt at a batch is made under.
 #[derive(Clone, Copy)]
-struct Under<'a> {
+struct AttemptContext<'a> {
     rules: &'a Rules,
     now_ms: i64,
     /// The same as text, once for all messages.
@@ -308,7 +308,7 @@ struct Under<'a> {
 }
 
 /// Lets the other half of the lane have its turn every so often: its confirms may have come meanwhile.
-async fn breathe(place: usize) {
+async fn yield_periodically(place: usize) {
     if place % 50 == 49 {
         tokio::task::yield_now().await;
     }
@@ -316,7 +316,7 @@ async fn breathe(place: usize) {
 
 /// What `work` gives; `None` where our own code panicked over it: a fault with this one message, which is
 /// set aside in the lane, and the lane goes on.
-pub(crate) fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 

@@ -8,7 +8,7 @@ use lapin::message::Delivery;
 use pretty_assertions::assert_eq;
 use throughline::broker::{Lane, Overflow, Received, Settings, Topology};
 use throughline::domain::RejectReason;
-use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher, Settlement};
+use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher, Settlement};
 use throughline::retry::Ladder;
 
 use super::operator::run;
@@ -60,7 +60,7 @@ async fn receive(bench: &Bench, lane: &mut Lane, n: usize) -> Vec<Received> {
     next(lane, 1).await
 }
 
-async fn put(lane: &mut Lane, aside: Aside, batch: &[Received]) -> Answer {
+async fn put(lane: &mut Lane, aside: Aside, batch: &[Received]) -> PublishOutcome {
     let outgoing = [aside.outgoing(&batch[0])];
     lane.publisher.publish(&outgoing).await.expect("the broker is up")[0]
 }
@@ -89,9 +89,9 @@ async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_roo
                 loop {
                     let batch = receive(bench, &mut lane, taken.len()).await;
                     match put(&mut lane, aside, &batch).await {
-                        Answer::Confirmed => taken.push(format!("m-{}", taken.len())),
-                        Answer::Refused => return batch,
-                        Answer::Returned => panic!("there is a queue for it"),
+                        PublishOutcome::Confirmed => taken.push(format!("m-{}", taken.len())),
+                        PublishOutcome::Refused => return batch,
+                        PublishOutcome::Returned => panic!("there is a queue for it"),
                     }
                     settle(&mut lane, batch, Settlement::Acknowledge).await;
                 }
@@ -99,8 +99,10 @@ async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_roo
             .await;
             assert_eq!(ids(&bench.take(&queue, taken.len()).await), taken);
 
-            soon(async { while put(&mut lane, aside, &refused).await != Answer::Confirmed {} })
-                .await;
+            soon(async {
+                while put(&mut lane, aside, &refused).await != PublishOutcome::Confirmed {}
+            })
+            .await;
         })
         .await;
     }
@@ -116,7 +118,7 @@ async fn a_full_queue_that_is_told_to_drop_keeps_the_newest() {
         let (_link, mut lane) = bench.lane().await;
         for n in 0..4 {
             let batch = receive(bench, &mut lane, n).await;
-            assert_eq!(put(&mut lane, Aside::Dead, &batch).await, Answer::Confirmed);
+            assert_eq!(put(&mut lane, Aside::Dead, &batch).await, PublishOutcome::Confirmed);
             settle(&mut lane, batch, Settlement::Acknowledge).await;
         }
         assert_eq!(ids(&bench.take(&bench.settings.dead_letters, 1).await), ["m-3"]);
@@ -130,7 +132,7 @@ async fn a_dead_letter_is_gone_when_it_is_too_old() {
         bound(bench, |settings| settings.dead_letters_max_age_secs = Some(1));
         let (_link, mut lane) = bench.lane().await;
         let batch = receive(bench, &mut lane, 0).await;
-        assert_eq!(put(&mut lane, Aside::Dead, &batch).await, Answer::Confirmed);
+        assert_eq!(put(&mut lane, Aside::Dead, &batch).await, PublishOutcome::Confirmed);
         settle(&mut lane, batch, Settlement::Acknowledge).await;
         soon(async { while bench.ready(&bench.settings.dead_letters).await > 0 {} }).await;
     })
@@ -184,9 +186,11 @@ async fn nothing_is_lost_while_the_dead_letter_queue_is_full() {
             let batch = receive(bench, &mut lane, n).await;
             expected.insert(format!("m-{n}"));
             match put(&mut lane, Aside::Dead, &batch).await {
-                Answer::Confirmed => settle(&mut lane, batch, Settlement::Acknowledge).await,
-                Answer::Refused => refused.extend(batch),
-                Answer::Returned => panic!("there is a queue for it"),
+                PublishOutcome::Confirmed => {
+                    settle(&mut lane, batch, Settlement::Acknowledge).await
+                }
+                PublishOutcome::Refused => refused.extend(batch),
+                PublishOutcome::Returned => panic!("there is a queue for it"),
             }
         }
         for _ in 1..DELIVERIES {

@@ -3,14 +3,14 @@
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Attempt, Rules};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 use super::payloads::{decode, payloads};
 
 /// Plays bodies in order; each comes to its outcome, with `!` where its order is warned about.
 fn play(bodies: &[String]) -> Vec<String> {
     let rules = Rules::empty();
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     let decoded: Vec<_> = bodies.iter().map(|body| decode(body)).collect();
     let last = Attempt { last_for_interaction: true, ..Attempt::default() };
     let outcomes = decoded.iter().map(|decoded| {

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use throughline::domain::{Attempt, Rules};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 use super::payloads::payloads;
 use crate::simulation::number;
@@ -216,7 +216,7 @@ fn no_body_makes_it_panic_and_every_refusal_names_a_member() {
 fn taken(rules: &Rules, text: &str) -> Result<String, formats::Refusal> {
     let checked = body::check(text.as_bytes(), 1_048_576)?;
     let decoded = formats::decode(&checked, text.as_bytes(), Hints::default())?;
-    let step = Table::default().take(rules, &decoded.message, Attempt::default());
+    let step = InteractionTable::default().take(rules, &decoded.message, Attempt::default());
     let stamp =
         Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
     if let Some(line) = enriched::encode(&decoded, &step, stamp) {

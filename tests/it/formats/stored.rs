@@ -8,7 +8,7 @@ use throughline::domain::{Attempt, Identity, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints};
 use throughline::pipeline::ports::Row;
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 
 use super::payloads::payloads;
 use crate::fuzz::messages::row;
@@ -21,7 +21,7 @@ fn played(rules: &Rules, bodies: &[String]) -> [Vec<(String, String)>; 2] {
         .collect();
     let stamp =
         Stamp { revision: rules.revision(), time: "1970-01-01T00:00:00.000Z", origins: true };
-    let mut in_memory = Table::default();
+    let mut in_memory = InteractionTable::default();
     let mut rows: HashMap<Identity<'static>, Row> = HashMap::new();
     let (mut kept, mut stored) = (Vec::new(), Vec::new());
     for decoded in &decoded {
@@ -31,7 +31,7 @@ fn played(rules: &Rules, bodies: &[String]) -> [Vec<(String, String)>; 2] {
         };
         kept.push(told(&in_memory.take(rules, &decoded.message, Attempt::default())));
         let changed: Vec<Row> = {
-            let mut table = Table::default();
+            let mut table = InteractionTable::default();
             for row in rows.values() {
                 table.insert(row, row.updated_ms, 60);
             }

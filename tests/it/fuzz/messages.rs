@@ -19,8 +19,8 @@ use serde_json::Value as Json;
 use throughline::domain::{Attempt, Identity, Outcome, Record, Rules, Step};
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Decoded, Hints, body, canonical};
-use throughline::pipeline::ports::{Live, Row, RowChange};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::ports::{Row, RowChange, StoredLiveData};
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 /// Above what a fuzzer makes, below what takes a moment.
@@ -72,7 +72,7 @@ fn conversion_changes_nothing(rules: &Rules, decoded: &Decoded<'_>) {
     // Names of keys are judged by the format's own default, which conversion does not carry.
     if !decoded.message.format.starts_with("sinch-") {
         let alone = |decoded: &Decoded<'_>| {
-            let step = Table::default().take(rules, &decoded.message, LAST);
+            let step = InteractionTable::default().take(rules, &decoded.message, LAST);
             published(rules, decoded, &step)
         };
         assert_eq!(alone(decoded), alone(&again), "it comes to the same");
@@ -177,8 +177,8 @@ impl<'a> Beside<'a> {
 struct Rows(HashMap<Identity<'static>, Row>);
 
 impl Rows {
-    fn table(&self) -> Table<'_> {
-        let mut table = Table::default();
+    fn table(&self) -> InteractionTable<'_> {
+        let mut table = InteractionTable::default();
         for row in self.0.values() {
             table.insert(row, row.updated_ms, 60);
         }
@@ -198,7 +198,7 @@ pub(crate) fn row(change: &RowChange<'_>) -> Row {
         queue: change.queue.map(str::to_owned),
         facts: change.facts.to_owned(),
         record: restored,
-        live: change.live.map_or(Live::Absent, |live| Live::Open(live.clone())),
+        live: change.live.map_or(StoredLiveData::Absent, |live| StoredLiveData::Open(live.clone())),
         events: change.events.to_vec(),
         created_ms: change.created_ms,
         updated_ms: change.updated_ms,

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use throughline::domain::Attempt;
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::{self, Hints};
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 /// Messages that meet every kind of rule, of the channels and keys that the corpus's rules speak of.
@@ -49,7 +49,7 @@ pub(crate) fn hold_for(input: &[u8]) {
     let decoded = MESSAGES.map(|text| {
         formats::decode(text, text.as_bytes(), Hints::default()).expect("these are messages")
     });
-    let mut table = Table::default();
+    let mut table = InteractionTable::default();
     for decoded in &decoded {
         let step = table.take(&rules, &decoded.message, Attempt::default());
         let stamp =

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use throughline::domain::{Identity, Rules};
 use throughline::formats::{self, Decoded, Hints, body};
 use throughline::pipeline::ports::Row;
-use throughline::pipeline::save::table::Table;
+use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
 use crate::fuzz::messages::row;
@@ -224,8 +224,8 @@ pub(super) struct Rows(pub(super) HashMap<Identity<'static>, Row>);
 
 impl Rows {
     /// A table of all rows, none of them expired.
-    pub(super) fn table(&self) -> Table<'_> {
-        let mut table = Table::default();
+    pub(super) fn table(&self) -> InteractionTable<'_> {
+        let mut table = InteractionTable::default();
         for row in self.0.values() {
             table.insert(row, row.updated_ms, 60);
         }
@@ -233,7 +233,7 @@ impl Rows {
     }
 
     /// The rows that a table's changes make, copied out of it.
-    pub(super) fn changed(table: &Table<'_>, now_ms: i64) -> Vec<Row> {
+    pub(super) fn changed(table: &InteractionTable<'_>, now_ms: i64) -> Vec<Row> {
         table.changes(now_ms).iter().map(|change| row(&change.row())).collect()
     }
 

@@ -12,10 +12,12 @@ use throughline::pipeline::observe::progress::Progress;
 use throughline::pipeline::observe::tally::Tally;
 use throughline::pipeline::partitions::partitioner::Partitioner;
 use throughline::pipeline::partitions::{Key, Partitions};
-use throughline::pipeline::ports::{Answer, Arrival, Distributor, StoreError, TransportError};
+use throughline::pipeline::ports::{
+    Arrival, Distributor, PublishOutcome, StoreError, TransportError,
+};
 use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::pipeline::save::worker::Worker;
-use throughline::pipeline::settlement::Patience;
+use throughline::pipeline::settlement::WaitPolicy;
 use throughline::retry::Ladder;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +29,15 @@ use crate::pipeline::adapters::{Batches, Broker, Counter, Journal, Memory, Parce
 struct Queues(Arc<Mutex<Vec<(&'static str, u16)>>>);
 
 impl Distributor<Parcel> for Queues {
-    async fn pass_on(&mut self, batch: &[(&Parcel, u16)]) -> Result<Vec<Answer>, TransportError> {
+    async fn pass_on(
+        &mut self,
+        batch: &[(&Parcel, u16)],
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         let mut queues = self.0.lock().expect("no test panics here");
         queues.extend(batch.iter().map(|(parcel, partition)| (parcel.name, *partition)));
         let answer = |(parcel, _): &(&Parcel, u16)| match parcel.name {
-            "refused" => Answer::Refused,
-            _ => Answer::Confirmed,
+            "refused" => PublishOutcome::Refused,
+            _ => PublishOutcome::Confirmed,
         };
         Ok(batch.iter().map(answer).collect())
     }
@@ -51,7 +56,7 @@ impl Desk {
             store: Arc::new(Memory { journal: journal.clone(), ..Memory::default() }),
             rules: Arc::new(RulesInForce::new(Rules::empty())),
             clock: Clock::manual(1_000),
-            patience: Patience {
+            patience: WaitPolicy {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: 250,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use throughline::domain::{Digest, Identity, Record, State};
 use throughline::pipeline::ports::{
-    Answer, Arrival, Delivery, Live, Outgoing, Plaintext, Publisher, Row, RowChange, Settlement,
-    Settler, Source, Store, StoreError, Transaction, TransportError,
+    Arrival, Delivery, Outgoing, Plaintext, PublishOutcome, Publisher, Row, RowChange, Settlement,
+    Settler, Source, Store, StoreError, StoredLiveData, Transaction, TransportError,
 };
 use throughline::pipeline::save::spilled::{Doubtful, Recall};
 use tokio::sync::Semaphore;
@@ -62,7 +62,7 @@ impl Source for Batches {
 /// Answers as told, by what is published; `Confirmed` where nothing is told.
 pub(crate) struct Broker {
     pub(crate) journal: Journal,
-    pub(crate) answers: HashMap<String, VecDeque<Answer>>,
+    pub(crate) answers: HashMap<String, VecDeque<PublishOutcome>>,
     /// A permit is needed for every batch.
     pub(crate) gate: Arc<Semaphore>,
 }
@@ -71,7 +71,7 @@ impl Publisher<Parcel> for Broker {
     async fn publish(
         &mut self,
         batch: &[Outgoing<'_, Parcel>],
-    ) -> Result<Vec<Answer>, TransportError> {
+    ) -> Result<Vec<PublishOutcome>, TransportError> {
         self.gate.acquire().await.expect("the gate is never closed").forget();
         let mut answers = Vec::new();
         for message in batch {
@@ -94,7 +94,7 @@ impl Publisher<Parcel> for Broker {
             };
             let answer = self.answers.get_mut(&what).and_then(VecDeque::pop_front);
             self.journal.note(what);
-            answers.push(answer.unwrap_or(Answer::Confirmed));
+            answers.push(answer.unwrap_or(PublishOutcome::Confirmed));
         }
         Ok(answers)
     }
@@ -160,7 +160,7 @@ impl Store for Memory {
                 queue: kept.queue,
                 facts: kept.facts,
                 record: kept.record,
-                live: kept.live.map_or(Live::Absent, Live::Open),
+                live: kept.live.map_or(StoredLiveData::Absent, StoredLiveData::Open),
                 events: kept.events,
                 created_ms: kept.times.0,
                 updated_ms: kept.times.1,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use throughline::domain::{Routing, Target};
-use throughline::pipeline::ports::{Asked, Gate, Verdict, Why};
-use throughline::pipeline::publish::gate_queue::{HELD_MAX, WhenFull};
+use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
+use throughline::pipeline::publish::gate_queue::{GateOverflow, HELD_MAX};
 use tokio::sync::watch;
 
 use super::*;
@@ -18,10 +18,10 @@ struct Held {
 }
 
 impl Gate for Held {
-    fn ask(&self, widget: &str) -> Asked {
+    fn ask(&self, widget: &str) -> GateReply {
         self.questions.fetch_add(1, Ordering::SeqCst);
         if widget == "known" {
-            return Asked::Now(verdict());
+            return GateReply::Now(verdict());
         }
         let (widget, mut let_go) = (widget.to_owned(), self.let_go.clone());
         let answer = async move {
@@ -29,7 +29,7 @@ impl Gate for Held {
             free.expect("the test goes on");
             verdict()
         };
-        Asked::Later(answer.boxed())
+        GateReply::Later(answer.boxed())
     }
 
     fn is_skipping(&self) -> bool {
@@ -37,23 +37,27 @@ impl Gate for Held {
     }
 }
 
-fn verdict() -> Verdict {
-    Verdict { routing: Routing::of_state("offer_callback".to_owned()), why: Why::Answered }
+fn verdict() -> GateVerdict {
+    GateVerdict {
+        routing: Routing::of_state("offer_callback".to_owned()),
+        why: GateReason::Answered,
+    }
 }
 
 type LetGo = watch::Sender<Vec<&'static str>>;
 
-fn gated(when_full: WhenFull) -> (Bench, LetGo, Arc<Held>) {
+fn gated(when_full: GateOverflow) -> (Bench, LetGo, Arc<Held>) {
     let mut bench = Bench::new();
     let (sender, let_go) = watch::channel(Vec::new());
     let gate = Arc::new(Held { let_go, questions: AtomicUsize::new(0) });
     let channels = ["voice".to_owned()].into();
-    bench.gating = Some(Gating { gate: Arc::clone(&gate) as Arc<dyn Gate>, channels, when_full });
+    bench.gating =
+        Some(GatePolicy { gate: Arc::clone(&gate) as Arc<dyn Gate>, channels, when_full });
     (bench, sender, gate)
 }
 
 /// What the gate decided, on which grounds, how often; what did not occur is left out.
-fn decisions(bench: &Bench) -> Vec<(Target, Why, u64)> {
+fn decisions(bench: &Bench) -> Vec<(Target, GateReason, u64)> {
     bench.tally.counts().gated().filter(|(_, _, count)| *count > 0).collect()
 }
 
@@ -92,7 +96,7 @@ async fn run(
 
 #[tokio::test]
 async fn others_pass_and_nothing_is_settled_before_it_is_published() {
-    let (mut bench, let_go, gate) = gated(WhenFull::Decide);
+    let (mut bench, let_go, gate) = gated(GateOverflow::Decide);
     let batches = vec![
         vec![call("v", "w"), created("a"), call("k", "known")],
         vec![about("v-update", "v", "updated"), call("v2", "w"), created("b")],
@@ -120,12 +124,12 @@ async fn others_pass_and_nothing_is_settled_before_it_is_published() {
         assert!(acknowledged > place(format!("interaction.enriched {name}")).expect("published"));
     }
     assert_eq!(gate.questions.load(Ordering::SeqCst), 2, "one for each widget");
-    assert_eq!(decisions(&bench), [(Target::Callback, Why::Answered, 4)]);
+    assert_eq!(decisions(&bench), [(Target::Callback, GateReason::Answered, 4)]);
 }
 
 #[tokio::test]
 async fn an_interaction_that_changes_its_widget_keeps_its_order() {
-    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
     let mut again = call("v", "fast");
     again.name = "v-again";
     again.body = again.body.replace(r#""id":"v","interaction""#, r#""id":"v-again","interaction""#);
@@ -140,7 +144,7 @@ async fn an_interaction_that_changes_its_widget_keeps_its_order() {
 
 #[tokio::test]
 async fn told_to_stop_a_lane_publishes_what_waits() {
-    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
     let stop = CancellationToken::new();
     let journal = bench.journal.clone();
     let stopping = async {
@@ -171,7 +175,7 @@ fn too_many() -> Vec<Vec<Parcel>> {
 
 #[tokio::test]
 async fn a_stream_is_not_held_up_when_too_many_wait() {
-    let (mut bench, let_go, _gate) = gated(WhenFull::Decide);
+    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
     run(&mut bench, too_many(), &let_go, &[("Acknowledge a", "w")]).await;
     let lines = bench.journal.lines();
     let place = |what: &str| lines.iter().position(|line| line == what).expect(what);
@@ -181,18 +185,20 @@ async fn a_stream_is_not_held_up_when_too_many_wait() {
     assert!(place("interaction.enriched update") < place("interaction.enriched a"));
     let gated = decisions(&bench);
     let waited = u64::from(HELD_MAX) - 1;
-    let expected =
-        [(Target::Callback, Why::Answered, waited), (Target::AgentQueue, Why::Crowded, 3)];
+    let expected = [
+        (Target::Callback, GateReason::Answered, waited),
+        (Target::AgentQueue, GateReason::Crowded, 3),
+    ];
     assert_eq!(gated, expected);
 }
 
 #[tokio::test]
 async fn a_file_is_held_up_when_too_many_wait() {
-    let (mut bench, let_go, _gate) = gated(WhenFull::Wait);
+    let (mut bench, let_go, _gate) = gated(GateOverflow::Wait);
     let last_taken =
         format!("save {}", (900..1000).map(|n| format!("v{n}")).collect::<Vec<_>>().join(" "));
     let steps = [(last_taken.as_str(), "w")];
     run(&mut bench, too_many(), &let_go, &steps).await;
     let all = u64::from(HELD_MAX) + 2;
-    assert_eq!(decisions(&bench), [(Target::Callback, Why::Answered, all)]);
+    assert_eq!(decisions(&bench), [(Target::Callback, GateReason::Answered, all)]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use throughline::formats::outbound::OutboundFormat;
 use throughline::pipeline::observe::labels::{Answered, Kind};
 use throughline::pipeline::plan::outputs::{KeyTemplate, Output};
-use throughline::pipeline::ports::{Answer, Arrival};
+use throughline::pipeline::ports::{Arrival, PublishOutcome};
 
 use super::{Bench, created, raw, untaken};
 
@@ -36,9 +36,9 @@ async fn a_delivery_is_settled_when_all_that_was_made_of_it_is_confirmed() {
 async fn each_output_says_whether_somebody_must_listen() {
     let mut bench = Bench::new();
     bench.outputs = vec![output("must", true), output("may", false)];
-    bench.answer("further a may", &[Answer::Returned]);
-    bench.answer("further b must", &[Answer::Returned]);
-    bench.answer("further c may", &[Answer::Refused]);
+    bench.answer("further a may", &[PublishOutcome::Returned]);
+    bench.answer("further b must", &[PublishOutcome::Returned]);
+    bench.answer("further c may", &[PublishOutcome::Refused]);
     bench.run(vec![vec![created("a"), created("b"), created("c")]]).await.expect("the input ends");
     let lines = bench.journal.lines();
     assert_eq!(
@@ -60,7 +60,7 @@ async fn nobody_need_listen_to_an_end_wherever_it_goes() {
     let mut bench = Bench::new();
     bench.outputs = vec![output("must", true)];
     let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
-    bench.answer("further e must", &[Answer::Returned]);
+    bench.answer("further e must", &[PublishOutcome::Returned]);
     bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge e"));
 }
@@ -73,7 +73,7 @@ async fn an_outage_of_one_output_repeats_nothing_to_the_others() {
     bench.outputs = vec![output("must", true)];
     let batch = untaken(&mut bench, 0);
     for parcel in &batch {
-        bench.answer(&format!("further {} must", parcel.name), &[Answer::Returned; 2]);
+        bench.answer(&format!("further {} must", parcel.name), &[PublishOutcome::Returned; 2]);
     }
     bench.run(vec![batch]).await.expect("the input ends");
     let lines = bench.journal.lines();

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
 use throughline::pipeline::observe::spans::{Attribute, LINKS_MAX, Span, SpanSink, Tracer};
-use throughline::pipeline::ports::{Answer, Arrival, Trace};
-use throughline::pipeline::trace_context::SpanContext;
+use throughline::pipeline::ports::{Arrival, PublishOutcome, Trace};
+use throughline::formats::trace_context::SpanContext;
 
 use super::adapters::Parcel;
 use super::{Bench, created, raw};
@@ -103,7 +103,7 @@ async fn links_are_bounded() {
 #[tokio::test]
 async fn what_comes_back_says_why() {
     let (mut bench, kept) = traced();
-    bench.answer("interaction.enriched a", &[Answer::Returned]);
+    bench.answer("interaction.enriched a", &[PublishOutcome::Returned]);
     bench.run(vec![vec![sent_by(created("a"), 1, 1)]]).await.expect("the input ends");
     let [send] = &kept.named("send")[..] else { panic!("it was sent once") };
     assert_eq!(send.error, Some("unroutable"));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use throughline::app;
 use throughline::broker::asyncapi;
 use throughline::domain::RejectReason;
-use throughline::pipeline::ports::{Answer, Attempts, Outgoing, Publisher};
+use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher};
 use throughline::settings::{self, Sources};
 
 use super::{assert_valid, json, printed, schema, text, validator};
@@ -145,7 +145,7 @@ async fn real_messages_have_the_headers_that_are_told() {
         };
         let batch = [published("m-1", "chat"), waiting, dead];
         let answers = lane.publisher.publish(&batch).await.expect("published");
-        assert_eq!(answers, [Answer::Confirmed; 3]);
+        assert_eq!(answers, [PublishOutcome::Confirmed; 3]);
 
         compare(&document, bench, "enriched", &downstream).await;
         compare(&document, bench, "deadLetter", &bench.settings.dead_letters).await;

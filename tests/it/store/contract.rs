@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Identity, Record, State};
-use throughline::pipeline::ports::{Live, Plaintext, Store as _, StoreError, Transaction as _};
+use throughline::pipeline::ports::{
+    Plaintext, Store as _, StoreError, StoredLiveData, Transaction as _,
+};
 use throughline::store::{self, HistoryFilter, OpenError, Settings};
 
 use super::place::{KEYS, Place};
@@ -240,7 +242,7 @@ async fn live_data_needs_its_key(place: &Place) {
     create(&place.store().await, std::slice::from_ref(&sample)).await;
     let stranger = place.store_with_key(KEYS[1]).await;
     let row = &read(&stranger, &[sample]).await[0];
-    let Live::Locked(key_id) = &row.live else { panic!("opened with another key") };
+    let StoredLiveData::Locked(key_id) = &row.live else { panic!("opened with another key") };
     assert_eq!(key_id.len(), 8);
 }
 
@@ -267,8 +269,8 @@ async fn live_data_does_not_open_in_another_row(place: &Place) {
         )
         .await;
     let rows = read(&store, &samples).await;
-    assert!(matches!(rows[0].live, Live::Open(_)));
-    assert!(matches!(rows[1].live, Live::Locked(_)));
+    assert!(matches!(rows[0].live, StoredLiveData::Open(_)));
+    assert!(matches!(rows[1].live, StoredLiveData::Locked(_)));
 }
 
 async fn history_is_read_in_pages(place: &Place) {

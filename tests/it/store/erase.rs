@@ -3,7 +3,7 @@
 use pretty_assertions::assert_eq;
 use sqlx::{Connection as _, SqliteConnection};
 use throughline::domain::State;
-use throughline::pipeline::ports::{Live, Store as _, Transaction as _};
+use throughline::pipeline::ports::{Store as _, StoredLiveData, Transaction as _};
 use throughline::store::{Erased, Store, Whose};
 
 use super::place::Place;
@@ -143,7 +143,7 @@ async fn hundreds_are_erased_in_steps(place: &Place) {
     let erased = erase(&store, Whose::Saved { key: "plan", value: "gold" }, None).await;
     assert_eq!((erased.found, erased.values), (1_250, 1_250));
     let rows = read(&store, &samples).await;
-    assert!(rows.iter().all(|row| matches!(row.live, Live::Absent)));
+    assert!(rows.iter().all(|row| matches!(row.live, StoredLiveData::Absent)));
 }
 
 async fn live_data_that_no_key_opens_is_erased_too(place: &Place) {

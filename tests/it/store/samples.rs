@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pretty_assertions::assert_eq;
 use throughline::domain::{Digest, Identity, Record, State};
 use throughline::pipeline::ports::{
-    Live, Plaintext, Row, RowChange, Store as _, StoreError, Transaction as _,
+    Plaintext, Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
 };
 use throughline::pipeline::save::spilled::Spilled;
 use throughline::store::Store;
@@ -92,8 +92,8 @@ pub(super) fn assert_same(row: &Row, sample: &Sample) {
     assert_eq!(row.facts, sample.facts);
     assert_eq!(pairs(&row.record), pairs(&sample.record));
     match (&row.live, &sample.live) {
-        (Live::Absent, None) => {}
-        (Live::Open(row), Some(sample)) => assert_eq!(row.0, sample.0),
+        (StoredLiveData::Absent, None) => {}
+        (StoredLiveData::Open(row), Some(sample)) => assert_eq!(row.0, sample.0),
         (live, _) => panic!("{live:?}"),
     }
     assert_eq!(row.events, sample.events);

@@ -2,7 +2,7 @@
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Record, State};
-use throughline::pipeline::ports::{Live, Store as _, StoreError, Transaction as _};
+use throughline::pipeline::ports::{Store as _, StoreError, StoredLiveData, Transaction as _};
 use throughline::store::{Lifetimes, Retention, Store, Swept};
 
 use super::place::Place;
@@ -69,7 +69,7 @@ async fn live_data_expires(place: &Place) {
     assert_same(&rows[0], &busy);
     let row = &rows[1];
     assert_eq!(row.state, State::Expired);
-    assert!(matches!(row.live, Live::Absent));
+    assert!(matches!(row.live, StoredLiveData::Absent));
     assert_eq!(row.ended_ms, Some(101_000), "when its time was over, not when it was noticed");
     assert_eq!((row.created_ms, row.updated_ms), (quiet.created_ms, quiet.updated_ms));
     assert_eq!((pairs(&row.record), &row.events), (pairs(&quiet.record), &quiet.events));
