@@ -10,8 +10,9 @@ use std::time::Instant;
 use tempfile::TempDir;
 use throughline::domain::{Attempt, Identity, Rules};
 use throughline::formats::{self, Hints};
+use throughline::pipeline::ports::Recall as _;
 use throughline::pipeline::ports::{Store as _, Transaction as _};
-use throughline::pipeline::save::spilled::{Recall as _, doubtful};
+use throughline::pipeline::save::spilled::doubtful;
 use throughline::pipeline::save::table::InteractionTable;
 use throughline::store::{self, Settings, Store};
 

@@ -291,8 +291,8 @@ mod tests {
         Arrival, Delivery, Outgoing, PublishOutcome, Publisher, Row, RowChange, Settlement,
         Settler, Source, Store, StoreError, Transaction, TransportError,
     };
+    use crate::pipeline::ports::{Doubtful, Recall};
     use crate::pipeline::save::rules_in_force::RulesInForce;
-    use crate::pipeline::save::spilled::{Doubtful, Recall};
     use crate::reload::Reloader;
     use crate::settings::{self, Sources};
 

@@ -11,7 +11,7 @@ use super::output::Out;
 use crate::app::{self, checks};
 use crate::broker::{self, Finding, Found, Health, Link};
 use crate::clock::Clock;
-use crate::pipeline::publish::gate_queue::GateOverflow;
+use crate::pipeline::gate_policy::GateOverflow;
 use crate::settings::Settings;
 use crate::store;
 

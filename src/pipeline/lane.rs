@@ -14,8 +14,9 @@ use crate::pipeline::observe::message_trace::Traced;
 use crate::pipeline::observe::spans::Tracer;
 use crate::pipeline::observe::tally::Tally;
 use crate::pipeline::plan::Planned;
+use crate::pipeline::plan::SavedBatch;
 use crate::pipeline::ports::{Delivery as _, Publisher, Settler, Source, Store, TransportError};
-use crate::pipeline::publish::stage::{PublishStage, SavedBatch};
+use crate::pipeline::publish::stage::PublishStage;
 use crate::pipeline::save::outage::HOLD_SECS;
 use crate::pipeline::save::worker::{Worker, WorkerError};
 

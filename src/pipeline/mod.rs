@@ -17,17 +17,22 @@
 //! | [`lane`] | runs both halves, overlapping, in order |
 //! | [`partitions`] | which partition a message belongs to, and passing messages on to it |
 //! | [`observe`] | what metrics, `status` and tracing systems see of a lane |
+//! | `decode` | what a delivery says: its body, and what its transport says of it |
+//! | [`gate_policy`] | which interactions the status gate is asked about |
+//! | [`routing_key`] | routing keys of what is published |
 //! | [`crash_point`] | where tests make a worker die |
 //!
 //! The unit of work is what has been delivered already, up to a bound; no timer waits for more.
 
 pub mod crash_point;
 mod decode;
+pub mod gate_policy;
 pub mod lane;
 pub mod observe;
 pub mod partitions;
 pub mod plan;
 pub mod ports;
 pub mod publish;
+pub mod routing_key;
 pub mod save;
 pub mod settlement;

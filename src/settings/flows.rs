@@ -15,7 +15,8 @@ use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::formats::outbound::{OutboundFormat, Prefix};
 use crate::formats::signature::SigningSecret;
 use crate::json_schema;
-use crate::pipeline::plan::outputs::{KeyTemplate, Output};
+use crate::pipeline::plan::outputs::Output;
+use crate::pipeline::routing_key::KeyTemplate;
 
 /// One work queue (`[[source]]`).
 #[derive(Clone, Debug)]

@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use super::{Backend, HistoryFilter, Store};
 use crate::domain::history::ANONYMISED;
 use crate::domain::{Identity, Record, State};
+use crate::pipeline::ports::Spilled;
 use crate::pipeline::ports::{
     Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
 };
-use crate::pipeline::save::spilled::Spilled;
 
 /// Whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
 #[derive(Clone, Copy)]

@@ -50,7 +50,7 @@ pub use self::sweep::Swept;
 use crate::clock::Clock;
 use crate::domain::Identity;
 use crate::pipeline::ports::{self, Row, RowChange, StoreError};
-use crate::pipeline::save::spilled::{Doubtful, Recall};
+use crate::pipeline::ports::{Doubtful, Recall};
 
 /// Opens the store and brings its schema up to date, or checks that it is, as the settings say.
 ///

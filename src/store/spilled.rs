@@ -9,8 +9,8 @@
 
 use super::{Backend, Lifetimes, Store};
 use crate::domain::{Digest, Identity};
+use crate::pipeline::ports::Doubtful;
 use crate::pipeline::ports::{RowChange, StoreError};
-use crate::pipeline::save::spilled::Doubtful;
 
 /// Events of one generation.
 const GENERATION: u64 = 1_024;

@@ -11,7 +11,7 @@ use throughline::domain::{Attempt, Event, Facts, Identity, RejectReason, Routing
 use throughline::formats::enriched::{self, Stamp};
 use throughline::formats::outbound::{Encoded, OutboundFormat, Prefix};
 use throughline::formats::{self, Hints, body};
-use throughline::pipeline::plan::outputs::KeyTemplate;
+use throughline::pipeline::routing_key::KeyTemplate;
 use throughline::pipeline::save::table::InteractionTable;
 
 /// Plays messages against empty rules; what is published of the last of them in a format.

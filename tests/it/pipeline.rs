@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
 use throughline::domain::Rules;
+use throughline::pipeline::gate_policy::GatePolicy;
 use throughline::pipeline::lane::{Lane, LaneError};
 use throughline::pipeline::observe::labels::{Answered, Kind, Outcome};
 use throughline::pipeline::observe::spans::Tracer;
 use throughline::pipeline::observe::tally::Tally;
 use throughline::pipeline::plan::outputs::Output;
 use throughline::pipeline::ports::{Arrival, Attempts, PublishOutcome, StoreError};
-use throughline::pipeline::publish::gate_queue::GatePolicy;
 use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::pipeline::save::worker::Worker;
 use throughline::pipeline::settlement::WaitPolicy;

@@ -11,7 +11,6 @@ use crate::domain::digest::Hex;
 use crate::formats::trace_context::{SAMPLED, SpanContext, SpanId, TraceId};
 use crate::formats::{Decoded, Refusal};
 use crate::pipeline::observe::spans::{Tracer, random};
-use crate::pipeline::plan::Planned;
 use crate::pipeline::ports::{Arrival, Delivery, Published, Trace};
 
 /// The traces of a batch, by place; empty without a tracer.
@@ -49,14 +48,9 @@ impl Traces {
         Traces(traces)
     }
 
-    /// Gives plans the traces of their messages.
-    pub(crate) fn with(mut self, mut plans: Vec<Planned>) -> Vec<Planned> {
-        if !self.0.is_empty() {
-            for planned in &mut plans {
-                planned.trace = self.0.get_mut(planned.place).and_then(Option::take);
-            }
-        }
-        plans
+    /// Takes the trace of the message at this place out.
+    pub(crate) fn take(&mut self, place: usize) -> Option<Box<MessageTrace>> {
+        self.0.get_mut(place).and_then(Option::take)
     }
 
     /// The ids for a line of the log about a message.

@@ -13,8 +13,7 @@
 //! about a widget is open; what is held is bounded. Deliberately absent: a limit of time, which is the
 //! gate's, and a place of their own for held deliveries in the store, since the broker has them.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -22,43 +21,12 @@ use futures_util::stream::FuturesUnordered;
 use indexmap::IndexMap;
 
 use crate::domain::Identity;
+use crate::pipeline::gate_policy::{GateOverflow, GatePolicy, HELD_MAX};
 use crate::pipeline::observe::message_trace::Traced;
 use crate::pipeline::observe::tally::Tally;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict, Published};
-use crate::pipeline::publish::stage::SavedBatch;
-
-/// Deliveries that a lane holds for the status gate, at most. They stay unacknowledged, so the broker
-/// is asked for as many more (`prefetch`), and others keep their share of it. With the default timeout
-/// it is enough for 600 new gated interactions a second while the endpoint hangs.
-pub const HELD_MAX: u16 = 1000;
-
-/// How the status gate is asked.
-#[derive(Clone)]
-pub struct GatePolicy {
-    /// Who is asked.
-    pub gate: Arc<dyn Gate>,
-    /// The channels whose interactions it is asked about.
-    pub channels: BTreeSet<String>,
-    /// What happens when [`HELD_MAX`] deliveries wait for an answer.
-    pub when_full: GateOverflow,
-}
-
-/// What happens when too many wait for the status gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GateOverflow {
-    /// The next ones are not asked about and go to agents: a stream is not slowed down (G3).
-    Decide,
-    /// The input waits: it is no stream, and nobody is on the line.
-    Wait,
-}
-
-impl GatePolicy {
-    /// Whether interactions on a channel are asked about.
-    pub(crate) fn concerns(&self, channel: &str) -> bool {
-        self.channels.contains(channel)
-    }
-}
+use crate::pipeline::plan::SavedBatch;
+use crate::pipeline::ports::{GateReason, GateReply, GateVerdict, Published};
 
 /// A delivery, and what is published of it.
 type Held<D> = (Traced<D>, Box<Published>);

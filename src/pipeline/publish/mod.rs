@@ -2,10 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`gate_queue`] | holds what waits for the status gate's answer (G3) |
 //! | `stage` | publishes a batch, waits for its confirms, settles its deliveries |
+//! | `gate_queue` | holds the messages that wait for the status gate's answer (G3) |
+//! | `downstream` | holds a batch while no consumer downstream takes it |
+//! | `settlement_plan` | what is to become of each delivery of a batch |
 //! | `publication` | one message on its way to all its outputs |
 
-pub mod gate_queue;
+mod downstream;
+mod gate_queue;
 mod publication;
+mod settlement_plan;
 pub(crate) mod stage;

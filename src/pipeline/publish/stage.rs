@@ -1,21 +1,17 @@
 //! The second half of the line: publish, wait for all confirms, settle.
 //!
-//! A failure of one message is that message's own: it waits or is set aside. A failure of whatever
-//! lies behind the broker is everybody's: after [`MANY`] in a row the lane holds the batch it has and
-//! asks with one message at a time, instead of pushing a whole queue into waiting queues and dead
-//! letters. It does so for `waiting.unroutable_secs` per batch, no longer: what is behind may be for
-//! somebody else.
-//!
-//! This file is long because the second half is told in one go, from the first publication to the
-//! settlement, with all that may come back; what one message is published as is in `publication.rs`.
+//! A failure of one message is that message's own: it waits or is set aside. A failure of what lies
+//! behind the broker concerns every message, and is held (`downstream.rs`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::gate_queue::GateQueue;
+use super::publication::Publication;
+use super::settlement_plan::SettlementPlan;
 use crate::domain::Refusal;
 use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::observe::batch_trace::BatchTrace;
@@ -23,24 +19,13 @@ use crate::pipeline::observe::labels::{Outcome, Stage};
 use crate::pipeline::observe::message_trace::{LoggedIds, Traced};
 use crate::pipeline::observe::tally::{FinalOutcome, Tally};
 use crate::pipeline::observe::waits::WaitEntry;
-use crate::pipeline::plan::{Plan, Unpublished};
+use crate::pipeline::plan::{Plan, SavedBatch, Unpublished};
 use crate::pipeline::ports::{
     Delivery, Outgoing, PublishOutcome, PublishedKind, Publisher, Settlement, Settler,
-    TransportError, WaitDependency,
+    TransportError,
 };
-use crate::pipeline::publish::gate_queue::GateQueue;
-use crate::pipeline::publish::publication::Publication;
-use crate::pipeline::save::outage::HOLD_SECS;
 use crate::pipeline::save::worker::Worker;
 use crate::pipeline::settlement::{Failure, FailureAction, WaitCause, action_for};
-use crate::retry::Reconnect;
-
-/// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
-/// Fewer than a batch, so that an outage costs no more than the messages of one.
-const MANY: u32 = 20;
-
-/// A batch that is saved: deliveries with their traces and their plans.
-pub(crate) type SavedBatch<D> = Vec<(Traced<D>, Plan)>;
 
 /// The second half of a lane.
 pub(crate) struct PublishStage<'w, S, Pu, Se> {
@@ -58,16 +43,6 @@ pub(crate) struct PublishStage<'w, S, Pu, Se> {
     pub(crate) queue: Option<Arc<str>>,
     /// The trace of the batch in hand, where there is a tracer.
     pub(crate) trace: Option<BatchTrace>,
-}
-
-/// What is to become of one delivery of the batch in hand.
-enum SettlementPlan {
-    /// It is done with, or safely elsewhere: it is acknowledged.
-    Settled(FinalOutcome),
-    /// It is published, to each of its outputs.
-    Publish(Publication),
-    /// It is to be set aside.
-    Remedy { remedy: FailureAction, stage: &'static str, awaited: Option<WaitDependency> },
 }
 
 impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
@@ -127,23 +102,23 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         Se: Settler<D>,
     {
         let mut deliveries = Vec::with_capacity(batch.len());
-        let mut fates = Vec::with_capacity(batch.len());
+        let mut plans = Vec::with_capacity(batch.len());
         let tracer = self.worker.tracer.as_ref();
         self.trace = tracer.map(|_| BatchTrace::of(self.queue.clone()));
         for (place, (Traced { delivery, trace }, plan)) in batch.into_iter().enumerate() {
             if let (Some(batch), Some(trace)) = (&mut self.trace, trace) {
                 batch.add(*trace, &delivery, &plan);
             }
-            fates.push(match plan {
+            plans.push(match plan {
                 Plan::Done(Unpublished::Duplicate) => {
-                    SettlementPlan::Settled(FinalOutcome::As(Outcome::Duplicate))
+                    SettlementPlan::Done(FinalOutcome::As(Outcome::Duplicate))
                 }
                 Plan::Done(Unpublished::Ignored) => {
-                    SettlementPlan::Settled(FinalOutcome::As(Outcome::Ignored))
+                    SettlementPlan::Done(FinalOutcome::As(Outcome::Ignored))
                 }
                 Plan::Publish(message) => SettlementPlan::Publish(Publication::of(message)),
-                Plan::Failed { failure, stage, awaited } => SettlementPlan::Remedy {
-                    remedy: self.remedy(failure, place, &delivery),
+                Plan::Failed { failure, stage, awaited } => SettlementPlan::Act {
+                    action: self.action_for(failure, place, &delivery),
                     stage,
                     awaited,
                 },
@@ -152,16 +127,16 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         }
         // First everything; then what came back, to where it is set aside; what then is still not
         // safely elsewhere goes back to its queue.
-        let answers = self.publish_all(&deliveries, &mut fates, stop).await?;
-        self.apply(&deliveries, &mut fates, answers);
-        let places: Vec<_> = (0..fates.len()).collect();
-        let answers = self.publish(&deliveries, &mut fates, &places).await?;
-        self.apply(&deliveries, &mut fates, answers);
-        let mut finished = Vec::with_capacity(fates.len());
-        let settled = deliveries.into_iter().zip(fates).map(|(delivery, fate)| {
-            let (finish, settlement) = match fate {
-                SettlementPlan::Settled(finish) => (finish, Settlement::Acknowledge),
-                SettlementPlan::Publish(_) | SettlementPlan::Remedy { .. } => {
+        let answers = self.publish_or_hold(&deliveries, &mut plans, stop).await?;
+        self.apply(&deliveries, &mut plans, answers);
+        let places: Vec<_> = (0..plans.len()).collect();
+        let answers = self.publish(&deliveries, &mut plans, &places).await?;
+        self.apply(&deliveries, &mut plans, answers);
+        let mut finished = Vec::with_capacity(plans.len());
+        let settled = deliveries.into_iter().zip(plans).map(|(delivery, plan)| {
+            let (finish, settlement) = match plan {
+                SettlementPlan::Done(finish) => (finish, Settlement::Acknowledge),
+                SettlementPlan::Publish(_) | SettlementPlan::Act { .. } => {
                     (FinalOutcome::As(Outcome::Requeued), Settlement::Requeue)
                 }
             };
@@ -186,119 +161,12 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         }
     }
 
-    /// Publishes a batch. Where many in a row come back, holds it and asks until some are taken.
-    async fn publish_all<D: Delivery>(
-        &mut self,
-        deliveries: &[D],
-        fates: &mut [SettlementPlan],
-        stop: &CancellationToken,
-    ) -> Result<Vec<(usize, PublishOutcome)>, TransportError>
-    where
-        Pu: Publisher<D>,
-    {
-        let everything: Vec<_> = (0..fates.len()).collect();
-        let mut answered = Vec::new();
-        if self.refused_in_a_row < MANY {
-            answered = self.publish(deliveries, fates, &everything).await?;
-            self.count(fates, &answered);
-            if self.refused_in_a_row < MANY {
-                return Ok(answered);
-            }
-        }
-        // Nobody took the last ones: neither those of this batch, nor, it seems, those before.
-        let came_back = |place: &usize| match answered.iter().find(|(known, _)| known == place) {
-            Some((place, answer)) => is_untaken(&fates[*place], *answer),
-            None => true,
-        };
-        let open: Vec<_> = everything.into_iter().filter(came_back).collect();
-        let taken = self.ask(deliveries, fates, &open, stop).await?;
-        let rest: Vec<_> = open.iter().copied().filter(|place| Some(*place) != taken).collect();
-        answered.retain(|(place, _)| !open.contains(place));
-        answered.extend(taken.map(|place| (place, PublishOutcome::Confirmed)));
-        let last = self.publish(deliveries, fates, &rest).await?;
-        self.count(fates, &last);
-        answered.extend(last);
-        Ok(answered)
-    }
-
-    /// Publishes enriched messages of these places one at a time, in turn, with growing delays, until
-    /// somebody takes one. Gives up once a message may not wait any longer for a queue to be bound:
-    /// others may be behind this batch that would be taken.
-    async fn ask<D: Delivery>(
-        &mut self,
-        deliveries: &[D],
-        fates: &mut [SettlementPlan],
-        places: &[usize],
-        stop: &CancellationToken,
-    ) -> Result<Option<usize>, TransportError>
-    where
-        Pu: Publisher<D>,
-    {
-        let enriched = |place: &&usize| match &fates[**place] {
-            SettlementPlan::Publish(it) => it.message.kind == PublishedKind::Enriched,
-            SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. } => false,
-        };
-        let probes: Vec<_> = places.iter().filter(enriched).copied().collect();
-        if probes.is_empty() {
-            return Ok(None);
-        }
-        self.held_batches += 1;
-        let batches = self.held_batches;
-        // An outage may last for days: its first batch is told, then fewer and fewer.
-        if batches.is_power_of_two() {
-            tracing::warn!(
-                batches,
-                "nobody takes what is published; asking with one message at a time"
-            );
-        }
-        self.tally.progress.ask(true);
-        // Whatever the patience, the broker's own with what is not acknowledged ends before.
-        let patience = Duration::from_millis(self.worker.patience.publish_ms)
-            .min(Duration::from_secs(HOLD_SECS));
-        let mut held = Duration::ZERO;
-        let mut retry = Reconnect::new();
-        for probe in probes.iter().cycle() {
-            let delay = retry.next_delay();
-            held += delay;
-            if held > patience {
-                break;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => {
-                    return Err(TransportError::new("publish: stopped while nobody took it"));
-                }
-            }
-            let answers = self.publish(deliveries, fates, std::slice::from_ref(probe)).await?;
-            self.count(fates, &answers);
-            if self.refused_in_a_row == 0 {
-                tracing::info!(batches, "what is published is taken again");
-                self.held_batches = 0;
-                self.tally.progress.ask(false);
-                return Ok(Some(*probe));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Counts enriched messages in a row that nobody took.
-    fn count(&mut self, fates: &[SettlementPlan], answers: &[(usize, PublishOutcome)]) {
-        for (place, answer) in answers {
-            if is_untaken(&fates[*place], *answer) {
-                self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-            } else if matches!(&fates[*place], SettlementPlan::Publish(it) if it.message.kind == PublishedKind::Enriched)
-            {
-                self.refused_in_a_row = 0;
-            }
-        }
-    }
-
     /// Publishes whatever at these places is not settled. The answer of a place is the worst of those
     /// for what was published of it.
-    async fn publish<D: Delivery>(
+    pub(super) async fn publish<D: Delivery>(
         &mut self,
         deliveries: &[D],
-        fates: &mut [SettlementPlan],
+        plans: &mut [SettlementPlan],
         places: &[usize],
     ) -> Result<Vec<(usize, PublishOutcome)>, TransportError>
     where
@@ -307,12 +175,12 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         let (mut published, mut outgoing) = (Vec::new(), Vec::new());
         for place in places {
             let delivery = &deliveries[*place];
-            match &fates[*place] {
-                SettlementPlan::Settled(_)
-                | SettlementPlan::Remedy { remedy: FailureAction::Requeue, .. } => continue,
+            match &plans[*place] {
+                SettlementPlan::Done(_)
+                | SettlementPlan::Act { action: FailureAction::Requeue, .. } => continue,
                 SettlementPlan::Publish(it) => outgoing.extend(it.open()),
-                SettlementPlan::Remedy {
-                    remedy: FailureAction::Wait { delay, attempts, .. },
+                SettlementPlan::Act {
+                    action: FailureAction::Wait { delay, attempts, .. },
                     awaited,
                     ..
                 } => {
@@ -320,10 +188,8 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                     let awaited = awaited.as_ref();
                     outgoing.push(Outgoing::Waiting { delivery, awaited, delay, attempts });
                 }
-                SettlementPlan::Remedy {
-                    remedy: FailureAction::DeadLetter(refusal),
-                    stage,
-                    ..
+                SettlementPlan::Act {
+                    action: FailureAction::DeadLetter(refusal), stage, ..
                 } => {
                     let mut attempts = delivery.arrival().attempts.clone();
                     // Without a wait nobody has written it down yet.
@@ -359,9 +225,9 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         drop(outgoing);
         let mut answers = answers.into_iter();
         let answer = |place: usize| {
-            let answer = match &mut fates[place] {
+            let answer = match &mut plans[place] {
                 SettlementPlan::Publish(it) => it.note(&mut answers),
-                SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. } => {
+                SettlementPlan::Done(_) | SettlementPlan::Act { .. } => {
                     answers.next().unwrap_or(PublishOutcome::Refused)
                 }
             };
@@ -374,24 +240,24 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
     fn apply<D: Delivery>(
         &self,
         deliveries: &[D],
-        fates: &mut [SettlementPlan],
+        plans: &mut [SettlementPlan],
         answers: Vec<(usize, PublishOutcome)>,
     ) {
         let now_ms = self.worker.clock.now_ms();
         for (place, answer) in answers {
-            fates[place] = self.after(place, &deliveries[place], &fates[place], answer, now_ms);
+            plans[place] = self.next_plan(place, &deliveries[place], &plans[place], answer, now_ms);
         }
     }
 
-    fn after<D: Delivery>(
+    fn next_plan<D: Delivery>(
         &self,
         place: usize,
         delivery: &D,
-        fate: &SettlementPlan,
+        plan: &SettlementPlan,
         answer: PublishOutcome,
         now_ms: i64,
     ) -> SettlementPlan {
-        let failure = match (fate, answer) {
+        let failure = match (plan, answer) {
             (SettlementPlan::Publish(it), PublishOutcome::Returned)
                 if it.message.kind == PublishedKind::Enriched =>
             {
@@ -402,13 +268,13 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                 if let Some(sent_ms) = it.message.sent_ms {
                     self.tally.confirmed_after(now_ms.saturating_sub(sent_ms));
                 }
-                return SettlementPlan::Settled(FinalOutcome::As(match it.message.kind {
+                return SettlementPlan::Done(FinalOutcome::As(match it.message.kind {
                     PublishedKind::Enriched => Outcome::Enriched,
                     PublishedKind::Ended => Outcome::Ended,
                 }));
             }
-            (SettlementPlan::Remedy { remedy, awaited, .. }, PublishOutcome::Confirmed) => {
-                match remedy {
+            (SettlementPlan::Act { action, awaited, .. }, PublishOutcome::Confirmed) => {
+                match action {
                     FailureAction::Wait { delay, attempts, cause } => {
                         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
                         self.tally.waits.note(WaitEntry {
@@ -418,36 +284,41 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                             since_ms: attempts.first_seen_ms.unwrap_or(now_ms),
                             due_ms: now_ms.saturating_add(delay_ms),
                         });
-                        return SettlementPlan::Settled(FinalOutcome::Waiting(*cause));
+                        return SettlementPlan::Done(FinalOutcome::Waiting(*cause));
                     }
                     FailureAction::DeadLetter(refusal) => {
-                        return SettlementPlan::Settled(FinalOutcome::DeadLettered(refusal.reason));
+                        return SettlementPlan::Done(FinalOutcome::DeadLettered(refusal.reason));
                     }
                     // Never published; whatever was answered, it is nowhere else.
                     FailureAction::Requeue => Failure::NotSetAside,
                 }
             }
-            (SettlementPlan::Settled(finish), PublishOutcome::Confirmed) => {
-                return SettlementPlan::Settled(*finish);
+            (SettlementPlan::Done(finish), PublishOutcome::Confirmed) => {
+                return SettlementPlan::Done(*finish);
             }
             (SettlementPlan::Publish(_), PublishOutcome::Refused) => {
                 Failure::MustWait(WaitCause::Refused)
             }
             (
-                SettlementPlan::Remedy { .. } | SettlementPlan::Settled(_),
+                SettlementPlan::Act { .. } | SettlementPlan::Done(_),
                 PublishOutcome::Returned | PublishOutcome::Refused,
             ) => Failure::NotSetAside,
         };
-        let remedy = self.remedy(failure, place, delivery);
-        SettlementPlan::Remedy { remedy, stage: "publish", awaited: None }
+        let action = self.action_for(failure, place, delivery);
+        SettlementPlan::Act { action, stage: "publish", awaited: None }
     }
 
-    fn remedy<D: Delivery>(&self, failure: Failure, place: usize, delivery: &D) -> FailureAction {
+    fn action_for<D: Delivery>(
+        &self,
+        failure: Failure,
+        place: usize,
+        delivery: &D,
+    ) -> FailureAction {
         let worker = self.worker;
-        let remedy =
+        let action =
             action_for(failure, delivery.arrival(), &worker.patience, worker.clock.now_ms());
-        let told = self.tally.rejected(&remedy);
-        if let (FailureAction::DeadLetter(Refusal { reason, detail }), true) = (&remedy, told) {
+        let told = self.tally.rejected(&action);
+        if let (FailureAction::DeadLetter(Refusal { reason, detail }), true) = (&action, told) {
             let trace = self.trace.as_ref().and_then(|trace| trace.messages.get(place));
             let ids = LoggedIds::of(trace, delivery.arrival());
             tracing::warn!(
@@ -459,17 +330,6 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                 "a message is set aside"
             );
         }
-        remedy
-    }
-}
-
-/// Whether an enriched message came back: no queue is bound, or the broker refuses it.
-fn is_untaken(fate: &SettlementPlan, answer: PublishOutcome) -> bool {
-    match (fate, answer) {
-        (_, PublishOutcome::Confirmed)
-        | (SettlementPlan::Settled(_) | SettlementPlan::Remedy { .. }, _) => false,
-        (SettlementPlan::Publish(it), PublishOutcome::Returned | PublishOutcome::Refused) => {
-            it.message.kind == PublishedKind::Enriched
-        }
+        action
     }
 }

@@ -7,8 +7,21 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::pipeline::save::worker::WorkerError;
 use crate::retry::Reconnect;
+
+/// The batch could not be saved, and it was told to stop trying.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It was cancelled while the store was away.
+    #[error("save the batch: stopped while waiting for the store")]
+    Stopped,
+    /// The store was away for longer than a batch may be held: the broker would take the batch away.
+    #[error("save the batch: the store was away for longer than {held_secs} s")]
+    HeldTooLong {
+        /// How long it was held, in seconds.
+        held_secs: u64,
+    },
+}
 
 /// How long a batch is held while the store is away, in seconds. RabbitMQ closes the channel of a
 /// consumer that has not acknowledged for 30 minutes; a third of that leaves room for the rest.

@@ -4,44 +4,10 @@
 //! statement for a batch, which of the batch's own events it has seen.
 
 use std::collections::HashMap;
-use std::future::Future;
 
+use crate::domain::Message;
 use crate::domain::event_log::{digest, spilled_count};
-use crate::domain::{Digest, Identity, Message};
-use crate::pipeline::ports::{Row, StoreError};
-
-/// What is spilled with a row.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spilled<'a> {
-    /// The events, the oldest first.
-    pub digests: &'a [Digest],
-    /// How many events of the interaction were spilled before.
-    pub before: u64,
-}
-
-/// An event that may have been spilled.
-#[derive(Clone, Debug)]
-pub struct Doubtful<'a> {
-    /// Whose event it is.
-    pub identity: Identity<'a>,
-    /// Its digest.
-    pub digest: Digest,
-    /// How many events of the interaction were spilled.
-    pub spilled: u64,
-}
-
-/// Which events were spilled.
-pub trait Recall {
-    /// The places of those events that are among the spilled ones of their interaction: of the latest
-    /// 4,096 all, of older ones as many as are still there.
-    ///
-    /// # Errors
-    /// As [`Store::begin`](crate::pipeline::ports::Store::begin).
-    fn recall(
-        &mut self,
-        events: &[Doubtful<'_>],
-    ) -> impl Future<Output = Result<Vec<usize>, StoreError>> + Send;
-}
+use crate::pipeline::ports::{Doubtful, Row};
 
 /// The events of these messages whose interactions have spilled any.
 pub fn doubtful<'a>(

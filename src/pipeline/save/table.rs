@@ -14,8 +14,8 @@ use crate::domain::{
     Attempt, Digest, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules,
     SavedBefore, Sessions, Standing, StandingLive, State, Step, step,
 };
+use crate::pipeline::ports::Spilled;
 use crate::pipeline::ports::{Plaintext, Row, RowChange, StoredLiveData};
-use crate::pipeline::save::spilled::Spilled;
 use crate::pipeline::save::stored_facts::StoredFacts;
 
 /// The interactions of a batch.

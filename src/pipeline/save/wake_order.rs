@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::pipeline::plan::{IndexedResult, RulesResult};
+use crate::pipeline::plan::encoder::{IndexedResult, RulesResult};
 
 /// Works through a batch in order, but for those that must wait: each is tried again right after the
 /// message that it waits for, and stands behind it. Those who still wait in the end come last.

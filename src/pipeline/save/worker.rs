@@ -23,17 +23,20 @@ use crate::formats::Decoded;
 use crate::formats::enriched::{self, Stamp};
 use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::decode::{decode, text};
+use crate::pipeline::gate_policy::GatePolicy;
 use crate::pipeline::observe::labels::Stage;
 use crate::pipeline::observe::message_trace::Traces;
 use crate::pipeline::observe::spans::Tracer;
 use crate::pipeline::observe::tally::Tally;
+use crate::pipeline::plan::encoder::{Encoder, IndexedResult, RulesResult};
 use crate::pipeline::plan::outputs::Output;
-use crate::pipeline::plan::{Encoder, IndexedResult, Plan, Planned, RulesResult};
+use crate::pipeline::plan::{Plan, Planned};
 use crate::pipeline::ports::{Delivery, Row, RowChange, Store, StoreError, Transaction};
-use crate::pipeline::publish::gate_queue::GatePolicy;
+use crate::pipeline::ports::{Doubtful, Recall as _};
 use crate::pipeline::save::outage::Outage;
+pub use crate::pipeline::save::outage::WorkerError;
 use crate::pipeline::save::rules_in_force::RulesInForce;
-use crate::pipeline::save::spilled::{Doubtful, Recall as _, doubtful};
+use crate::pipeline::save::spilled::doubtful;
 use crate::pipeline::save::table::{InteractionTable, looks_for_parent};
 use crate::pipeline::save::wake_order;
 use crate::pipeline::settlement::WaitPolicy;
@@ -63,20 +66,6 @@ pub struct Worker<S> {
     pub gating: Option<GatePolicy>,
     /// Makes spans of what is done; none: nobody is told.
     pub tracer: Option<Tracer>,
-}
-
-/// The batch could not be saved, and it was told to stop trying.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// It was cancelled while the store was away.
-    #[error("save the batch: stopped while waiting for the store")]
-    Stopped,
-    /// The store was away for longer than a batch may be held: the broker would take the batch away.
-    #[error("save the batch: the store was away for longer than {held_secs} s")]
-    HeldTooLong {
-        /// How long it was held, in seconds.
-        held_secs: u64,
-    },
 }
 
 /// How often a batch begins anew at once when another worker created or changed one of its
@@ -182,7 +171,7 @@ impl<S: Store> Worker<S> {
             // Nothing that could be decoded: no transaction for it.
             let (worked, _) = self.propagate(batch, &decoded, &traces, under, (&[], &[])).await;
             let plans = self.encode(batch, worked, &traces, under).await;
-            return Ok(traces.with(plans));
+            return Ok(traced(plans, traces));
         }
         let (rows, mut transaction) = self.store.begin(&own, &parents).await?;
         let messages = decoded.iter().flatten().map(|decoded| &decoded.message);
@@ -205,7 +194,7 @@ impl<S: Store> Worker<S> {
         saved?;
         tally.stage(Stage::Save, began);
         crash_point::cross(CrashPoint::AfterSave);
-        Ok(traces.with(plans))
+        Ok(traced(plans, traces))
     }
 
     /// Takes the batch through the rules. Pure but for the warnings it logs.
@@ -338,6 +327,14 @@ fn refused_by_store(place: usize, why: &str) -> Planned {
     let detail = format!("the store refuses its data: {why}");
     let plan = Plan::rejected(Refusal::of(RejectReason::Internal, detail), "save");
     Planned { place, plan, trace: None }
+}
+
+/// Gives plans the traces of their messages.
+fn traced(mut plans: Vec<Planned>, mut traces: Traces) -> Vec<Planned> {
+    for planned in &mut plans {
+        planned.trace = traces.take(planned.place);
+    }
+    plans
 }
 
 /// The interactions that a batch may change, and the parents it only reads: sorted, without repeats,

@@ -11,8 +11,8 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, Sqlite, Transaction};
 
 use crate::domain::Identity;
+use crate::pipeline::ports::Doubtful;
 use crate::pipeline::ports::{Row, RowChange, StoreError};
-use crate::pipeline::save::spilled::Doubtful;
 use crate::store::live_data::LiveKeys;
 use crate::store::spilled::{OLDER_GENERATIONS, new_events, newest_generation};
 use crate::store::stored::StoredRow;

@@ -10,7 +10,7 @@ use throughline::pipeline::ports::{
     Arrival, Delivery, Outgoing, Plaintext, PublishOutcome, Publisher, Row, RowChange, Settlement,
     Settler, Source, Store, StoreError, StoredLiveData, Transaction, TransportError,
 };
-use throughline::pipeline::save::spilled::{Doubtful, Recall};
+use throughline::pipeline::ports::{Doubtful, Recall};
 use tokio::sync::Semaphore;
 
 /// What happened, in order; shared by all adapters.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use throughline::domain::{Routing, Target};
+use throughline::pipeline::gate_policy::{GateOverflow, HELD_MAX};
 use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
-use throughline::pipeline::publish::gate_queue::{GateOverflow, HELD_MAX};
 use tokio::sync::watch;
 
 use super::*;

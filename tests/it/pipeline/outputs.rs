@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use throughline::formats::outbound::OutboundFormat;
 use throughline::pipeline::observe::labels::{Answered, Kind};
-use throughline::pipeline::plan::outputs::{KeyTemplate, Output};
+use throughline::pipeline::plan::outputs::Output;
 use throughline::pipeline::ports::{Arrival, PublishOutcome};
+use throughline::pipeline::routing_key::KeyTemplate;
 
 use super::{Bench, created, raw, untaken};
 

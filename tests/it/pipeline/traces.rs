@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use throughline::clock::Clock;
+use throughline::formats::trace_context::SpanContext;
 use throughline::pipeline::observe::spans::{Attribute, LINKS_MAX, Span, SpanSink, Tracer};
 use throughline::pipeline::ports::{Arrival, PublishOutcome, Trace};
-use throughline::formats::trace_context::SpanContext;
 
 use super::adapters::Parcel;
 use super::{Bench, created, raw};

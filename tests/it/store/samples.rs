@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Digest, Identity, Record, State};
+use throughline::pipeline::ports::Spilled;
 use throughline::pipeline::ports::{
     Plaintext, Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
 };
-use throughline::pipeline::save::spilled::Spilled;
 use throughline::store::Store;
 
 /// A row as a test wants it.

@@ -3,7 +3,7 @@
 use pretty_assertions::assert_eq;
 use throughline::domain::{Digest, Record, State};
 use throughline::pipeline::ports::Store as _;
-use throughline::pipeline::save::spilled::{Doubtful, Recall as _};
+use throughline::pipeline::ports::{Doubtful, Recall as _};
 use throughline::store::{self, Lifetimes, Retention, Settings, Store, SweptEvents};
 
 use super::place::Place;
