@@ -164,9 +164,9 @@ impl http::Observed for Observed {
         }
         let mut warnings = Vec::new();
         warnings.extend(quarantine.map(|why| Problem::new("undeliverable", why)));
-        let asking = self.lanes.iter().filter(|lane| lane.progress.is_asking()).count();
+        let asking = self.lanes.iter().filter(|lane| lane.progress.is_probing()).count();
         if asking > 0 {
-            let why = format!("{asking} lanes hold a batch: nobody takes what is published");
+            let why = format!("{asking} lanes hold a batch: no consumer takes what is published");
             warnings.push(Problem::new("takers", why));
         }
         if self.rules.borrow().problem.is_some() {
@@ -256,7 +256,7 @@ fn lane_status((number, lane): (usize, &Arc<Tally>)) -> LaneStatus {
         lane: number,
         running: progress.is_running(),
         waits_for_store: progress.is_held(),
-        waits_for_takers: progress.is_asking(),
+        waits_for_takers: progress.is_probing(),
         in_hand: progress.in_hand(),
         received: progress.received(),
         idle_ms: millis(progress.idle()),

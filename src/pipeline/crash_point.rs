@@ -1,7 +1,7 @@
 //! Points of the line at which a worker can be told to die, to test what a crash leaves behind.
 //!
 //! `THROUGHLINE_TEST_CRASH_AT=after_save:3` aborts the process the third time that it crosses the
-//! point `after_save`. It aborts rather than panics: nothing is unwound, nobody says goodbye, and
+//! point `after_save`. It aborts rather than panics: nothing is unwound, no connection is closed, and
 //! what is left is what a power cut or the out-of-memory killer would leave.
 //!
 //! | point | a batch is then |
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crash_is_a_point_and_a_count() {
+    fn crash_point_parses_name_and_count() {
         let crash = Crash::parse("after_save:3").expect("it is well formed");
         assert_eq!(crash.point, CrashPoint::AfterSave);
         assert_eq!(crash.crossings_left.into_inner(), 3);

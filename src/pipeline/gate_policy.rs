@@ -14,7 +14,7 @@ pub const HELD_MAX: u16 = 1000;
 /// How the status gate is asked.
 #[derive(Clone)]
 pub struct GatePolicy {
-    /// Who is asked.
+    /// The gate that is asked.
     pub gate: Arc<dyn Gate>,
     /// The channels whose interactions it is asked about.
     pub channels: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub struct GatePolicy {
 pub enum GateOverflow {
     /// The next ones are not asked about and go to agents: a stream is not slowed down (G3).
     Decide,
-    /// The input waits: it is no stream, and nobody is on the line.
+    /// The input waits: a file is no stream, and no caller is on the line.
     Wait,
 }
 

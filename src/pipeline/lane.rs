@@ -60,7 +60,7 @@ pub struct Hold {
     pub prefetch_messages: usize,
     /// The most deliveries in a batch.
     pub batch_messages: usize,
-    /// How long a batch that nobody downstream takes is patient.
+    /// How long a batch is held while no consumer downstream takes it.
     pub publish_patience: Duration,
     /// How long the confirms of a batch may take.
     pub confirm_timeout: Duration,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_delivery_waits_for_all_before_it() {
+    fn longest_hold_counts_all_batches_before_the_last_delivery() {
         let default = Hold {
             prefetch_messages: 1000,
             batch_messages: 200,

@@ -68,7 +68,7 @@ pub enum KeyTemplateError {
     /// A brace without its other half.
     #[error("has a brace that is not closed, or not opened")]
     Brace,
-    /// A placeholder that nobody knows.
+    /// An unknown placeholder.
     #[error(
         "knows no {{{0}}}; there are {{id}}, {{channel}}, {{tenant}}, {{queue}}, {{widget}} and \
          {{call_target}}"
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_filled_with_what_is_known() {
+    fn fill_replaces_placeholders_and_illegal_characters() {
         let template =
             KeyTemplate::parse("c4c.{tenant}.{channel}.{queue}.{widget}{call_target}-{id}");
         let identity = Identity { tenant: "".into(), id: "i/1".into() };
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_said() {
+    fn parse_names_what_is_wrong() {
         for (text, error) in [
             ("", KeyTemplateError::Empty),
             (&"a".repeat(256), KeyTemplateError::TooLong),

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_customer_waits_a_quarter_of_a_second_at_first() {
+    fn first_wait_for_a_parent_is_250_ms() {
         let failure = Failure::MustWait(WaitCause::ParentUnknown);
         let remedy = action_for(failure, &Arrival::default(), &patience(), 7);
         let attempts =
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_is_known_before_it_is_made() {
+    fn attempt_knows_which_try_is_the_last() {
         let patience = patience();
         assert!(!patience.attempt(&waited(5, "parent_unknown")).last_for_parent);
         assert!(patience.attempt(&waited(6, "parent_unknown")).last_for_parent);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_published_ends_in_the_dead_letters() {
+    fn unroutable_becomes_dead_letter_after_the_last_wait() {
         let failure = Failure::MustWait(WaitCause::Unroutable);
         let first = action_for(failure.clone(), &Arrival::default(), &patience(), 0);
         assert!(matches!(first, FailureAction::Wait { .. }));

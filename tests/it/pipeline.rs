@@ -287,7 +287,7 @@ async fn a_long_outage_downstream_is_no_flood_of_logs() {
     }
     bench.run(batches).await.expect("the input ends");
     let lines = written.text();
-    let told: Vec<_> = lines.lines().filter(|line| line.contains("nobody takes")).collect();
+    let told: Vec<_> = lines.lines().filter(|line| line.contains("no consumer takes")).collect();
     // The first, second, fourth, … of a hundred batches that were held.
     assert_eq!(told.len(), 7, "{told:#?}");
     assert!(told[6].ends_with("batches=64"), "{}", told[6]);

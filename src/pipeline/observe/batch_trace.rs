@@ -32,7 +32,7 @@ pub(crate) struct BatchTrace {
 
 impl BatchTrace {
     /// Of a batch from this queue, which has no messages yet.
-    pub(crate) fn of(queue: Option<Arc<str>>) -> BatchTrace {
+    pub(crate) fn new(queue: Option<Arc<str>>) -> BatchTrace {
         BatchTrace { queue, ..BatchTrace::default() }
     }
 
@@ -92,7 +92,7 @@ impl BatchTrace {
         }
     }
 
-    /// Taking what was there: a moment, since the wait for it is nobody's work.
+    /// Taking what was there: a moment, since waiting for a delivery is no work.
     fn receive(&self, now_ns: u64) -> Span {
         let (context, parent, state) = match self.only() {
             Some(only) => {
@@ -181,7 +181,7 @@ impl BatchTrace {
             attributes,
             links: Vec::new(),
             links_dropped: 0,
-            // It is done when the message is; else it came back, or nobody knows.
+            // It ends well if the message does; else it came back, or its fate is not known.
             error: match finish {
                 Some(FinalOutcome::As(_)) => error(finish),
                 Some(FinalOutcome::Waiting(cause)) => Some(cause.as_str()),
@@ -252,7 +252,7 @@ impl BatchTrace {
 /// The broker was lost, or did not answer in time.
 const LOST: &str = "lost";
 
-/// What is an error of a message's own: it was set aside, went back, or nobody knows.
+/// What counts as a message's own error: it was set aside, went back, or its fate is not known.
 fn error(finish: Option<&FinalOutcome>) -> Option<&'static str> {
     match finish {
         None => Some(LOST),

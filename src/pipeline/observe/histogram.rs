@@ -1,6 +1,6 @@
 //! Histograms of plain atomics: how long the stages took, how large the batches were.
 //!
-//! Whole numbers in a unit that the owner names; whoever renders them knows how to scale it. Counting
+//! Whole numbers in a unit that the owner names; the renderer scales them. Counting
 //! takes two relaxed additions, and a lane has histograms of its own, so nothing is contended.
 //!
 //! Deliberately absent: labels, and the metrics library.
@@ -61,7 +61,7 @@ impl Observed {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
-        // As the atomics do: a sum that has come around is a reset to whoever reads it.
+        // As the atomics do: a sum that wraps around reads as a reset.
         self.sum = self.sum.wrapping_add(other.sum);
     }
 }

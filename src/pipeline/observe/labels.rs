@@ -27,7 +27,7 @@ labels! {
     Outcome {
         /// `interaction.enriched` is out.
         Enriched = "enriched",
-        /// `interaction.ended` is out, or nobody listens to it.
+        /// `interaction.ended` is out, or no queue is bound for it.
         Ended = "ended",
         /// Too late, or about nothing.
         Ignored = "ignored",

@@ -55,7 +55,7 @@ impl Traces {
 
     /// The ids for a line of the log about a message.
     pub(crate) fn logged<D: Delivery>(&self, place: usize, delivery: &D) -> LoggedIds {
-        LoggedIds::of(self.0.get(place).and_then(Option::as_deref), delivery.arrival())
+        LoggedIds::new(self.0.get(place).and_then(Option::as_deref), delivery.arrival())
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Sent {
 
 impl MessageTrace {
     /// The context that is published. A trace with a sender that is not recorded is passed on as it
-    /// came: nobody is to look for a span that was never kept.
+    /// came: a tracing system must not look for a span that was never kept.
     pub(crate) fn outgoing<'a>(&self, received: Trace<'a>) -> Trace<'a> {
         if self.sender.is_some() && !self.process.is_sampled() {
             return received;
@@ -130,7 +130,7 @@ pub(crate) struct LoggedIds {
 
 impl LoggedIds {
     /// The ids for a line about a message; without a tracer, of the trace that its sender named.
-    pub(crate) fn of(trace: Option<&MessageTrace>, arrival: &Arrival) -> LoggedIds {
+    pub(crate) fn new(trace: Option<&MessageTrace>, arrival: &Arrival) -> LoggedIds {
         let senders = || arrival.trace.parent.as_deref().and_then(SpanContext::parse);
         let context = trace.map(|trace| trace.process).or_else(senders);
         let ours = trace.filter(|trace| trace.process.is_sampled());

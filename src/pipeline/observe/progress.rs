@@ -25,8 +25,8 @@ pub struct Progress {
     given_back: AtomicU64,
     /// The batch in hand waits for a store that is away.
     is_held: AtomicBool,
-    /// Nobody takes what is published; the lane asks with one message at a time.
-    is_asking: AtomicBool,
+    /// No consumer takes what is published; the lane probes with one message at a time.
+    is_probing: AtomicBool,
 }
 
 impl Default for Progress {
@@ -39,7 +39,7 @@ impl Default for Progress {
             settled: AtomicU64::new(0),
             given_back: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
-            is_asking: AtomicBool::new(false),
+            is_probing: AtomicBool::new(false),
         }
     }
 }
@@ -62,9 +62,9 @@ impl Progress {
         self.is_held.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody takes what it publishes.
-    pub fn is_asking(&self) -> bool {
-        self.is_asking.load(Ordering::Relaxed)
+    /// Whether no consumer takes what it publishes.
+    pub fn is_probing(&self) -> bool {
+        self.is_probing.load(Ordering::Relaxed)
     }
 
     /// How long ago the latest beat was.
@@ -102,27 +102,27 @@ impl Progress {
     }
 
     /// It has taken messages.
-    pub(crate) fn take(&self, messages: usize) {
+    pub(crate) fn record_taken(&self, messages: usize) {
         // First the beat: a lane that was idle for long has not been idle over these.
         self.beat();
         self.received.fetch_add(messages as u64, Ordering::Release);
     }
 
     /// It has settled messages.
-    pub(crate) fn settle(&self, messages: usize) {
+    pub(crate) fn record_settled(&self, messages: usize) {
         self.settled.fetch_add(messages as u64, Ordering::Release);
         self.beat();
     }
 
     /// Its batch waits for the store, or no longer does.
-    pub(crate) fn hold(&self, is_held: bool) {
+    pub(crate) fn set_held(&self, is_held: bool) {
         self.is_held.store(is_held, Ordering::Relaxed);
         self.beat();
     }
 
-    /// Nobody takes what it publishes, or somebody does again.
-    pub(crate) fn ask(&self, is_asking: bool) {
-        self.is_asking.store(is_asking, Ordering::Relaxed);
+    /// No consumer takes what it publishes, or one does again.
+    pub(crate) fn set_probing(&self, is_probing: bool) {
+        self.is_probing.store(is_probing, Ordering::Relaxed);
         self.beat();
     }
 }
@@ -134,8 +134,8 @@ impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let RunningGuard(progress) = self;
         progress.given_back.fetch_add(progress.in_hand(), Ordering::Release);
-        progress.hold(false);
-        progress.ask(false);
+        progress.set_held(false);
+        progress.set_probing(false);
         progress.running.store(false, Ordering::Relaxed);
     }
 }
@@ -146,27 +146,27 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(100);
 
-    async fn pass(secs: u64) {
+    async fn advance(secs: u64) {
         tokio::time::advance(Duration::from_secs(secs)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_lane_is_not_stuck_and_one_that_does_not_get_on_is() {
+    async fn lane_is_stuck_only_with_messages_in_hand_and_no_progress() {
         let progress = Progress::default();
         let running = progress.run();
-        pass(1_000).await;
+        advance(1_000).await;
         assert!(!progress.is_stuck(BOUND), "it holds nothing");
-        progress.take(3);
+        progress.record_taken(3);
         assert!(!progress.is_stuck(BOUND), "it has only just taken them");
-        pass(101).await;
+        advance(101).await;
         assert!(progress.is_stuck(BOUND));
-        progress.hold(true);
+        progress.set_held(true);
         assert!(!progress.is_stuck(BOUND), "it tries to reach the store");
-        pass(101).await;
-        progress.settle(2);
+        advance(101).await;
+        progress.record_settled(2);
         assert!(!progress.is_stuck(BOUND));
         drop(running);
-        pass(101).await;
+        advance(101).await;
         assert!(!progress.is_stuck(BOUND), "it has ended");
         assert_eq!((progress.in_hand(), progress.given_back()), (0, 1));
     }

@@ -8,7 +8,7 @@
 //! | `send EXCHANGE` | producer | what is published of it | its `process` | |
 //! | `settle QUEUE` | client | a batch | of one message: its `process`; of several: the `receive` | each message's `process` |
 //!
-//! So the trace of a message leads from its sender's span over `process` and `send` to whoever consumes
+//! So the trace of a message leads from its sender's span over `process` and `send` to the spans of the consumer that takes
 //! what is published, since that carries the context of `send`. A batch of several has a trace of its
 //! own. What waits or is set aside keeps the context it came with: each try is one more `process`.
 //!

@@ -1,4 +1,4 @@
-//! What has happened so far, in numbers: for the summary of `pipe`, and for whoever asks a worker.
+//! Counters of a lane: for the summary of `pipe`, for metrics and for `status`.
 //!
 //! Every message that is taken is finished in one of these ways, and counted once it is:
 //!
@@ -12,7 +12,7 @@
 //! | `given_back` | taken, and left unsettled when its lane ended |
 //!
 //! So `received` is the sum of all of them and of what the lanes have in hand. Each lane has a tally of
-//! its own, which nobody else writes. Numbers only, in plain atomics: whoever renders them knows the
+//! its own, which no other lane writes. Numbers only, in plain atomics: only the renderer knows the
 //! metrics library. What they are about is in no label but fixed words.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,7 +112,7 @@ impl Default for Tally {
 impl Tally {
     /// Counts a batch that was taken, and how many of it had waited before.
     pub(crate) fn took(&self, messages: usize, retried: usize) {
-        self.progress.take(messages);
+        self.progress.record_taken(messages);
         self.batch_messages.observe(messages as u64);
         add(&self.retried, retried);
     }
@@ -136,7 +136,7 @@ impl Tally {
             }
             add(&self.finished[finish.outcome() as usize], 1);
         }
-        self.progress.settle(finished.len());
+        self.progress.record_settled(finished.len());
     }
 
     /// Counts a message that is to be set aside. Says whether it is worth a line in the log: the first
@@ -334,7 +334,7 @@ mod tests {
     use crate::domain::Refusal;
 
     #[test]
-    fn a_flood_of_bad_messages_is_no_flood_of_logs() {
+    fn rejections_are_logged_ever_more_rarely() {
         let tally = Tally::default();
         let flood = FailureAction::DeadLetter(Refusal::of(RejectReason::NotJson, "not UTF-8"));
         let logged: Vec<_> = (1..=100_000).filter(|_| tally.rejected(&flood)).collect();

@@ -1,4 +1,4 @@
-//! What waits at the moment, and for whom: the latest that a lane sent to wait.
+//! The messages that wait at the moment, and for which interaction: the latest that a lane sent to wait.
 //!
 //! An entry counts until its delay is over. By then the message is back in the work queue; if it must
 //! wait again it is noted again. So nothing has to be taken out, and what another worker of the same
@@ -16,7 +16,7 @@ pub struct WaitEntry {
     /// The AMQP `message_id`, if it has one.
     pub message_id: Option<String>,
     /// Its interaction, and the one it waits for: its parent, or itself. None where it waits for
-    /// whoever takes what is published.
+    /// a consumer to take what is published.
     pub who_on: Option<(Identity<'static>, Identity<'static>)>,
     /// What it waits for.
     pub cause: WaitCause,
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_waits_no_more_and_the_oldest_give_way() {
+    fn recent_waits_forget_due_and_oldest_entries() {
         let waits = RecentWaits::default();
         let wait = |due_ms| WaitEntry {
             message_id: None,

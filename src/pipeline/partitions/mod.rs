@@ -12,7 +12,7 @@
 //! | the row of its interaction | `opened`, `updated`, `ended` |
 //! | the parent that it names, else itself | all others |
 //!
-//! Invariants: a body that is no message, or that nobody has vouched for, has a partition as well, by
+//! Invariants: a body that is no message, or whose signature is missing, has a partition as well, by
 //! its hash; it is set aside there. The hash is SHA-256, so all versions and platforms agree on it.
 //! Memory is bounded, and forgetting costs a look into the store.
 //!
@@ -71,7 +71,7 @@ impl Partitions {
     }
 
     /// The partition of each message of a batch, in its order. `None`, with nothing remembered, where one
-    /// is about an interaction that nobody knows, and `may_guess` does not allow to take it for one
+    /// is about an interaction that is not known, and `may_guess` does not allow to take it for one
     /// without a parent.
     ///
     /// # Errors
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_is_for_ever() {
+    fn partition_of_an_identity_never_changes() {
         // RulesResult out by Python's hashlib: a change here sends running conversations elsewhere.
         let partitions = Partitions::new(4, Key::Conversation);
         let of = |tenant: &str, id: &str| {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_remembered_first_is_forgotten_first() {
+    fn memory_forgets_the_oldest_first() {
         let mut memory = Memory::default();
         let digest = |n: usize| sha256::<16>(&[&n.to_be_bytes()]);
         (0..=REMEMBERED_MAX).for_each(|n| memory.insert(digest(n), 1));

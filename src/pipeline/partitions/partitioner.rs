@@ -11,11 +11,11 @@
 //! the next is sent, so what arrives in order is in its partition in order.
 //!
 //! Its memory is its own. One that takes over does not know what the one before it has passed on and no
-//! lane has saved yet, so at first it waits a moment for interactions that nobody knows. With more in the
+//! lane has saved yet, so at first it waits a moment for interactions that are not known. With more in the
 //! partitions than a moment's work, an update of a child may then go another way than its creation
 //! (docs/messages.md, *Order*).
 //!
-//! Deliberately absent: who may run it. The intake queue has a single active consumer, so among all
+//! Deliberately absent: choosing the process that runs it. The intake queue has a single active consumer, so among all
 //! processes one does, and the next one when that is gone.
 
 use std::time::Duration;
@@ -65,7 +65,7 @@ where
     Se: Settler<So::Delivery>,
 {
     /// Runs until the input ends, or until `stop`: then the batch in hand is finished, and the rest is
-    /// left to whoever is active next.
+    /// left to the next active consumer.
     ///
     /// # Errors
     /// [`LaneError`] when an adapter is lost, or a partition does not take a message: what follows it
@@ -84,7 +84,7 @@ where
             if batch.is_empty() {
                 break;
             }
-            self.progress.take(batch.len());
+            self.progress.record_taken(batch.len());
             let from = *guesses_from.get_or_insert_with(|| Instant::now() + TAKING_OVER);
             let partitions = match self.choose(&batch, from, stop).await {
                 Ok(partitions) => partitions,
@@ -99,7 +99,7 @@ where
                 taken.map(|(delivery, _)| (delivery, Settlement::Acknowledge)).collect();
             let messages = taken.len();
             self.settler.settle(taken).await?;
-            self.progress.settle(messages);
+            self.progress.record_settled(messages);
             if answers.iter().any(|answer| *answer != PublishOutcome::Confirmed) {
                 let what = "pass on a message: a partition's queue is not there, or full";
                 return Err(LaneError::from(TransportError::new(what)));

@@ -10,13 +10,13 @@ pub trait Gate: Send + Sync + 'static {
     /// Asks about a widget. Called within an asynchronous runtime; does not block.
     fn ask(&self, widget: &str) -> GateReply;
 
-    /// Whether nobody is asked at the moment because the endpoint keeps failing; for metrics.
+    /// Whether the endpoint is skipped at the moment because it keeps failing; for metrics.
     fn is_skipping(&self) -> bool;
 }
 
 /// An answer, now or later.
 pub enum GateReply {
-    /// It is known, or nobody needs to be asked.
+    /// It is known, or no question is needed.
     Now(GateVerdict),
     /// Somebody is being asked; it comes within the gate's own limit of time, polled or not.
     Later(Pin<Box<dyn Future<Output = GateVerdict> + Send>>),

@@ -51,7 +51,7 @@ pub enum Outgoing<'d, D> {
     Waiting {
         /// What must wait, with its body and properties as received.
         delivery: &'d D,
-        /// For whom, where it is known, for whoever can wake it.
+        /// The interaction it waits for, where it is known, so that an adapter can wake it.
         awaited: Option<&'d WaitDependency>,
         /// How long: one of the delays of [`crate::retry`]'s ladder.
         delay: Duration,
@@ -73,7 +73,7 @@ pub enum Outgoing<'d, D> {
     },
 }
 
-/// Who waits for whom.
+/// Which message waits, and for which interaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitDependency {
     /// The interaction of the message that waits.
@@ -137,7 +137,7 @@ pub struct AdditionalOutput {
 /// What the status gate is to be asked for a message, and where its answer goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gated {
-    /// The widget to ask about; `None`: the interaction names none, and nobody is asked.
+    /// The widget to ask about; `None`: the interaction names none, and the gate is not asked.
     pub widget: Option<String>,
     /// Where in the body the answer is written.
     pub routing_at: usize,
@@ -184,7 +184,7 @@ impl Published {
 pub enum PublishedKind {
     /// `interaction.enriched`: unroutable is a failure.
     Enriched,
-    /// `interaction.ended`: nobody need listen.
+    /// `interaction.ended`: unroutable is no failure.
     Ended,
 }
 

@@ -13,9 +13,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Opens a transaction, and reads the rows of `own`, which may be written in it, and of `parents`.
     ///
-    /// Both slices are sorted and free of repeats, and no identity stands in both. Nobody
-    /// changes a row of `own` between this and [`Transaction::save`] unnoticed: either it is locked, or
-    /// saving ends with [`StoreError::Conflict`]. Rows are returned in any order; an identity without a
+    /// Both slices are sorted and free of repeats, and no identity stands in both. No
+    /// other worker changes a row of `own` between this and [`Transaction::save`] unnoticed: either the
+    /// row is locked, or saving ends with [`StoreError::Conflict`]. Rows are returned in any order; an identity without a
     /// row has none.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::pipeline::ports::{Delivery, PublishOutcome, PublishedKind, Publisher,
 use crate::pipeline::save::outage::HOLD_SECS;
 use crate::retry::Reconnect;
 
-/// So many enriched messages in a row that nobody takes are no accident of one channel or queue.
+/// So many enriched messages in a row that come back are no accident of one channel or queue.
 /// Fewer than a batch, so that an outage costs no more than the messages of one.
 const UNTAKEN_MAX: u32 = 20;
 
@@ -39,7 +39,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                 return Ok(answered);
             }
         }
-        // Nobody took the last ones: neither those of this batch, nor, it seems, those before.
+        // The last ones came back: those of this batch, and, it seems, those of the batch before.
         let came_back = |place: &usize| match answered.iter().find(|(known, _)| known == place) {
             Some((place, answer)) => is_untaken(&plans[*place], *answer),
             None => true,
@@ -56,7 +56,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
     }
 
     /// Publishes enriched messages of these places one at a time, in turn, with growing delays, until
-    /// somebody takes one. Gives up once a message may not wait any longer for a queue to be bound:
+    /// one is taken. Gives up once a message may not wait any longer for a queue to be bound:
     /// others may be behind this batch that would be taken.
     async fn probe_until_taken<D: Delivery>(
         &mut self,
@@ -82,10 +82,10 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         if batches.is_power_of_two() {
             tracing::warn!(
                 batches,
-                "nobody takes what is published; asking with one message at a time"
+                "no consumer takes what is published; probing with one message at a time"
             );
         }
-        self.tally.progress.ask(true);
+        self.tally.progress.set_probing(true);
         // Whatever the patience, the broker's own with what is not acknowledged ends before.
         let patience = Duration::from_millis(self.worker.patience.publish_ms)
             .min(Duration::from_secs(HOLD_SECS));
@@ -100,7 +100,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => {
-                    return Err(TransportError::new("publish: stopped while nobody took it"));
+                    return Err(TransportError::new("publish: stopped while no consumer took it"));
                 }
             }
             let answers = self.publish(deliveries, plans, std::slice::from_ref(probe)).await?;
@@ -108,14 +108,14 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
             if self.refused_in_a_row == 0 {
                 tracing::info!(batches, "what is published is taken again");
                 self.held_batches = 0;
-                self.tally.progress.ask(false);
+                self.tally.progress.set_probing(false);
                 return Ok(Some(*probe));
             }
         }
         Ok(None)
     }
 
-    /// Counts enriched messages in a row that nobody took.
+    /// Counts enriched messages in a row that came back.
     fn count_untaken(&mut self, plans: &[SettlementPlan], answers: &[(usize, PublishOutcome)]) {
         for (place, answer) in answers {
             if is_untaken(&plans[*place], *answer) {

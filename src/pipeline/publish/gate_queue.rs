@@ -60,8 +60,8 @@ impl<'w, D> GateQueue<'w, D> {
         self.held.is_empty()
     }
 
-    /// Whether a question is open. Its answer must be taken even if nobody waits for it any more, or
-    /// it would be given to whoever asks much later.
+    /// Whether a question is open. Its answer must be taken even if no message waits for it any more, or
+    /// it would answer a question that is asked much later.
     pub(crate) fn asks(&self) -> bool {
         !self.asked.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A message on its way to all its outputs, and who has taken it.
+//! A message on its way to all its outputs, and which outputs have taken it.
 //!
 //! What has been taken is not published again while its batch is held.
 
@@ -13,7 +13,7 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
-    pub(crate) fn of(message: Box<Published>) -> Publication {
+    pub(crate) fn new(message: Box<Published>) -> Publication {
         let further_taken = vec![false; message.further.len()];
         Publication { message, primary_taken: false, further_taken }
     }
@@ -30,7 +30,7 @@ impl Publication {
     }
 
     /// Notes the answers for what was open, in that order, and says what they come to: the worst of
-    /// them. That nobody listens to an output that is not mandatory is only counted.
+    /// them. A return from an output that is not mandatory is only counted.
     pub(crate) fn note(
         &mut self,
         answers: &mut impl Iterator<Item = PublishOutcome>,

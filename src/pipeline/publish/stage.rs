@@ -35,9 +35,9 @@ pub(crate) struct PublishStage<'w, S, Pu, Se> {
     pub(crate) tally: &'w Tally,
     /// Less than this is published together with what comes next, if that is there already.
     pub(crate) batch_messages: usize,
-    /// Enriched messages in a row that nobody took.
+    /// Enriched messages in a row that came back.
     pub(crate) refused_in_a_row: u32,
-    /// Batches that were held since somebody took something.
+    /// Batches that were held since a message was last taken.
     pub(crate) held_batches: u64,
     /// The queue that deliveries come from, where there is a tracer to be told.
     pub(crate) queue: Option<Arc<str>>,
@@ -59,7 +59,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         let mut open = true;
         while open || !aside.is_empty() {
             let batch = tokio::select! {
-                // Those who have waited go first.
+                // Messages that have waited go first.
                 biased;
                 released = aside.released(), if aside.asks() => released,
                 batch = batches.recv(), if open && aside.has_room() => match batch {
@@ -73,7 +73,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                         }
                         aside.take(batch)
                     }
-                    // Nothing more comes; whoever steps aside still is to be published.
+                    // Nothing more comes; the messages that still wait for the gate are to be published.
                     None => {
                         open = false;
                         continue;
@@ -104,7 +104,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut plans = Vec::with_capacity(batch.len());
         let tracer = self.worker.tracer.as_ref();
-        self.trace = tracer.map(|_| BatchTrace::of(self.queue.clone()));
+        self.trace = tracer.map(|_| BatchTrace::new(self.queue.clone()));
         for (place, (Traced { delivery, trace }, plan)) in batch.into_iter().enumerate() {
             if let (Some(batch), Some(trace)) = (&mut self.trace, trace) {
                 batch.add(*trace, &delivery, &plan);
@@ -116,7 +116,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                 Plan::Done(Unpublished::Ignored) => {
                     SettlementPlan::Done(FinalOutcome::As(Outcome::Ignored))
                 }
-                Plan::Publish(message) => SettlementPlan::Publish(Publication::of(message)),
+                Plan::Publish(message) => SettlementPlan::Publish(Publication::new(message)),
                 Plan::Failed { failure, stage, awaited } => SettlementPlan::Act {
                     action: self.action_for(failure, place, &delivery),
                     stage,
@@ -192,7 +192,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
                     action: FailureAction::DeadLetter(refusal), stage, ..
                 } => {
                     let mut attempts = delivery.arrival().attempts.clone();
-                    // Without a wait nobody has written it down yet.
+                    // Without a wait no header holds it yet.
                     attempts.first_seen_ms.get_or_insert_with(|| self.worker.clock.now_ms());
                     let Refusal { reason, detail } = refusal;
                     let (reason, detail) = (*reason, detail.as_str());
@@ -263,7 +263,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
             {
                 Failure::MustWait(WaitCause::Unroutable)
             }
-            // Nobody need listen to ends.
+            // An end needs no consumer.
             (SettlementPlan::Publish(it), PublishOutcome::Confirmed | PublishOutcome::Returned) => {
                 if let Some(sent_ms) = it.message.sent_ms {
                     self.tally.confirmed_after(now_ms.saturating_sub(sent_ms));
@@ -320,7 +320,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         let told = self.tally.rejected(&action);
         if let (FailureAction::DeadLetter(Refusal { reason, detail }), true) = (&action, told) {
             let trace = self.trace.as_ref().and_then(|trace| trace.messages.get(place));
-            let ids = LoggedIds::of(trace, delivery.arrival());
+            let ids = LoggedIds::new(trace, delivery.arrival());
             tracing::warn!(
                 delivery = delivery.name(),
                 %reason,

@@ -1,6 +1,6 @@
 //! A batch in hand while the store is away: it is tried again and again, but not for ever.
 //!
-//! Deliberately absent: what is said about it, which each who waits says for himself.
+//! Deliberately absent: logging, which is the caller's.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The rules in force: a snapshot for each batch, replaced between batches.
 //!
-//! Whoever works takes a [`snapshot`](RulesInForce::snapshot) and keeps it to the end of its batch, so
+//! A worker takes a [`snapshot`](RulesInForce::snapshot) and keeps it to the end of its batch, so
 //! no message is worked out by a mixture of two. What makes rules good enough to be taken is not
 //! decided here.
 

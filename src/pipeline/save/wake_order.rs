@@ -1,12 +1,12 @@
-//! The order of a batch whose source knows no delays: whoever waits is tried again right behind whom it
-//! waits for.
+//! The order of a batch whose source has no delays: a message that waits is tried again right after the
+//! message that it waits for.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::pipeline::plan::encoder::{IndexedResult, RulesResult};
 
 /// Works through a batch in order, but for those that must wait: each is tried again right after the
-/// message that it waits for, and stands behind it. Those who still wait in the end come last.
+/// message that it waits for, and stands behind it. Messages that still wait in the end come last.
 pub(crate) fn in_order<'m>(
     messages: usize,
     mut work: impl FnMut(usize) -> RulesResult<'m>,

@@ -64,7 +64,7 @@ pub struct Worker<S> {
     pub wakes_within_batch: bool,
     /// Where a status gate is configured: which interactions it is asked about, and how (G1).
     pub gating: Option<GatePolicy>,
-    /// Makes spans of what is done; none: nobody is told.
+    /// Makes spans of what is done; none: no spans are made.
     pub tracer: Option<Tracer>,
 }
 
@@ -116,7 +116,7 @@ impl<S: Store> Worker<S> {
         let mut in_doubt = false;
         loop {
             let attempted = self.attempt(batch, rules, &mut in_doubt, tally).await;
-            tally.progress.hold(matches!(attempted, Err(StoreError::Unavailable(_))));
+            tally.progress.set_held(matches!(attempted, Err(StoreError::Unavailable(_))));
             let error = match attempted {
                 Ok(plans) => return Ok(Ok(plans)),
                 Err(StoreError::Refused(why)) => {
@@ -143,9 +143,9 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    /// `in_doubt`: an attempt before may have been saved though nobody said so, as when a connection is
+    /// `in_doubt`: an attempt before may have been saved without an answer, as when a connection is
     /// lost between a commit and its answer. Then what is found in the store may be this batch's own
-    /// and published by nobody, so it is finished and not called a repeat.
+    /// and not published yet, so it is finished and not called a repeat.
     async fn attempt<D: Delivery>(
         &self,
         batch: &[D],
