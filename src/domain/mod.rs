@@ -15,6 +15,7 @@ pub mod copy_user_data;
 pub mod digest;
 pub mod event_log;
 pub mod history;
+pub mod identity;
 pub mod interaction;
 pub mod json;
 pub mod json_string;
@@ -39,9 +40,9 @@ pub mod value;
 
 pub use event_log::{Digest, EventLog};
 pub use history::{KeyList, Record};
+pub use identity::Identity;
 pub use interaction::{
-    EndState, Event, Facts, Identity, InlineParent, Message, ParentStatus, State,
-    UNSPECIFIED_CHANNEL,
+    EndState, Event, Facts, InlineParent, Message, ParentStatus, State, UNSPECIFIED_CHANNEL,
 };
 pub use json::RawJson;
 pub use key_names::KeyNames;

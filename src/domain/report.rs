@@ -5,7 +5,7 @@
 
 use indexmap::IndexSet;
 
-use super::interaction::Identity;
+use super::identity::Identity;
 use super::key_map::KeyMap;
 use super::value::Key;
 

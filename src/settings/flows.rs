@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::Settings;
+use super::amqp::{AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES};
 use super::raw::Raw;
-use super::sections::{AMQP_NAME_MAX_BYTES, Amqp, WAITING_PREFIX_MAX_BYTES};
+
 use super::tables::Table;
 use crate::domain::byte_order_mark::bytes_without_mark;
 use crate::formats::outbound::{OutboundFormat, Prefix};

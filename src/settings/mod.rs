@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+mod amqp;
 mod flows;
 mod format_name;
 mod gate;
@@ -25,6 +26,7 @@ mod sources;
 mod tables;
 mod traces;
 
+pub use amqp::{Amqp, ClientCertificate, Topology};
 pub use flows::Source;
 pub use gate::Gate;
 pub use http::Http;
@@ -33,8 +35,7 @@ pub use provenance::{Origin, Shown};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
-    Amqp, ClientCertificate, DeadLetters, History, Limits, Live, LiveKey, Output, Pipeline, Rules,
-    Shutdown, Store, Topology, Waiting,
+    DeadLetters, History, Limits, Live, LiveKey, Output, Pipeline, Rules, Shutdown, Store, Waiting,
 };
 pub use sources::{Flag, Sources};
 

@@ -1,8 +1,8 @@
 //! `[partitions]`: order by conversation, however many processes there are.
 
+use super::amqp::{AMQP_NAME_MAX_BYTES, WAITING_PREFIX_MAX_BYTES};
 use super::flows::Source;
 use super::raw::Raw;
-use super::sections::{AMQP_NAME_MAX_BYTES, WAITING_PREFIX_MAX_BYTES};
 use crate::broker::INTAKE;
 use crate::pipeline::partitions::Key;
 
