@@ -1,6 +1,6 @@
 //! `throughline config show`: the settings in force.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
 use super::output::Out;
@@ -8,14 +8,8 @@ use crate::settings::Loaded;
 use crate::telemetry::stderr::say;
 
 /// Shows the settings in force
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub(super) enum ConfigCommand {
     /// The effective settings, secrets masked, each with where it came from
     #[command(after_help = "Example:
   throughline config show --config production.toml")]
@@ -26,8 +20,8 @@ enum What {
     },
 }
 
-pub(super) fn run(arguments: &Arguments, loaded: &Loaded) -> Result<Exit, Failure> {
-    let What::Show { json } = arguments.what;
+pub(super) fn run(command: &ConfigCommand, loaded: &Loaded) -> Result<Exit, Failure> {
+    let ConfigCommand::Show { json } = *command;
     let mut out = Out::lock();
     match json {
         true => out.line(format_args!("{:#}", loaded.show_json()))?,

@@ -112,10 +112,12 @@ enum Command {
     History(history::Arguments),
     DeadLetters(dead_letters::Arguments),
     Erase(erase::Arguments),
-    Topology(topology::Arguments),
+    #[command(subcommand)]
+    Topology(topology::TopologyCommand),
     Rules(rules::Arguments),
     Convert(convert::Arguments),
-    Config(config::Arguments),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -148,7 +150,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         // These need no settings, or load them without starting the logs.
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, common.rules.as_deref().map(Path::new)),
-        Command::Config(arguments) => config::run(&arguments, &common.load()?),
+        Command::Config(command) => config::run(&command, &common.load()?),
         Command::Schema(arguments) => schema::run(&arguments, &common),
         Command::Run(arguments) => run::run(&arguments, &common.start()?),
         Command::Status(arguments) => status::run(&arguments, &common.start()?),
@@ -166,7 +168,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::History(arguments) => history::run(&arguments, &common.start()?),
         Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
         Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
-        Command::Topology(arguments) => topology::run(&arguments, &common.start()?),
+        Command::Topology(command) => topology::run(&command, &common.start()?),
         Command::Rules(arguments) => rules::run(&arguments, &common.start()?),
         Command::Convert(arguments) => convert::run(&arguments, &common.start()?),
     }

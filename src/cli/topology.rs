@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use tokio::sync::watch;
 
 use super::block_on;
@@ -13,14 +13,8 @@ use crate::broker::{self, Health, Link};
 use crate::settings::Settings;
 
 /// Shows or declares exchanges, queues and bindings
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub(super) enum TopologyCommand {
     /// What the worker needs in the broker, with every argument
     Show,
     /// Declares it; what is there already stays as it is
@@ -29,12 +23,12 @@ enum What {
     Declare,
 }
 
-pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) fn run(command: &TopologyCommand, settings: &Settings) -> Result<Exit, Failure> {
     let topology = app::topology(settings);
     let mut out = Out::lock();
-    match arguments.what {
-        What::Show => out.line(format_args!("{topology}"))?,
-        What::Declare => block_on(async {
+    match command {
+        TopologyCommand::Show => out.line(format_args!("{topology}"))?,
+        TopologyCommand::Declare => block_on(async {
             // Asked for by name, it is done whatever `topology.declare` says.
             let of_broker = broker::Settings { declare: true, ..app::broker_settings(settings) };
             let link = Link::open(Arc::new(of_broker), watch::Sender::new(Health::Down)).await?;

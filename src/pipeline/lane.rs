@@ -129,16 +129,7 @@ struct SaveStage<'w, S, So: Source> {
 
 impl<S: Store, So: Source> SaveStage<'_, S, So> {
     async fn run(mut self, stop: &CancellationToken) -> Result<So, LaneError> {
-        loop {
-            let batch = tokio::select! {
-                // Told to stop, a lane that could still take more does not.
-                biased;
-                () = stop.cancelled() => break,
-                batch = self.source.next_batch(self.batch_messages) => batch?,
-            };
-            if batch.is_empty() {
-                break;
-            }
+        while let Some(batch) = next_batch(&mut self.source, self.batch_messages, stop).await? {
             let has_waited = |delivery: &&So::Delivery| delivery.arrival().attempts.count > 0;
             self.tally.took(batch.len(), batch.iter().filter(has_waited).count());
             let tracer = self.worker.tracer.as_ref();
@@ -161,6 +152,24 @@ impl<S: Store, So: Source> SaveStage<'_, S, So> {
         }
         Ok(self.source)
     }
+}
+
+/// The next batch of a source; `None` at the end of the input, and from `stop` on, even if there is more
+/// to take.
+///
+/// # Errors
+/// [`TransportError`] when the source is lost.
+pub(crate) async fn next_batch<So: Source>(
+    source: &mut So,
+    batch_messages: usize,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<So::Delivery>>, TransportError> {
+    let batch = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(None),
+        batch = source.next_batch(batch_messages) => batch?,
+    };
+    Ok((!batch.is_empty()).then_some(batch))
 }
 
 #[cfg(test)]

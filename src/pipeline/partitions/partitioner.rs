@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::lane::LaneError;
+use crate::pipeline::lane::{LaneError, next_batch};
 use crate::pipeline::observe::progress::Progress;
 use crate::pipeline::partitions::Partitions;
 use crate::pipeline::ports::{
@@ -75,15 +75,7 @@ where
         let _running = self.progress.run();
         // It counts from the first delivery: until then another one may be active.
         let mut guesses_from = None;
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                batch = self.source.next_batch(self.batch_messages) => batch?,
-            };
-            if batch.is_empty() {
-                break;
-            }
+        while let Some(batch) = next_batch(&mut self.source, self.batch_messages, stop).await? {
             self.progress.record_taken(batch.len());
             let from = *guesses_from.get_or_insert_with(|| Instant::now() + TAKING_OVER);
             let partitions = match self.choose(&batch, from, stop).await {
