@@ -7,7 +7,7 @@ use crate::formats::body_encoding::Text;
 use crate::formats::{self, Decoded, Hints, Refusal};
 use crate::pipeline::ports::Delivery;
 
-/// The body as text. Nobody looks at what may be from anybody, nor at what came without the properties
+/// The body as text. The body of a forged delivery is not read, nor that of one without the properties
 /// that it was sent with.
 ///
 /// # Errors

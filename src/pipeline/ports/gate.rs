@@ -18,7 +18,7 @@ pub trait Gate: Send + Sync + 'static {
 pub enum GateReply {
     /// It is known, or no question is needed.
     Now(GateVerdict),
-    /// Somebody is being asked; it comes within the gate's own limit of time, polled or not.
+    /// The endpoint is being asked; the answer comes within the gate's own limit of time, polled or not.
     Later(Pin<Box<dyn Future<Output = GateVerdict> + Send>>),
 }
 

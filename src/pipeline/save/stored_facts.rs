@@ -1,5 +1,5 @@
-//! What is known of an interaction and has no column of its own, as a row keeps it: JSON that anybody may
-//! read, since nothing in it is user data.
+//! What is known of an interaction and has no column of its own, as a row keeps it: readable JSON,
+//! since nothing in it is user data.
 //!
 //! A release reads what any other wrote: what it does not know it passes over, and what is missing is none.
 //! So workers of two releases work side by side on the same rows.
