@@ -1,31 +1,31 @@
-//! Puts the parts together: from settings to a worker that runs, and to the end of it.
+//! Assembles a worker from the settings, runs it, and drains it.
 //!
 //! ```text
-//! settings ─▶ rules, store ─▶ supervisor ─▶ link ─▶ lanes ─┬─▶ told to stop: drain, close, done
-//!                                  ▲                       └─▶ something is lost: drop the link
-//!                                  └────────── again ◀─────────────────┘
+//! settings ─▶ rules, store ─▶ supervisor ─▶ link ─▶ lanes ─┬─▶ shutdown: drain, close, done
+//!                                  ▲                       └─▶ connection lost: drop the link
+//!                                  └──────── reconnect ◀───────────────┘
 //! ```
 //!
 //! The only module, beside `cli`, that knows [`Settings`]: each adapter is given its own.
 //!
-//! Told to stop, a worker has `shutdown.drain_secs` for what is under way; told again, or when that
-//! time is over, it ends where it stands, and says how many messages it leaves to be delivered anew.
+//! On shutdown a worker has `shutdown.drain_secs` for the messages in hand; on a second signal, or when
+//! that time is over, it ends at once, and logs how many messages the broker will redeliver.
 
 pub mod checks;
-mod observed;
-mod parts;
+mod monitor;
 mod quarantine;
 mod quarantined;
-mod store_watch;
+mod store_health;
+mod wiring;
 
 use std::sync::Arc;
 
-use observed::Observed;
+use monitor::WorkerMonitor;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use parts::{
+pub use wiring::{
     broker_settings, gating, lifetimes, load_rules, rules_source, store_settings, topology, tracer,
     worker,
 };
@@ -43,7 +43,7 @@ use crate::pipeline::partitions::partitioner::Partitioner;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::worker::Worker;
 use crate::reload::Reloader;
-use crate::retry::Reconnect;
+use crate::retry::ReconnectBackoff;
 use crate::settings::Settings;
 use crate::store::{self, OpenError, Store};
 use crate::telemetry::traces::Exporter;
@@ -51,13 +51,13 @@ use crate::telemetry::traces::Exporter;
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The store cannot be used, and trying again will not help.
+    /// The store cannot be used, and a retry would not help.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The broker cannot be used, and trying again will not help.
+    /// The broker cannot be used, and a retry would not help.
     #[error(transparent)]
     Broker(#[from] broker::Error),
-    /// The HTTP server cannot be had.
+    /// The HTTP server cannot be started.
     #[error(transparent)]
     Http(#[from] ServerError),
     /// The status gate cannot be set up.
@@ -65,21 +65,21 @@ pub enum RunError {
     Gate(#[from] gate::Error),
 }
 
-/// How a worker is told to stop.
+/// The signals that stop a worker.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
-    /// Take nothing more, and finish what is under way.
-    pub gently: CancellationToken,
+pub struct ShutdownSignals {
+    /// Receive nothing more, and finish the messages in hand.
+    pub drain: CancellationToken,
     /// End at once.
-    pub at_once: CancellationToken,
+    pub abort: CancellationToken,
 }
 
-/// How a worker came to its end.
+/// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that was under way is settled.
+pub enum RunOutcome {
+    /// Every message in hand is settled.
     Drained,
-    /// The time for draining was over; what was under way will be delivered anew.
+    /// The time for draining was over; the broker redelivers the messages in hand.
     WorkLeft,
 }
 
@@ -87,91 +87,97 @@ pub enum Ended {
 /// is notified, the rules file is read again.
 ///
 /// # Errors
-/// [`RunError`] when either can never be had with these settings, or the address of the HTTP server
-/// is taken.
+/// [`RunError`] when store or broker can never be used with these settings, or the address of the HTTP
+/// server is in use.
 pub async fn run(
     settings: &Settings,
     rules: Rules,
-    stop: &Stop,
+    stop: &ShutdownSignals,
     reread: &Notify,
-) -> Result<Ended, RunError> {
+) -> Result<RunOutcome, RunError> {
     // Before anything is consumed.
     let server = settings.http.listen.map(Server::bind).transpose()?;
     let mut supervisor = Supervisor::new(broker_settings(settings), topology(settings));
     let rules = Arc::new(RulesInForce::new(rules));
     let reloader = Reloader::new(rules_source(settings), Arc::clone(&rules));
-    let observed = Observed::new(settings, reloader.standing(), supervisor.health(), &stop.gently);
-    let observed = Arc::new(observed);
+    let monitor = WorkerMonitor::new(settings, reloader.status(), supervisor.health(), &stop.drain);
+    let monitor = Arc::new(monitor);
     let _serving = match server {
         Some(server) => {
             tracing::info!(address = %server.address(), "answering over HTTP");
-            Some(server.serve(Arc::<Observed>::clone(&observed))?)
+            Some(server.serve(Arc::<WorkerMonitor>::clone(&monitor))?)
         }
         None => None,
     };
     tokio::select! {
-        ended = work(settings, rules, &mut supervisor, &observed, &stop.gently) => ended,
+        ended = run_tasks(settings, rules, &mut supervisor, &monitor, &stop.drain) => ended,
         never = reloader.run(reread) => match never {},
-        left = time_is_over(settings, stop, &observed) => Ok(match left {
-            0 => Ended::Drained,
+        left = drain_deadline(settings, stop, &monitor) => Ok(match left {
+            0 => RunOutcome::Drained,
             messages => {
                 tracing::warn!(messages, "the time for draining is over; what is left is given back");
-                Ended::WorkLeft
+                RunOutcome::WorkLeft
             }
         }),
     }
 }
 
-/// Ends when a worker that was told to stop has had its time, or is told again; gives the number of
-/// messages that it has in hand then.
-async fn time_is_over(settings: &Settings, stop: &Stop, observed: &Observed) -> u64 {
+/// Returns when the time for draining is over, or at the second signal, with the number of messages
+/// in hand.
+async fn drain_deadline(
+    settings: &Settings,
+    stop: &ShutdownSignals,
+    monitor: &WorkerMonitor,
+) -> u64 {
     let time = async {
-        stop.gently.cancelled().await;
+        stop.drain.cancelled().await;
         tokio::time::sleep(settings.shutdown.drain).await;
     };
     tokio::select! {
         () = time => {}
-        () = stop.at_once.cancelled() => {}
+        () = stop.abort.cancelled() => {}
     }
-    observed.in_hand()
+    monitor.in_hand()
 }
 
-/// Everything that a worker does, until it is told to stop and has drained.
-async fn work(
+/// Runs all of a worker's tasks until it has drained after `stop`.
+async fn run_tasks(
     settings: &Settings,
     rules: Arc<RulesInForce>,
     supervisor: &mut Supervisor,
-    observed: &Arc<Observed>,
+    monitor: &Arc<WorkerMonitor>,
     stop: &CancellationToken,
-) -> Result<Ended, RunError> {
-    // What is wrong with the settings is told before anybody is waited for.
+) -> Result<RunOutcome, RunError> {
+    // Errors in the settings are reported before anything is waited for.
     let gating = gating(settings, GateOverflow::Decide)?;
-    let Some(store) = connect_store(settings, stop).await? else { return Ok(Ended::Drained) };
+    let Some(store) = connect_store(settings, stop).await? else { return Ok(RunOutcome::Drained) };
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
-    let odd = [checks::of_hold(settings), checks::of_clock(&store, &Clock::System).await];
-    for warning in odd.into_iter().flatten() {
+    let warnings =
+        [checks::hold_warning(settings), checks::clock_warning(&store, &Clock::System).await];
+    for warning in warnings.into_iter().flatten() {
         tracing::warn!("{warning}");
     }
-    let tracer = tracer(settings, &observed.traces);
+    let tracer = tracer(settings, &monitor.traces);
     let worker = Arc::new(Worker { gating, tracer, ..worker(settings, rules, store) });
     let exporter = settings.traces.endpoint.clone().map(|collector| {
         tracing::info!(%collector, "sending traces");
         let service_name = settings.traces.service_name.clone();
-        Exporter::start(Arc::clone(&observed.traces), collector, service_name)
+        Exporter::start(Arc::clone(&monitor.traces), collector, service_name)
     });
     let cleaner = Cleaner {
         store: Arc::clone(&worker.store),
         lifetimes: lifetimes(settings),
         clock: worker.clock.clone(),
-        sweeps: Arc::clone(&observed.sweeps),
+        sweeps: Arc::clone(&monitor.sweeps),
     };
-    // These go on while the broker is away, and are dropped when the flow has ended.
+    // Cleaner and health check go on while the broker is away, and are dropped when the lanes have
+    // ended.
     tokio::select! {
-        ended = flow(settings, &worker, supervisor, observed, stop) => ended?,
+        ended = run_links(settings, &worker, supervisor, monitor, stop) => ended?,
         never = cleaner.run() => match never {},
-        never = observed.store.watch(&worker.store), if settings.http.listen.is_some() => {
+        never = monitor.store.watch(&worker.store), if settings.http.listen.is_some() => {
             match never {}
         }
     }
@@ -179,26 +185,26 @@ async fn work(
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
-    Ok(Ended::Drained)
+    Ok(RunOutcome::Drained)
 }
 
-/// Connects and runs lanes, again and again, until `stop`.
-async fn flow(
+/// Connects and runs lanes, and reconnects, until `stop`.
+async fn run_links(
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
     supervisor: &mut Supervisor,
-    observed: &Arc<Observed>,
+    monitor: &Arc<WorkerMonitor>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut compared = false;
     while let Some(link) = supervisor.connect(stop).await? {
-        // Once is enough to tell, and each comparison leaves lines in the broker's log.
+        // Compared once only: each comparison leaves lines in the broker's log.
         if !std::mem::replace(&mut compared, true) {
-            for warning in checks::of_broker(&link, settings).await {
+            for warning in checks::topology_warnings(&link, settings).await {
                 tracing::warn!("{warning}");
             }
         }
-        match run_lanes(&link, settings, worker, observed, stop).await {
+        match run_lanes(&link, settings, worker, monitor, stop).await {
             Ok(()) => {
                 link.close().await;
                 break;
@@ -206,11 +212,11 @@ async fn flow(
             Err(error) => {
                 tracing::warn!("the lanes have stopped: failed to {error}");
                 let fault = link.fault().await;
-                observed.quarantine.set(fault.is_some());
+                monitor.quarantine.set(fault.is_some());
                 // Dropping the link gives back what it holds; the next one is built from scratch.
                 drop(link);
                 if fault.is_some()
-                    && quarantined(settings, worker, supervisor, observed, stop).await?
+                    && quarantined(settings, worker, supervisor, monitor, stop).await?
                 {
                     break;
                 }
@@ -225,38 +231,38 @@ async fn quarantined(
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
     supervisor: &mut Supervisor,
-    observed: &Arc<Observed>,
+    monitor: &Arc<WorkerMonitor>,
     stop: &CancellationToken,
 ) -> Result<bool, RunError> {
     supervisor.hurry();
     let Some(link) = supervisor.connect(stop).await? else { return Ok(true) };
-    match quarantine::run(link, settings, worker, observed, stop).await {
+    match quarantine::run(link, settings, worker, monitor, stop).await {
         Ok(()) => supervisor.hurry(),
         Err(error) => tracing::warn!("the lanes have stopped: failed to {error}"),
     }
-    observed.quarantine.set(false);
+    monitor.quarantine.set(false);
     Ok(stop.is_cancelled())
 }
 
-/// Runs the lanes over a link until they are told to stop, or one of them cannot go on: then the
-/// others are told to stop too, as the link they share is most likely lost.
+/// Runs the lanes over a link until `stop`, or until one of them fails: then the others are stopped
+/// too, as the link they share is most likely lost.
 async fn run_lanes(
     link: &Link,
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
-    observed: &Observed,
+    monitor: &WorkerMonitor,
     stop: &CancellationToken,
 ) -> Result<(), String> {
-    let together = stop.child_token();
+    let stop_all = stop.child_token();
     let mut lanes = JoinSet::new();
     let sources = link.sources().iter().zip(settings.sources());
     let sources =
         sources.flat_map(|(inbound, source)| (0..source.lanes).map(move |n| (inbound, n)));
-    for ((source, number), tally) in sources.zip(&observed.lanes) {
+    for ((source, number), tally) in sources.zip(&monitor.lanes) {
         let lane = link.lane_of_partition(source, number).await;
         let lane = lane.map_err(|error| error.to_string())?;
         let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
-        let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
+        let (stop_all, batch_messages) = (stop_all.clone(), settings.pipeline.batch_messages);
         lanes.spawn(async move {
             let lane = Lane {
                 worker: &worker,
@@ -266,16 +272,16 @@ async fn run_lanes(
                 batch_messages,
                 tally: &tally,
             };
-            lane.run(&together).await
+            lane.run(&stop_all).await
         });
     }
-    let passing_on = link.sources().iter().filter(|_| settings.partitions.pass_on);
-    for (source, progress) in passing_on.zip(&observed.partitioners) {
+    let partitioned_sources = link.sources().iter().filter(|_| settings.partitions.pass_on);
+    for (source, progress) in partitioned_sources.zip(&monitor.partitioners) {
         let Some(partitioned) = &source.partitions else { continue };
         let partitions = Partitions::new(partitioned.count, settings.partitions.key);
         let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
         let (worker, progress) = (Arc::clone(worker), Arc::clone(progress));
-        let (together, batch_messages) = (together.clone(), settings.pipeline.batch_messages);
+        let (stop_all, batch_messages) = (stop_all.clone(), settings.pipeline.batch_messages);
         lanes.spawn(async move {
             let partitioner = Partitioner {
                 worker: &worker,
@@ -286,7 +292,7 @@ async fn run_lanes(
                 partitions,
                 progress: &progress,
             };
-            partitioner.run(&together).await
+            partitioner.run(&stop_all).await
         });
     }
     let mut first_failure = None;
@@ -299,23 +305,23 @@ async fn run_lanes(
             Err(error) if error.is_panic() => "run a lane: it panicked".to_owned(),
             Err(_) => "run a lane: it was cancelled".to_owned(),
         };
-        together.cancel();
+        stop_all.cancel();
         first_failure.get_or_insert(failure);
     }
     first_failure.map_or(Ok(()), Err)
 }
 
-/// Opens the store, waiting for it if it is away; `None` when told to stop first.
+/// Opens the store, and waits for it while it is away; `None` when `stop` comes first.
 async fn connect_store(
     settings: &Settings,
     stop: &CancellationToken,
 ) -> Result<Option<Store>, OpenError> {
-    let of_store = store_settings(settings);
-    let mut retry = Reconnect::new();
+    let store_settings = store_settings(settings);
+    let mut retry = ReconnectBackoff::new();
     loop {
         let error = tokio::select! {
             () = stop.cancelled() => return Ok(None),
-            opened = store::connect(&of_store) => match opened {
+            opened = store::connect(&store_settings) => match opened {
                 Ok(store) => return Ok(Some(store)),
                 Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error),

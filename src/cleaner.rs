@@ -1,12 +1,12 @@
-//! The cleaner: walks the store again and again and clears what has had its time.
+//! The cleaner: sweeps the store in rounds and clears what has expired.
 //!
-//! It works beside the lanes and must not be felt by them: after each step it rests nine times as
-//! long as the step took, so however large the store is, and however slow it has become under load,
-//! the cleaner takes a tenth of one connection at most. Rests are jittered, so that workers that were
-//! started together do not sweep in step; that several sweep at once does no harm.
+//! It runs beside the lanes and must not slow them down: after each step it rests nine times as long as
+//! the step took, so the cleaner uses a tenth of one connection at most, however large the store is and
+//! however slow it is under load. Rests are jittered, so that workers started together do not sweep in
+//! step; several sweeps at once do no harm.
 //!
-//! It never ends and needs no farewell: whoever runs it drops it, at any moment. An open step is then
-//! rolled back.
+//! It never ends and needs no shutdown: `app` drops its future at any moment, and an open step is rolled
+//! back.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,31 +16,31 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::pipeline::ports::StoreError;
-use crate::retry::{Reconnect, jittered};
+use crate::retry::{ReconnectBackoff, jittered};
 use crate::store::{Lifetimes, Store, Swept};
 
-/// Sweeps a store.
+/// SweepStats a store.
 pub struct Cleaner {
-    /// What is swept.
+    /// The store to sweep.
     pub store: Arc<Store>,
-    /// How long what is stored may stay.
+    /// How long stored data is kept.
     pub lifetimes: Lifetimes,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// What it has come to, for whoever asks.
-    pub sweeps: Arc<Sweeps>,
+    /// The statistics, shared with health and metrics.
+    pub sweeps: Arc<SweepStats>,
 }
 
-/// What sweeping has come to so far, in numbers.
+/// Statistics of the sweeps, shared with their readers.
 #[derive(Debug, Default)]
-pub struct Sweeps(Mutex<Total>);
+pub struct SweepStats(Mutex<SweepTotals>);
 
-/// What sweeping has come to, at one moment.
+/// The totals at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Total {
-    /// Rounds that are over.
+pub struct SweepTotals {
+    /// Completed rounds.
     pub rounds: u64,
-    /// What the latest of them came to; none before the first is over.
+    /// The result of the latest round; `None` before the first has completed.
     pub latest: Option<Swept>,
     /// Rows that expired, in all steps.
     pub expired: u64,
@@ -50,33 +50,34 @@ pub struct Total {
     pub deleted: u64,
     /// Events that were forgotten before their time, in all steps.
     pub early: u64,
-    /// When the step that is under way began; none while it rests.
+    /// When the current step began; `None` between steps.
     pub step_began: Option<Instant>,
 }
 
-impl Sweeps {
-    /// The numbers now.
-    pub fn total(&self) -> Total {
+impl SweepStats {
+    /// The totals now.
+    pub fn totals(&self) -> SweepTotals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn update(&self, update: impl FnOnce(&mut Total)) {
+    fn update(&self, update: impl FnOnce(&mut SweepTotals)) {
         update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// Rows of one step: some milliseconds' work, which is as long as a batch may ever wait for it.
-const STEP_ROWS: u32 = 500;
+/// Rows of one step: some milliseconds of work, which bounds how long a batch may wait for it.
+const PAGE_ROWS: u32 = 500;
 
-/// How many times as long as it worked the cleaner rests: it takes a tenth of one connection.
-const REST: u32 = 9;
+/// The rest after a step, as a multiple of the step's duration: the cleaner uses a tenth of one
+/// connection.
+const REST_FACTOR: u32 = 9;
 
-/// The rest between two rounds, before jitter. What has had its time is gone some minutes later, and
-/// an idle worker asks one short question a minute.
-const ROUND_REST: Duration = Duration::from_secs(60);
+/// The pause between two rounds, before jitter. Expired data is gone some minutes later, and an idle
+/// worker sends one short query a minute.
+const ROUND_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Cleaner {
-    /// Sweeps round after round. Cancel-safe: a step that is under way is rolled back.
+    /// SweepStats round after round. Cancel-safe: an open step is rolled back.
     pub async fn run(&self) -> Infallible {
         loop {
             let started = Instant::now();
@@ -85,9 +86,9 @@ impl Cleaner {
             let cleared = swept.expired + swept.forgotten + swept.deleted;
             let Swept { rows, expired, forgotten, deleted, .. } = swept;
             let duration_ms = started.elapsed().as_millis();
-            self.sweeps.update(|total| {
-                total.rounds += 1;
-                total.latest = Some(swept);
+            self.sweeps.update(|totals| {
+                totals.rounds += 1;
+                totals.latest = Some(swept);
             });
             if early > 0 {
                 tracing::warn!(
@@ -100,15 +101,15 @@ impl Cleaner {
             } else {
                 tracing::debug!(rows, duration_ms, "swept the store; nothing was due");
             }
-            tokio::time::sleep(jittered(ROUND_REST)).await;
+            tokio::time::sleep(jittered(ROUND_INTERVAL)).await;
         }
     }
 
-    /// Walks over all rows once and says what it came to. While the store is away it waits where it
-    /// is.
+    /// SweepStats all rows once and returns the result. While the store is away it waits, and then goes on
+    /// where it was.
     pub async fn round(&self) -> Swept {
         let mut total = Swept::default();
-        let mut retry = Reconnect::new();
+        let mut retry = ReconnectBackoff::new();
         loop {
             let started = Instant::now();
             let rest = match self.step(&total).await {
@@ -123,7 +124,7 @@ impl Cleaner {
                     if total.next.is_none() {
                         return total;
                     }
-                    jittered(started.elapsed() * REST)
+                    jittered(started.elapsed() * REST_FACTOR)
                 }
                 Err(error) => {
                     let delay = retry.next_delay();
@@ -141,13 +142,13 @@ impl Cleaner {
     pub async fn round_of_events(&self) -> u64 {
         let mut early = 0;
         let mut after = None;
-        let mut retry = Reconnect::new();
+        let mut retry = ReconnectBackoff::new();
         loop {
             let began = Instant::now();
             self.sweeps.update(|total| total.step_began = Some(began));
             let now_ms = self.clock.now_ms();
             let step =
-                self.store.sweep_events(after.as_ref(), now_ms, &self.lifetimes, STEP_ROWS).await;
+                self.store.sweep_events(after.as_ref(), now_ms, &self.lifetimes, PAGE_ROWS).await;
             self.sweeps.update(|total| {
                 total.step_began = None;
                 total.early += step.as_ref().map_or(0, |swept| swept.early);
@@ -160,7 +161,7 @@ impl Cleaner {
                     if after.is_none() {
                         return early;
                     }
-                    jittered(began.elapsed() * REST)
+                    jittered(began.elapsed() * REST_FACTOR)
                 }
                 Err(error) => {
                     let delay = retry.next_delay();
@@ -173,19 +174,19 @@ impl Cleaner {
         }
     }
 
-    /// The step that follows what was swept so far.
+    /// SweepStats the page of rows that follows what was swept so far.
     async fn step(&self, so_far: &Swept) -> Result<Swept, StoreError> {
         let after = so_far.next.as_ref();
         let now_ms = self.clock.now_ms();
         let began = Instant::now();
-        self.sweeps.update(|total| total.step_began = Some(began));
-        let swept = self.store.sweep(after, now_ms, &self.lifetimes, STEP_ROWS).await;
-        self.sweeps.update(|total| {
-            total.step_began = None;
+        self.sweeps.update(|totals| totals.step_began = Some(began));
+        let swept = self.store.sweep(after, now_ms, &self.lifetimes, PAGE_ROWS).await;
+        self.sweeps.update(|totals| {
+            totals.step_began = None;
             if let Ok(swept) = &swept {
-                total.expired += swept.expired;
-                total.forgotten += swept.forgotten;
-                total.deleted += swept.deleted;
+                totals.expired += swept.expired;
+                totals.forgotten += swept.forgotten;
+                totals.deleted += swept.deleted;
             }
         });
         swept

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Says what time it is.
+/// A source of the time.
 #[derive(Clone)]
 pub enum Clock {
     /// The machine's wall clock.
     System,
-    /// A clock that stands where it is put, in milliseconds since the Unix epoch. For tests.
+    /// A clock that a test sets, in milliseconds since the Unix epoch.
     Manual(Arc<AtomicI64>),
 }
 
@@ -46,9 +46,9 @@ impl Clock {
     }
 }
 
-/// What the wall clock says. One before 1970 reads as 1970: there is no better answer, and no reason to
-/// stop.
-#[expect(clippy::disallowed_methods, reason = "this is the place that reads the wall clock")]
+/// The wall clock's time. A time before 1970 reads as 1970: there is no better answer, and no reason to
+/// fail.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the wall clock")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

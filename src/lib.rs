@@ -2,10 +2,10 @@
 //!
 //! In reading order: what happens to user data ([`domain`]), how messages look ([`formats`]), the
 //! line that a batch takes ([`pipeline`]), and the adapters at its ends: RabbitMQ ([`broker`]), files
-//! ([`files`]), SQLite and PostgreSQL ([`store`]), and the status gate ([`gate`]). [`http`] and
-//! [`telemetry`] tell what it does, [`settings`] says what was configured, [`cleaner`] sweeps the store,
-//! [`reload`] takes new rules while it runs, `app` puts the parts together, `cli` is what an operator
-//! types. docs/architecture.md has the picture.
+//! (`files`), SQLite and PostgreSQL ([`store`]), and the status gate ([`gate`]). [`http`] and
+//! [`telemetry`] report on the worker, [`settings`] reads the configuration, [`cleaner`] sweeps the store,
+//! [`reload`] puts changed rules in force, `app` assembles the parts, `cli` has the operator's commands.
+//! docs/architecture.md has the picture.
 
 pub mod app;
 pub mod broker;
@@ -14,7 +14,7 @@ pub mod cleaner;
 pub mod cli;
 pub mod clock;
 pub mod domain;
-pub mod files;
+mod files;
 pub mod formats;
 pub mod gate;
 pub mod http;

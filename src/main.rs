@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A message is many small pieces and some of a few kilobytes, taken on one thread and let go on another:
-/// a quarter of the worker's time with the C library's allocator (docs/performance.md).
+/// A message makes many small allocations and some of a few kilobytes, freed on another thread: with the
+/// C library's allocator they take a quarter of the worker's time (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,15 +1,15 @@
-//! What may be wrong with the surroundings of a worker though it can start: each a sentence that says
-//! what to do. `check` prints them, `run` logs them once.
+//! Checks of a worker's environment that do not keep it from starting: each warning is a sentence that
+//! says what to do. `check` prints them, `run` logs them once.
 //!
-//! | what | where | when it is not as needed |
+//! | check | where | on failure |
 //! |---|---|---|
 //! | schema version | `store::connect` | newer: refused; older: migrated, or refused |
-//! | queue type, delivery limit, dead-lettering, TTLs | `broker::Link::prepare`, `compare` | declared by us: refused until they are put right; by others: a warning here |
-//! | the clock | [`of_clock`] | a warning |
-//! | the consumer timeout against the longest hold of a delivery | [`of_hold`] | a warning |
+//! | queue type, delivery limit, dead-lettering, TTLs | `broker::Link::prepare`, `compare` | declared by the worker: it does not start; by others: a warning here |
+//! | the clock | [`clock_warning`] | a warning |
+//! | the consumer timeout against the longest hold of a delivery | [`hold_warning`] | a warning |
 //!
-//! Deliberately absent: the broker's clock, which AMQP does not tell, and which nothing depends on:
-//! what counts there are spans of time.
+//! Deliberately absent: the broker's clock. AMQP does not transmit it, and nothing depends on it: only
+//! durations count there.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// How far this machine's clock may be from the store's. Time synchronisation keeps within
-/// milliseconds, so a difference of seconds means that there is none; the shortest spans that workers
-/// measure against each other's times, such as `live.ttl_secs`, are a minute.
+/// milliseconds, so a difference of seconds means that there is none; the shortest durations that
+/// workers measure against each other's times, such as `live.ttl_secs`, are a minute.
 const SKEW_MAX_MS: u64 = 5_000;
 
-/// What is left of the consumer timeout at least: RabbitMQ looks only once a minute.
+/// The margin to the consumer timeout, at least: RabbitMQ checks it only once a minute.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(120);
 
-/// What is odd about the clock: workers on several machines compare their own time with what others
+/// A warning about the clock: workers on several machines compare their own time with times that others
 /// have written into the store.
-pub async fn of_clock(store: &Store, clock: &Clock) -> Option<String> {
+pub async fn clock_warning(store: &Store, clock: &Clock) -> Option<String> {
     let skew_ms = match store.clock_skew_ms(clock).await {
         Ok(skew_ms) => skew_ms.unwrap_or_default(),
         Err(error) => return Some(format!("the clock cannot be compared: failed to {error}")),
@@ -45,8 +45,8 @@ pub async fn of_clock(store: &Store, clock: &Clock) -> Option<String> {
     })
 }
 
-/// How long a delivery may stay unacknowledged at worst, as things are set, from whichever work queue.
-pub fn hold(settings: &Settings) -> Duration {
+/// How long a delivery of any work queue may stay unacknowledged at worst, with these settings.
+pub fn worst_case_hold(settings: &Settings) -> Duration {
     let prefetches = settings.sources().into_iter().map(|source| source.prefetch_messages);
     longest_hold(Hold {
         prefetch_messages: usize::from(prefetches.max().unwrap_or_default()),
@@ -56,9 +56,9 @@ pub fn hold(settings: &Settings) -> Duration {
     })
 }
 
-/// What is odd about the time for which deliveries may be held.
-pub fn of_hold(settings: &Settings) -> Option<String> {
-    let (hold, timeout) = (hold(settings), CONSUMER_TIMEOUT);
+/// A warning about the time for which deliveries may be held.
+pub fn hold_warning(settings: &Settings) -> Option<String> {
+    let (hold, timeout) = (worst_case_hold(settings), CONSUMER_TIMEOUT);
     (hold + TIMEOUT_MARGIN > timeout).then(|| {
         format!(
             "a delivery may wait {} s for its acknowledgement when store and downstream are away, and \
@@ -71,19 +71,19 @@ pub fn of_hold(settings: &Settings) -> Option<String> {
     })
 }
 
-/// What is odd about queues and exchanges that others have declared (`topology.declare = false`); what
-/// the worker declares itself has been compared by that.
-pub async fn of_broker(link: &Link, settings: &Settings) -> Vec<String> {
+/// Warnings about queues and exchanges that others have declared (`topology.declare = false`); declaring
+/// compares those of the worker itself.
+pub async fn topology_warnings(link: &Link, settings: &Settings) -> Vec<String> {
     if broker_settings(settings).declare {
         return Vec::new();
     }
     match link.compare(&topology(settings)).await {
-        Ok(findings) => findings.iter().filter_map(warning).collect(),
+        Ok(findings) => findings.iter().filter_map(difference_warning).collect(),
         Err(error) => vec![format!("the queues cannot be compared: failed to {error}")],
     }
 }
 
-fn warning(Finding { what, state }: &Finding) -> Option<String> {
+fn difference_warning(Finding { what, state }: &Finding) -> Option<String> {
     match state {
         Found::AsNeeded | Found::Missing | Found::NotToBeCompared => None,
         Found::Different(how) => Some(format!(

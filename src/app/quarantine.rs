@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::observed::Observed;
+use super::monitor::WorkerMonitor;
 use crate::broker::{Consumer, DELIVERY_LIMIT, Inbound, Isolated, Link, Received};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::partitions::Partitions;
@@ -54,7 +54,7 @@ const REST: Duration = Duration::from_secs(5);
 struct Quarantine {
     settings: Settings,
     worker: Arc<Worker<Store>>,
-    observed: Arc<Observed>,
+    monitor: Arc<WorkerMonitor>,
     link: Link,
     /// How many queues have not got past it.
     ill: AtomicUsize,
@@ -78,14 +78,14 @@ pub(super) async fn run(
     link: Link,
     settings: &Settings,
     worker: &Arc<Worker<Store>>,
-    observed: &Arc<Observed>,
+    monitor: &Arc<WorkerMonitor>,
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let readers = readers(&link, settings);
     let quarantine = Arc::new(Quarantine {
         settings: settings.clone(),
         worker: Arc::clone(worker),
-        observed: Arc::clone(observed),
+        monitor: Arc::clone(monitor),
         link,
         ill: AtomicUsize::new(readers.len()),
         over: stop.child_token(),
@@ -148,7 +148,7 @@ impl Quarantine {
                         publisher: lane.publisher,
                         settler: lane.settler,
                         batch_messages,
-                        tally: &self.observed.lanes[number],
+                        tally: &self.monitor.lanes[number],
                     };
                     lane.run(&self.over).await
                 }
@@ -161,7 +161,7 @@ impl Quarantine {
                         settler: lane.settler,
                         batch_messages,
                         partitions: Partitions::new(count, self.settings.partitions.key),
-                        progress: &self.observed.partitioners[number],
+                        progress: &self.monitor.partitioners[number],
                     };
                     partitioner.run(&self.over).await
                 }
@@ -182,7 +182,7 @@ impl Quarantine {
             if state.is_well.swap(false, Ordering::AcqRel) {
                 self.ill.fetch_add(1, Ordering::AcqRel);
             }
-            self.observed.quarantine.blame(queue);
+            self.monitor.quarantine.blame(queue);
             let rounds = state.rounds.fetch_add(1, Ordering::AcqRel) + 1;
             if rounds < AT_ONCE {
                 continue;
@@ -205,8 +205,8 @@ impl Quarantine {
     /// What the reader has taken and not settled.
     fn in_hand(&self, by: Reader) -> u64 {
         match by {
-            Reader::Lane(number) => self.observed.lanes[number].progress.in_hand(),
-            Reader::Partitioner(number) => self.observed.partitioners[number].in_hand(),
+            Reader::Lane(number) => self.monitor.lanes[number].progress.in_hand(),
+            Reader::Partitioner(number) => self.monitor.partitioners[number].in_hand(),
         }
     }
 
@@ -223,7 +223,7 @@ impl Quarantine {
                 Reader::Lane(number) => number,
                 Reader::Partitioner(_) => 0,
             };
-            self.observed.lanes[lane].undeliverable(messages);
+            self.monitor.lanes[lane].undeliverable(messages);
             tracing::info!(
                 queue,
                 messages,

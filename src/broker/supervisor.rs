@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Health, Link, Settings, Topology};
-use crate::retry::Reconnect;
+use crate::retry::ReconnectBackoff;
 
 /// A link that held this long was a good one: the next loss is a new one. It is above the longest
 /// time that a link lives while the broker is blocked, which is `confirm_timeout_ms`, by default.
@@ -27,7 +27,7 @@ pub struct Supervisor {
     settings: Arc<Settings>,
     topology: Topology,
     health: watch::Sender<Health>,
-    retry: Reconnect,
+    retry: ReconnectBackoff,
     /// When the latest link was handed out.
     connected_at: Option<Instant>,
 }
@@ -39,7 +39,7 @@ impl Supervisor {
             settings: Arc::new(settings),
             topology,
             health: watch::Sender::new(Health::Down),
-            retry: Reconnect::new(),
+            retry: ReconnectBackoff::new(),
             connected_at: None,
         }
     }

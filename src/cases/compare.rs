@@ -1,12 +1,12 @@
-//! What a message came to, beside what a case expects of it.
+//! Compares the result of a message with the expectation of its case.
 //!
 //! Values are compared as written: `1.10` is not `1.1`, and members of nested objects stand in their
-//! order; only white space and the spelling of strings do not count. Differences show values: they
-//! are those of a case file, not of a customer.
+//! order; only white space and the escapes of strings are ignored. Differences show values: these
+//! come from a case file, not from a customer.
 
 use std::collections::BTreeMap;
 
-use super::file::{Expect, MAPS};
+use super::file::{Expectation, MAPS};
 use crate::domain::json::{elements, members};
 use crate::domain::json_string::{string_bytes, write_json_string};
 use crate::domain::value::{Kind, kind};
@@ -14,11 +14,11 @@ use crate::domain::{Outcome, Refusal, Step};
 use crate::settings::rules_file::Problem;
 
 /// Values as written, by key.
-pub type Map = BTreeMap<String, String>;
+pub type PairMap = BTreeMap<String, String>;
 
-/// What was observed of a message.
+/// The result of a message.
 #[derive(Debug, Default)]
-pub struct Actual {
+pub struct ActualResult {
     /// The outcome's word.
     pub outcome: Option<String>,
     /// The reason of a rejection.
@@ -28,18 +28,18 @@ pub struct Actual {
     /// The parent's status.
     pub parent: Option<String>,
     /// `userData`, `metadata`, `extraData`; `None` where nothing is published.
-    pub maps: Option<[Map; 3]>,
+    pub maps: Option<[PairMap; 3]>,
     /// Origins of what is published.
-    pub origins: Map,
-    /// Why other pairs are not.
-    pub dropped: Map,
+    pub origins: PairMap,
+    /// Why other pairs are not published.
+    pub dropped: PairMap,
     /// Codes of warnings.
     pub warnings: Vec<String>,
 }
 
-impl Actual {
-    /// Keeps what a step says.
-    pub(super) fn observe(&mut self, step: &Step<'_>) {
+impl ActualResult {
+    /// Records the result of a step.
+    pub(super) fn record_step(&mut self, step: &Step<'_>) {
         self.outcome = Some(step.outcome.as_str().to_owned());
         self.warnings = step.report.warnings().map(|w| w.code.as_str().to_owned()).collect();
         let dropped = step.report.dropped();
@@ -47,7 +47,7 @@ impl Actual {
         match &step.outcome {
             Outcome::Enriched(enriched) => {
                 self.parent = Some(enriched.parent.as_str().to_owned());
-                let (mut data, mut origins) = (Map::new(), Map::new());
+                let (mut data, mut origins) = (PairMap::new(), PairMap::new());
                 for (key, value, origin) in enriched.published() {
                     data.insert(key.to_string(), as_written(value.as_json()));
                     origins.insert(key.to_string(), origin.to_string());
@@ -60,25 +60,28 @@ impl Actual {
                 self.maps = Some([data, metadata, pairs_as_written(&enriched.record.to_json())]);
             }
             Outcome::Ended(ended) => {
-                self.maps =
-                    Some([Map::new(), Map::new(), pairs_as_written(&ended.record.to_json())]);
+                self.maps = Some([
+                    PairMap::new(),
+                    PairMap::new(),
+                    pairs_as_written(&ended.record.to_json()),
+                ]);
             }
-            Outcome::Rejected(refusal) => self.refuse(refusal),
+            Outcome::Rejected(refusal) => self.record_refusal(refusal),
             Outcome::Ignored | Outcome::Duplicate | Outcome::Waiting(_) => {}
         }
     }
 
-    /// Keeps that the body was refused.
-    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+    /// Records that the body was refused.
+    pub(super) fn record_refusal(&mut self, refusal: &Refusal) {
         self.outcome = Some("rejected".to_owned());
         self.reason = Some(refusal.reason.as_str().to_owned());
         self.detail = Some(refusal.detail.as_str().to_owned());
     }
 }
 
-impl Expect {
-    /// What does not hold, a line each.
-    pub fn differences(&self, actual: &Actual, rules_warnings: &[Problem]) -> Vec<String> {
+impl Expectation {
+    /// The differences to the actual result, a line each.
+    pub fn differences(&self, actual: &ActualResult, rules_warnings: &[Problem]) -> Vec<String> {
         let mut lines = Vec::new();
         let mut word = |name: &str, expected: &Option<String>, found: Option<&str>| {
             if expected.is_some() && expected.as_deref() != found {
@@ -131,7 +134,7 @@ fn or_none(found: Option<&str>) -> &str {
     found.unwrap_or("none")
 }
 
-fn compare_maps(name: &str, expected: &Map, found: &Map, lines: &mut Vec<String>) {
+fn compare_maps(name: &str, expected: &PairMap, found: &PairMap, lines: &mut Vec<String>) {
     for (key, value) in expected {
         match found.get(key) {
             Some(same) if same == value => {}
@@ -144,14 +147,14 @@ fn compare_maps(name: &str, expected: &Map, found: &Map, lines: &mut Vec<String>
     }
 }
 
-/// The members of a JSON object, each value as written, by which values are compared. None of what is
-/// no object.
-pub fn pairs_as_written(json: &str) -> Map {
+/// The members of a JSON object, each value as written, by which values are compared. Empty if the text
+/// is no object.
+pub fn pairs_as_written(json: &str) -> PairMap {
     let members = members(json).unwrap_or_default();
     members.into_iter().map(|(key, raw)| (key.to_string(), as_written(raw.get()))).collect()
 }
 
-/// A value without white space between its tokens, and its strings spelled in one way.
+/// A value without white space between its tokens, its strings escaped in one way.
 fn as_written(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len());
     write_as_written(json, &mut out);

@@ -1,4 +1,4 @@
-//! The form of a case file: what it may hold, and every problem of it at once.
+//! Parses case files, and reports every problem of a file at once.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::settings::rules_file::{Document, Problem, Syntax};
 /// A case file.
 #[derive(Clone, Debug)]
 pub struct CaseFile {
-    /// Where it stands; paths of rules are relative to it.
+    /// The file's path; paths of rules files are relative to it.
     pub path: PathBuf,
     /// The rules for cases that have none of their own.
     pub rules: Option<CaseRules>,
@@ -26,7 +26,7 @@ pub enum CaseFileError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The operating system's error.
         error: std::io::Error,
     },
     /// It is neither TOML nor JSON.
@@ -34,15 +34,15 @@ pub enum CaseFileError {
     Syntax {
         /// The file.
         path: String,
-        /// What the parser says.
+        /// The parser's error.
         error: String,
     },
-    /// It holds something that a case file may not hold. All of it.
+    /// Its content is not acceptable; every problem is listed.
     #[error("accept the case file {path}:{}", listed(.problems))]
     Refused {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problems.
         problems: Vec<Problem>,
     },
 }
@@ -63,25 +63,25 @@ pub enum CaseRules {
 /// One case.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What it shows.
+    /// What the case shows.
     pub name: String,
     /// Its own rules; they replace the file's.
     pub rules: Option<CaseRules>,
-    /// The format of its messages; `None` lets the shape decide.
+    /// The format of its messages; `None`: it is recognised by the shape.
     pub format: Option<String>,
     /// Bodies that are played first.
     pub before: Vec<String>,
     /// The body whose outcome is compared.
     pub given: Option<String>,
-    /// Whether it is decided as after the last attempt.
+    /// Whether `given` is decided as on its last attempt.
     pub last_attempt: bool,
-    /// What is expected.
-    pub expect: Expect,
+    /// The expected result.
+    pub expect: Expectation,
 }
 
-/// What a case expects; what is `None` or empty is not compared.
+/// The expected result of a case; members that are `None` or empty are not compared.
 #[derive(Clone, Debug, Default)]
-pub struct Expect {
+pub struct Expectation {
     /// The outcome's word.
     pub outcome: Option<String>,
     /// JSON objects that must be equal, values as written: `userData`, `metadata`, `extraData`.
@@ -104,10 +104,10 @@ pub struct Expect {
     pub rules_warnings: Vec<String>,
 }
 
-/// The names of [`Expect::maps`].
+/// The names of [`Expectation::maps`].
 pub(super) const MAPS: [&str; 3] = ["userData", "metadata", "extraData"];
 
-/// The words of [`Expect::outcome`].
+/// The words of [`Expectation::outcome`].
 pub(super) const OUTCOMES: [&str; 6] =
     ["enriched", "ended", "ignored", "duplicate", "waiting", "rejected"];
 
@@ -133,7 +133,7 @@ impl CaseFile {
 }
 
 impl CaseFile {
-    /// The rules that a case is played by: its own, else those of the file, else none.
+    /// The rules that a case is played against: its own, else those of the file, else none.
     ///
     /// # Errors
     /// When they are in a file that cannot be read or parsed; a sentence that says so.
@@ -211,7 +211,7 @@ fn case(reader: &mut Reader, table: &mut Table<'_>) -> Option<Case> {
             reader.done(table);
             expect
         }
-        None => Expect::default(),
+        None => Expectation::default(),
     };
     if expect.is_empty() {
         reader.problem(expect_path, "expects nothing");
@@ -227,26 +227,26 @@ fn body(reader: &mut Reader, node: &Node<'_>) -> String {
     }
 }
 
-fn expect_of(reader: &mut Reader, table: &mut Table<'_>) -> Expect {
+fn expect_of(reader: &mut Reader, table: &mut Table<'_>) -> Expectation {
     let origins: Vec<_> = Origin::ALL.iter().map(|word| word.as_str()).collect();
     let reasons: Vec<_> = DropReason::ALL.iter().map(|word| word.as_str()).collect();
     let parents = ParentStatus::ALL.map(ParentStatus::as_str);
     let rejections: Vec<_> = RejectReason::ALL.iter().map(|word| word.as_str()).collect();
-    Expect {
-        outcome: one_word(reader, table.take("outcome"), &OUTCOMES),
+    Expectation {
+        outcome: parse_word(reader, table.take("outcome"), &OUTCOMES),
         maps: MAPS.map(|name| map(reader, table.take(name))),
-        parent: one_word(reader, table.take("parent"), &parents),
+        parent: parse_word(reader, table.take("parent"), &parents),
         origins: words_by_key(reader, table.take("origins"), &origins),
         dropped: words_by_key(reader, table.take("dropped"), &reasons),
         warnings: warnings(reader, table.take("warnings")),
-        reason: one_word(reader, table.take("reason"), &rejections),
+        reason: parse_word(reader, table.take("reason"), &rejections),
         detail: table.take("detail").and_then(|node| reader.text(&node)),
         rules_error: table.take("rulesError").and_then(|node| reader.text(&node)),
         rules_warnings: reader.texts(table.take("rulesWarnings")),
     }
 }
 
-fn one_word(reader: &mut Reader, node: Option<Node<'_>>, words: &[&str]) -> Option<String> {
+fn parse_word(reader: &mut Reader, node: Option<Node<'_>>, words: &[&str]) -> Option<String> {
     let choices: Vec<_> = words.iter().map(|word| (*word, *word)).collect();
     reader.choice(node, &choices).map(str::to_owned)
 }
@@ -263,18 +263,18 @@ fn words_by_key(
 ) -> Vec<(String, String)> {
     let Some(mut table) = node.and_then(|node| reader.table(&node)) else { return Vec::new() };
     let entries = table.take_rest().into_iter();
-    entries.filter_map(|(key, node)| Some((key, one_word(reader, Some(node), words)?))).collect()
+    entries.filter_map(|(key, node)| Some((key, parse_word(reader, Some(node), words)?))).collect()
 }
 
 fn warnings(reader: &mut Reader, node: Option<Node<'_>>) -> Vec<String> {
     let words: Vec<_> = WarningCode::ALL.iter().map(|word| word.as_str()).collect();
     let nodes = reader.elements(node).into_iter();
-    nodes.filter_map(|node| one_word(reader, Some(node), &words)).collect()
+    nodes.filter_map(|node| parse_word(reader, Some(node), &words)).collect()
 }
 
-impl Expect {
+impl Expectation {
     fn is_empty(&self) -> bool {
-        let Expect {
+        let Expectation {
             outcome,
             maps,
             parent,

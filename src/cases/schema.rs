@@ -1,8 +1,8 @@
 //! The schema of a case file, written by hand beside `file`, which reads it; `tests/it/schema.rs`
 //! holds the two to each other. The words come from the enums they belong to.
 //!
-//! Inline rules may be anything, since a case may be about rules that are refused; editors are
-//! offered the rules' own schema all the same. Deliberately absent: what the rules schema leaves out.
+//! Inline rules may be any JSON, since a case may be about rules that are refused; editors are
+//! offered the rules' schema all the same. Deliberately absent: what the rules schema leaves out.
 
 use serde_json::{Value, json};
 
@@ -93,22 +93,23 @@ fn expect() -> Value {
     let maps = MAPS.iter().fold(table, |table, map| {
         table.optional(map, "Must be equal, values as written.", json!({ "type": "object" }))
     });
-    maps.with("anyOf", something()).schema()
+    maps.with("anyOf", any_expectation()).schema()
 }
 
-/// That something is expected: one member at least says something.
-fn something() -> Value {
-    let says = |key: &str, what: Value| json!({ "required": [key], "properties": { key: what } });
+/// Requires that one member at least holds an expectation.
+fn any_expectation() -> Value {
+    let present =
+        |key: &str, schema: Value| json!({ "required": [key], "properties": { key: schema } });
     let texts =
-        ["outcome", "parent", "reason", "detail", "rulesError"].map(|key| says(key, text()));
-    let maps = MAPS.map(|key| says(key, json!({ "type": "object" })));
+        ["outcome", "parent", "reason", "detail", "rulesError"].map(|key| present(key, text()));
+    let maps = MAPS.map(|key| present(key, json!({ "type": "object" })));
     let by_key = ["origins", "dropped"].map(|key| {
-        says(
+        present(
             key,
             json!({ "type": "object", "not": { "additionalProperties": { "type": "null" } } }),
         )
     });
     let lists = ["warnings", "rulesWarnings"]
-        .map(|key| says(key, json!({ "type": "array", "minItems": 1 })));
+        .map(|key| present(key, json!({ "type": "array", "minItems": 1 })));
     texts.into_iter().chain(maps).chain(by_key).chain(lists).collect()
 }

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     for warning in &warnings {
         out.line(format_args!("warning  {warning}"))?;
     }
-    if let Some(warning) = checks::of_hold(settings) {
+    if let Some(warning) = checks::hold_warning(settings) {
         out.line(format_args!("warning  {warning}"))?;
     }
     out.line(format_args!("ok       settings"))?;
@@ -105,7 +105,7 @@ async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> 
             out.line(format_args!("ok       store, schema version {version}"))?;
         }
     }
-    if let Some(warning) = checks::of_clock(&store, &Clock::System).await {
+    if let Some(warning) = checks::clock_warning(&store, &Clock::System).await {
         out.line(format_args!("warning  {warning}"))?;
     }
     store.close().await;
@@ -157,7 +157,7 @@ async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure>
          effective_policy_definition` for consumer-timeout (from 3.12 on), and with `rabbitmqctl eval \
          'application:get_env(rabbit, consumer_timeout).'` for what holds elsewhere (milliseconds)",
         queues.join(", "),
-        checks::hold(settings).as_secs(),
+        checks::worst_case_hold(settings).as_secs(),
     ))?;
     link.close().await;
     match wrong {

@@ -7,7 +7,7 @@ use crate::broker;
 use crate::gate;
 use crate::http::ServerError;
 use crate::pipeline::ports::StoreError;
-use crate::reload::NotTaken;
+use crate::reload::ReloadError;
 use crate::settings::SettingsError;
 use crate::store::OpenError;
 use crate::telemetry::stderr::say;
@@ -75,8 +75,8 @@ impl Failure {
     }
 }
 
-impl From<NotTaken> for Failure {
-    fn from(error: NotTaken) -> Failure {
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Failure {
         Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
     }
 }

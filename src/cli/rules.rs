@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::failure::{Exit, Failure};
 use super::output::Out;
 use crate::app;
-use crate::reload::{NotTaken, RulesSource};
+use crate::reload::{ReloadError, RulesSource};
 use crate::settings::Settings;
 use crate::settings::rules_file::{self, Change};
 
@@ -49,7 +49,7 @@ const NAMES_SHOWN: usize = 8;
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let Command::Diff(arguments) = &arguments.command;
-    let load = |file: &PathBuf| rules_file::load(file).map_err(NotTaken::from);
+    let load = |file: &PathBuf| rules_file::load(file).map_err(ReloadError::from);
     let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
     for warning in &new.warnings {
         tracing::warn!("rules: {warning}");
@@ -81,8 +81,8 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     let source = RulesSource { file: arguments.new.clone(), ..app::rules_source(settings) };
     match source.load() {
         Ok(_) => Ok(Exit::Done),
-        Err(NotTaken::Cases(failed)) => {
-            let why = NotTaken::Cases(failed);
+        Err(ReloadError::Cases(failed)) => {
+            let why = ReloadError::Cases(failed);
             Err(Failure::new(Exit::DoesNotHold, format_args!("failed to {why}")))
         }
         Err(error) => Err(error.into()),

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::failure::{Exit, Failure};
 use super::{block_on, load_rules};
-use crate::app::{self, Ended, RunError, Stop};
+use crate::app::{self, RunError, RunOutcome, ShutdownSignals};
 use crate::settings::Settings;
 
 /// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM
@@ -29,7 +29,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         "starting"
     );
     block_on(async {
-        let stop = Stop::default();
+        let stop = ShutdownSignals::default();
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
@@ -49,10 +49,10 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         let signals = async {
             signalled().await;
             tracing::info!("told to stop: finishing what is under way");
-            stop.gently.cancel();
+            stop.drain.cancel();
             signalled().await;
             tracing::warn!("told to stop again: ending at once");
-            stop.at_once.cancel();
+            stop.abort.cancel();
             std::future::pending().await
         };
         let ended = tokio::select! {
@@ -61,11 +61,11 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
             never = signals => never,
         };
         match ended {
-            Ok(Ended::Drained) => {
+            Ok(RunOutcome::Drained) => {
                 tracing::info!("stopped; everything that was under way is settled");
                 Ok(Exit::Done)
             }
-            Ok(Ended::WorkLeft) => Ok(Exit::WorkLeft),
+            Ok(RunOutcome::WorkLeft) => Ok(Exit::WorkLeft),
             Err(RunError::Store(error)) => Err(error.into()),
             Err(RunError::Broker(error)) => Err(error.into()),
             Err(RunError::Http(error)) => Err(error.into()),

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::output::Out;
-use crate::cases::{self, CaseFile, CaseFileError, Verdict};
-use crate::reload::NotTaken;
+use crate::cases::{self, CaseFile, CaseFileError, CaseResult};
+use crate::reload::ReloadError;
 use crate::settings::rules_file;
 
 /// Runs case files: unit tests for rules
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, rules: Option<&Path>) -> Result<Exit, F
         let texts: Vec<_> = wrong.iter().map(|error| format!("failed to {error}")).collect();
         return Err(Failure::new(exit, texts.join("\n")));
     }
-    let rules = rules.map(rules_file::read).transpose().map_err(NotTaken::from)?;
+    let rules = rules.map(rules_file::read).transpose().map_err(ReloadError::from)?;
     let mut out = Out::lock();
     let (mut passed, mut failed) = (0, 0);
     for file in files.into_iter().flatten() {
@@ -51,13 +51,13 @@ pub(super) fn run(arguments: &Arguments, rules: Option<&Path>) -> Result<Exit, F
         };
         for case in &file.cases {
             match cases::run(&file, case) {
-                Verdict::Passed => {
+                CaseResult::Passed => {
                     passed += 1;
                     if arguments.all {
                         out.line(format_args!("ok      {}: {}", file.path.display(), case.name))?;
                     }
                 }
-                Verdict::Failed(differences) => {
+                CaseResult::Failed(differences) => {
                     failed += 1;
                     out.line(format_args!("FAILED  {}: {}", file.path.display(), case.name))?;
                     for difference in differences {

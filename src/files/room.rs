@@ -160,7 +160,7 @@ impl Inner {
     /// Makes one ready, as after the last attempt.
     fn decide(&mut self, number: u64) {
         if let Some(line) = self.make_ready(number) {
-            // More waits than any patience has: see `Ladder::next_wait`.
+            // More waits than any patience has: see `RetrySchedule::next_wait`.
             line.arrival.attempts.count = u32::MAX;
         }
     }

@@ -5,31 +5,31 @@
 //!                                           ▲                              └─ failed ───▶ open
 //! ```
 //!
-//! A pure state machine: the time is a parameter. A request that ends without a word (its task
-//! panicked, or was dropped) has failed, so a probe can never be lost; see [`Pass`].
+//! A pure state machine: the time is a parameter. A request that ends without a result (its
+//! task panicked, or was dropped) has failed, so a probe can never be lost; see [`ProbePermit`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many failures in a row are no accident of the network. With the default timeout they cost a
-/// caller 1.5 s each, so there should not be many more.
+/// Failures in a row that open the breaker: more than a glitch of the network. With the default timeout
+/// each costs a caller 1.5 s, so the number is small.
 pub(super) const FAILURES_TO_OPEN: u32 = 5;
 
 /// How long a failing endpoint is skipped before one request finds out whether it is back. A restart
-/// is noticed within seconds, and six requests a minute are no burden for whoever is in trouble.
+/// is noticed within seconds, and six requests a minute are no burden for an endpoint in trouble.
 pub(super) const OPEN: Duration = Duration::from_secs(10);
 
-/// Whether requests are made.
+/// Whether requests are allowed.
 #[derive(Debug, Default)]
 enum State {
-    /// They are; so many in a row have failed.
+    /// They are; `failures` of them in a row have failed.
     #[default]
     Closed,
-    /// None until then.
+    /// None before `until`.
     Open { until: Instant },
-    /// One is under way to find out.
+    /// One request probes whether the endpoint is back.
     Probing,
 }
 
@@ -39,28 +39,28 @@ struct Inner {
     failures: u32,
 }
 
-/// The breaker of one endpoint, shared by those who ask it.
+/// The breaker of one endpoint, shared by all requests to it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker(Arc<Mutex<Inner>>);
 
-/// Leave to make one request. Whatever becomes of it is told when this is dropped: a failure, unless
-/// [`Pass::answered`] was called.
+/// Permission to make one request. Dropping it records the result in the breaker: a failure, unless
+/// [`ProbePermit::answered`] was called.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct ProbePermit {
     breaker: Breaker,
     answered: bool,
 }
 
 impl Breaker {
-    /// Leave to ask now, unless the endpoint is being skipped.
-    pub(super) fn admit(&self, now: Instant) -> Option<Pass> {
+    /// A permit for a request now, unless the endpoint is being skipped.
+    pub(super) fn admit(&self, now: Instant) -> Option<ProbePermit> {
         let mut inner = self.inner();
         match inner.state {
             State::Closed => {}
             State::Open { until } if now >= until => inner.state = State::Probing,
             State::Open { .. } | State::Probing => return None,
         }
-        Some(Pass { breaker: self.clone(), answered: false })
+        Some(ProbePermit { breaker: self.clone(), answered: false })
     }
 
     /// Whether the endpoint is being skipped.
@@ -68,7 +68,7 @@ impl Breaker {
         !matches!(self.inner().state, State::Closed)
     }
 
-    fn told(&self, answered: bool) {
+    fn record(&self, answered: bool) {
         let mut inner = self.inner();
         let was_closed = matches!(inner.state, State::Closed);
         if answered {
@@ -93,21 +93,21 @@ impl Breaker {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Whoever panics with it in hand leaves it whole: each change is one assignment.
+        // A panic while it is locked leaves it consistent: each change is one assignment.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
+impl ProbePermit {
     /// The endpoint has answered, whatever its answer.
     pub(super) fn answered(mut self) {
         self.answered = true;
     }
 }
 
-impl Drop for Pass {
+impl Drop for ProbePermit {
     fn drop(&mut self) {
-        self.breaker.told(self.answered);
+        self.breaker.record(self.answered);
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_open_it_and_others_do_not() {
+    async fn opens_after_consecutive_failures_only() {
         let breaker = Breaker::default();
         fail(&breaker, FAILURES_TO_OPEN - 1);
         breaker.admit(Instant::now()).expect("it is closed").answered();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_probe_decides() {
+    async fn probe_result_closes_or_reopens() {
         let breaker = Breaker::default();
         fail(&breaker, FAILURES_TO_OPEN);
         for answered in [false, true] {

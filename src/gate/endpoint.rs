@@ -1,16 +1,16 @@
 //! One exchange with Mindful's *Retrieve Widget Status*: `GET {base}/api/widget/{id}`, answered by
 //! `{"data":[{"widget_state":…}]}`.
 //!
-//! | what comes | is |
+//! | response | result |
 //! |---|---|
 //! | 200 with such a body | the state |
-//! | any other status, redirects included | [`Miss::Status`] |
-//! | a body that is too long, no JSON, or of another shape | [`Miss::Unreadable`] |
-//! | no connection, no such host, an untrusted certificate, a connection cut off | [`Miss::Unreachable`] |
+//! | any other status, redirects included | [`EndpointError::Status`] |
+//! | a body that is too long, no JSON, or of another shape | [`EndpointError::Unreadable`] |
+//! | no connection, no such host, an untrusted certificate, a connection cut off | [`EndpointError::Unreachable`] |
 //!
 //! Deliberately absent: following redirects (the token would go along), cookies, proxies from the
-//! environment, trying again (the caller is waiting), and any limit of time, which whoever asks sets
-//! for the exchange as a whole.
+//! environment, trying again (the caller is waiting), and any limit of time, which the caller sets for
+//! the exchange as a whole.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -23,21 +23,21 @@ use serde::Deserialize;
 use super::{Error, Settings};
 use crate::domain::byte_order_mark::{bytes_without_mark, without_mark};
 
-/// Longer bodies are not read on, in bytes. A real answer is some hundred bytes long.
+/// Bytes of a response body, at most; reading stops there. A real answer has some hundred bytes.
 const BODY_MAX_BYTES: usize = 64 * 1024;
 
-/// A longer state is none that anybody meant, in bytes. It is published, and so it is bounded.
+/// Bytes of a state, at most. States are short words; this one is published, so it is bounded.
 const STATE_MAX_BYTES: usize = 255;
 
-/// How long a connection is kept for the next question. Servers and balancers close idle ones after a
+/// How long a connection is kept open for the next request. Servers and balancers close idle ones after a
 /// minute or so; one that is closed just as it is used again would cost a caller the answer.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Why there is no state. Texts name no value of user data; there is none in these exchanges.
+/// Why there is no state. No text holds a value of user data: these exchanges carry none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Miss {
+pub(super) enum EndpointError {
     #[error("get an answer in {0} ms")]
-    Late(u128),
+    Timeout(u128),
     #[error("reach the endpoint: {0}")]
     Unreachable(String),
     #[error("get a status: the endpoint answered with the code {0}")]
@@ -46,15 +46,15 @@ pub(super) enum Miss {
     Unreadable(&'static str),
 }
 
-impl Miss {
-    /// Whether it speaks of this one widget only: the endpoint itself is well.
+impl EndpointError {
+    /// Whether it concerns this one widget only, and the endpoint itself works.
     pub(super) fn concerns_widget(&self) -> bool {
         let unknown = [StatusCode::NOT_FOUND, StatusCode::GONE].map(|code| code.as_u16());
-        matches!(self, Miss::Status(code) if unknown.contains(code))
+        matches!(self, EndpointError::Status(code) if unknown.contains(code))
     }
 }
 
-/// Where states are asked for.
+/// The client of *Retrieve Widget Status*.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     client: Client,
@@ -62,13 +62,13 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads the files that the settings name; connects to nobody yet.
+    /// Reads the files that the settings name; opens no connection yet.
     ///
     /// # Errors
     /// When a file cannot be read, or does not hold what it should.
     pub(super) fn open(settings: &Settings) -> Result<Endpoint, Error> {
-        // reqwest takes the process's provider. Where somebody has set one already, it is ring too:
-        // deny.toml knows no other.
+        // reqwest uses the process's default provider. If one is installed already, it is ring too:
+        // deny.toml permits no other.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut builder = Client::builder()
             .user_agent(concat!("throughline/", env!("CARGO_PKG_VERSION")))
@@ -86,13 +86,13 @@ impl Endpoint {
             }
             builder = builder.tls_certs_only(authorities);
         }
-        let client = builder.build().map_err(|error| Error::Client(explain(&error)))?;
+        let client = builder.build().map_err(|error| Error::Client(describe_causes(&error)))?;
         Ok(Endpoint { client, base: settings.base_url.0.clone() })
     }
 
-    /// Where the state of a widget is; `None` for an id that cannot stand in a path.
-    fn address(&self, widget: &str) -> Option<Url> {
-        // These two would be taken for the folder and its parent, however they are escaped.
+    /// The URL of a widget's state; `None` for an id that cannot be a path segment.
+    fn url_of(&self, widget: &str) -> Option<Url> {
+        // Servers read these two as the folder and its parent, however they are escaped.
         if matches!(widget, "." | "..") {
             return None;
         }
@@ -102,23 +102,25 @@ impl Endpoint {
     }
 }
 
-impl super::Ask for Endpoint {
-    async fn state(&self, widget: &str) -> Result<String, Miss> {
-        let url = self.address(widget);
-        let url = url.ok_or(Miss::Unreadable("no endpoint can have this id of a widget"))?;
-        let unreachable = |error: reqwest::Error| Miss::Unreachable(explain(&error));
+impl super::StatusClient for Endpoint {
+    async fn fetch_state(&self, widget: &str) -> Result<String, EndpointError> {
+        let url = self.url_of(widget);
+        let url =
+            url.ok_or(EndpointError::Unreadable("no endpoint can have this id of a widget"))?;
+        let unreachable =
+            |error: reqwest::Error| EndpointError::Unreachable(describe_causes(&error));
         let mut response = self.client.get(url).send().await.map_err(unreachable)?;
         if response.status() != StatusCode::OK {
-            return Err(Miss::Status(response.status().as_u16()));
+            return Err(EndpointError::Status(response.status().as_u16()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > BODY_MAX_BYTES {
-                return Err(Miss::Unreadable("it is too long"));
+                return Err(EndpointError::Unreadable("it is too long"));
             }
             body.extend_from_slice(&chunk);
         }
-        state_in(&body)
+        parse_state(&body)
     }
 }
 
@@ -140,8 +142,8 @@ fn headers(settings: &Settings) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// The state in a body: of one widget, since one was asked about.
-fn state_in(body: &[u8]) -> Result<String, Miss> {
+/// Parses the state out of a body, which must hold one widget: one was requested.
+fn parse_state(body: &[u8]) -> Result<String, EndpointError> {
     #[derive(Deserialize)]
     struct Answer {
         data: [Widget; 1],
@@ -151,16 +153,16 @@ fn state_in(body: &[u8]) -> Result<String, Miss> {
         widget_state: String,
     }
     let answer: Answer = serde_json::from_slice(bytes_without_mark(body))
-        .map_err(|_| Miss::Unreadable("it is not the state of one widget"))?;
+        .map_err(|_| EndpointError::Unreadable("it is not the state of one widget"))?;
     let [Widget { widget_state }] = answer.data;
     if widget_state.len() > STATE_MAX_BYTES {
-        return Err(Miss::Unreadable("its state is too long"));
+        return Err(EndpointError::Unreadable("its state is too long"));
     }
     Ok(widget_state)
 }
 
-/// An error with its causes, without the address, which the settings and the widget's id tell.
-fn explain(error: &reqwest::Error) -> String {
+/// The causes of an error, without the URL, which the settings and the widget's id give.
+fn describe_causes(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -176,8 +178,8 @@ mod tests {
     use crate::gate::BaseUrl;
 
     #[test]
-    fn the_state_of_one_widget_is_read_and_nothing_else() {
-        let read = |body: &str| state_in(body.as_bytes()).ok();
+    fn parses_only_a_body_with_one_widgets_state() {
+        let read = |body: &str| parse_state(body.as_bytes()).ok();
         let state = r#"{"data":[{"widget_id":7,"widget_state":"offer_callback"}],"meta":{}}"#;
         assert_eq!(read(state).as_deref(), Some("offer_callback"));
         assert_eq!(read(&format!("\u{feff}{state}")).as_deref(), Some("offer_callback"));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_widgets_id_stays_within_its_part_of_the_path() {
+    fn escapes_widget_id_into_one_path_segment() {
         for (base, widget, expected) in [
             ("https://m.test", "w-17", Some("https://m.test/api/widget/w-17")),
             ("https://m.test/eu/", "a/../b", Some("https://m.test/eu/api/widget/a%2F..%2Fb")),
@@ -212,7 +214,7 @@ mod tests {
         ] {
             let settings = Settings::new(BaseUrl::parse(base).expect("a base"));
             let endpoint = Endpoint::open(&settings).expect("nothing has to be read");
-            let address = endpoint.address(widget).map(String::from);
+            let address = endpoint.url_of(widget).map(String::from);
             assert_eq!(address.as_deref(), expected, "{widget}");
         }
     }

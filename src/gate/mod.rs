@@ -7,12 +7,12 @@
 //! | `endpoint` | one exchange with it |
 //! | `breaker` | skips it while it keeps failing |
 //!
-//! A widget's entry is one *flight*: a request under way that everybody who asks shares, and, once it
-//! has landed, its answer for as long as that is fresh. So there is one request for each widget at a
+//! A widget has one entry: a request in flight, shared by all lanes that ask for the widget, and, once
+//! completed, its answer for as long as the answer is fresh. So there is one request for each widget at a
 //! time, and no state in which there is neither.
 //!
-//! Invariants: an answer comes within the timeout; whatever goes wrong is an answer, too
-//! (`agent_queue`), so nothing here is an error; flights and answers are bounded in number.
+//! Invariants: an answer comes within the timeout; every failure is an answer, too (`agent_queue`),
+//! so nothing here returns an error; requests and cached answers are bounded in number.
 
 mod breaker;
 mod endpoint;
@@ -31,16 +31,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::domain::Routing;
 use crate::pipeline::ports::{self, GateReason, GateReply, GateVerdict};
-use breaker::{Breaker, Pass};
-use endpoint::{Endpoint, Miss};
+use breaker::{Breaker, ProbePermit};
+use endpoint::{Endpoint, EndpointError};
 
-pub use settings::{BaseUrl, NoBaseUrl, Settings};
+pub use settings::{BaseUrl, BaseUrlError, Settings};
 
-/// Requests under way at the same time, at most: whoever invents widgets' ids does not make a flood
-/// of requests of them. A contact centre has tens of widgets.
-const FLIGHTS_MAX: usize = 64;
+/// Requests under way at the same time, at most: a sender that invents widget ids does not cause a
+/// flood of requests. A contact centre has tens of widgets.
+const REQUESTS_MAX: usize = 64;
 
-/// Widgets whose answers are kept, at most: many more than anybody has, and little memory.
+/// Widgets whose answers are kept, at most: many more than a contact centre has, and little memory.
 const WIDGETS_MAX: usize = 1024;
 
 /// Why there can be no gate. No text holds the token.
@@ -49,7 +49,7 @@ pub enum Error {
     /// The file with the token cannot be used.
     #[error("read gate.token_file ({}): {what}", .path.display())]
     TokenFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
@@ -57,7 +57,7 @@ pub enum Error {
     /// The file with the authorities cannot be used.
     #[error("read gate.ca_file ({}): {what}", .path.display())]
     CaFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
@@ -68,16 +68,16 @@ pub enum Error {
 }
 
 /// The gate before one endpoint.
-pub struct StatusGate(Flights<Endpoint>);
+pub struct StatusGate(InFlightRequests<Endpoint>);
 
 impl StatusGate {
-    /// A gate as the settings have it. Reads the files they name; asks nobody yet.
+    /// A gate as the settings have it. Reads the files they name; sends no request yet.
     ///
     /// # Errors
     /// [`Error`] when a file cannot be read or does not hold what it should.
     pub fn open(settings: &Settings) -> Result<StatusGate, Error> {
         let endpoint = Endpoint::open(settings)?;
-        Ok(StatusGate(Flights::new(endpoint, settings.timeout, settings.cache)))
+        Ok(StatusGate(InFlightRequests::new(endpoint, settings.timeout, settings.cache)))
     }
 }
 
@@ -91,39 +91,42 @@ impl ports::Gate for StatusGate {
     }
 }
 
-/// Who knows a widget's state.
-trait Ask: Send + Sync + 'static {
-    /// The state as it is answered now.
-    fn state(&self, widget: &str) -> impl Future<Output = Result<String, Miss>> + Send;
+/// A source of widget states.
+trait StatusClient: Send + Sync + 'static {
+    /// Requests the widget's current state.
+    fn fetch_state(
+        &self,
+        widget: &str,
+    ) -> impl Future<Output = Result<String, EndpointError>> + Send;
 }
 
-/// Flights by widget.
-struct Flights<A> {
+/// The requests in flight and the cached answers, by widget.
+struct InFlightRequests<A> {
     endpoint: Arc<A>,
     breaker: Breaker,
-    seats: Arc<Semaphore>,
-    by_widget: Mutex<HashMap<String, Flight>>,
+    permits: Arc<Semaphore>,
+    by_widget: Mutex<HashMap<String, InFlightRequest>>,
     timeout: Duration,
     cache: Duration,
 }
 
-/// A request under way, or its answer. Its task ends with it.
-type Flight = Shared<BoxFuture<'static, Landed>>;
+/// A request in flight, or its answer. Dropping it aborts its task.
+type InFlightRequest = Shared<BoxFuture<'static, CompletedRequest>>;
 
-/// How a flight came to its end.
+/// The result of a request.
 #[derive(Clone)]
-struct Landed {
+struct CompletedRequest {
     verdict: GateVerdict,
     /// Until when the answer may be used again; `None`: it may not.
     fresh_until: Option<Instant>,
 }
 
-impl<A: Ask> Flights<A> {
-    fn new(endpoint: A, timeout: Duration, cache: Duration) -> Flights<A> {
-        Flights {
+impl<A: StatusClient> InFlightRequests<A> {
+    fn new(endpoint: A, timeout: Duration, cache: Duration) -> InFlightRequests<A> {
+        InFlightRequests {
             endpoint: Arc::new(endpoint),
             breaker: Breaker::default(),
-            seats: Arc::new(Semaphore::new(FLIGHTS_MAX)),
+            permits: Arc::new(Semaphore::new(REQUESTS_MAX)),
             by_widget: Mutex::default(),
             timeout,
             cache,
@@ -132,87 +135,98 @@ impl<A: Ask> Flights<A> {
 
     fn ask(&self, widget: &str) -> GateReply {
         let now = Instant::now();
-        // A panic with it in hand leaves it whole: each change is one call.
-        let mut flights = self.by_widget.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(widget) {
-            match landed(flight) {
-                None => return later(flight.clone()),
-                Some(Landed { verdict, fresh_until: Some(until) }) if now < until => {
+        // A panic while it is locked leaves it consistent: each change is one call.
+        let mut requests = self.by_widget.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(request) = requests.get(widget) {
+            match completed(request) {
+                None => return reply_later(request.clone()),
+                Some(CompletedRequest { verdict, fresh_until: Some(until) }) if now < until => {
                     return GateReply::Now(GateVerdict { why: GateReason::Cached, ..verdict });
                 }
                 Some(_) => {}
             }
         }
-        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+        let Ok(slot) = Arc::clone(&self.permits).try_acquire_owned() else {
             return GateReply::Now(GateVerdict::without_answer(GateReason::Crowded));
         };
-        let Some(pass) = self.breaker.admit(now) else {
+        let Some(permit) = self.breaker.admit(now) else {
             return GateReply::Now(GateVerdict::without_answer(GateReason::Skipped));
         };
-        if flights.len() >= WIDGETS_MAX {
-            // What is forgotten is asked for again.
-            flights.retain(|_, flight| landed(flight).is_none());
+        if requests.len() >= WIDGETS_MAX {
+            // A widget that is evicted here is requested again.
+            requests.retain(|_, request| completed(request).is_none());
         }
-        let flight = self.fly(widget.to_owned(), pass, seat);
-        flights.insert(widget.to_owned(), flight.clone());
-        later(flight)
+        let request = self.start(widget.to_owned(), permit, slot);
+        requests.insert(widget.to_owned(), request.clone());
+        reply_later(request)
     }
 
-    /// Sends a request on its way. It is a task of its own, so that it goes on while those who wait
-    /// for it do something else.
-    fn fly(&self, widget: String, pass: Pass, seat: OwnedSemaphorePermit) -> Flight {
+    /// Starts a request in a task of its own, so that it proceeds while the lanes that wait for it do
+    /// something else.
+    fn start(
+        &self,
+        widget: String,
+        permit: ProbePermit,
+        slot: OwnedSemaphorePermit,
+    ) -> InFlightRequest {
         let (endpoint, timeout, cache) = (Arc::clone(&self.endpoint), self.timeout, self.cache);
         let task = tokio::spawn(async move {
-            let state = tokio::time::timeout(timeout, endpoint.state(&widget)).await;
-            drop(seat);
-            let state = state.unwrap_or(Err(Miss::Late(timeout.as_millis())));
-            land(state, &widget, pass, cache)
+            let state = tokio::time::timeout(timeout, endpoint.fetch_state(&widget)).await;
+            drop(slot);
+            let state = state.unwrap_or(Err(EndpointError::Timeout(timeout.as_millis())));
+            complete(state, &widget, permit, cache)
         });
         AbortOnDropHandle::new(task)
             .map(|joined| {
-                // It panicked: its pass has told the breaker, and the panic hook has told its place.
+                // It panicked: dropping its permit has informed the breaker, and the panic hook has logged
+                // the place.
                 let verdict = GateVerdict::without_answer(GateReason::Unreachable);
-                joined.unwrap_or(Landed { verdict, fresh_until: None })
+                joined.unwrap_or(CompletedRequest { verdict, fresh_until: None })
             })
             .boxed()
             .shared()
     }
 }
 
-fn land(state: Result<String, Miss>, widget: &str, pass: Pass, cache: Duration) -> Landed {
+fn complete(
+    state: Result<String, EndpointError>,
+    widget: &str,
+    permit: ProbePermit,
+    cache: Duration,
+) -> CompletedRequest {
     let fresh_until = (!cache.is_zero()).then(|| Instant::now() + cache);
-    let miss = match state {
+    let error = match state {
         Ok(state) => {
-            pass.answered();
+            permit.answered();
             let verdict =
                 GateVerdict { routing: Routing::of_state(state), why: GateReason::Answered };
-            return Landed { verdict, fresh_until };
+            return CompletedRequest { verdict, fresh_until };
         }
-        Err(miss) => miss,
+        Err(error) => error,
     };
-    // No flood: answers about one widget are cached, and the breaker ends the others.
-    tracing::warn!(widget, "failed to {miss}; the caller goes to an agent");
-    let why = match &miss {
-        Miss::Late(_) => GateReason::Timeout,
-        Miss::Unreachable(_) => GateReason::Unreachable,
-        Miss::Status(_) => GateReason::Status,
-        Miss::Unreadable(_) => GateReason::Unreadable,
+    // The log is not flooded: answers about one widget are cached, and the breaker stops the others.
+    tracing::warn!(widget, "failed to {error}; the caller goes to an agent");
+    let why = match &error {
+        EndpointError::Timeout(_) => GateReason::Timeout,
+        EndpointError::Unreachable(_) => GateReason::Unreachable,
+        EndpointError::Status(_) => GateReason::Status,
+        EndpointError::Unreadable(_) => GateReason::Unreadable,
     };
     let verdict = GateVerdict::without_answer(why);
-    if miss.concerns_widget() {
-        pass.answered();
-        return Landed { verdict, fresh_until };
+    if error.concerns_widget() {
+        permit.answered();
+        return CompletedRequest { verdict, fresh_until };
     }
-    Landed { verdict, fresh_until: None }
+    CompletedRequest { verdict, fresh_until: None }
 }
 
-/// How a flight came to its end, if it has.
-fn landed(flight: &Flight) -> Option<Landed> {
-    flight.clone().now_or_never()
+/// The result of a request, if it has completed.
+fn completed(request: &InFlightRequest) -> Option<CompletedRequest> {
+    request.clone().now_or_never()
 }
 
-fn later(flight: Flight) -> GateReply {
-    GateReply::Later(flight.map(|landed| landed.verdict).boxed())
+fn reply_later(request: InFlightRequest) -> GateReply {
+    GateReply::Later(request.map(|completed| completed.verdict).boxed())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What the gate has to be told: where the endpoint is, and how long it may take.
+//! The gate's settings: where the endpoint is, and how long it may take.
 //!
-//! Plain data, filled by whoever reads the settings. It names the file of the token and never holds
+//! Plain data, filled in by `app`. It names the file of the token and never holds
 //! the token itself.
 
 use std::path::PathBuf;
@@ -45,27 +45,29 @@ pub struct BaseUrl(pub(super) Url);
 /// may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NoBaseUrl(&'static str);
+pub struct BaseUrlError(&'static str);
 
 impl BaseUrl {
     /// Reads an address.
     ///
     /// # Errors
-    /// [`NoBaseUrl`] when it is none that may be asked.
-    pub fn parse(text: &str) -> Result<BaseUrl, NoBaseUrl> {
-        let url = Url::parse(text).map_err(|_| NoBaseUrl("is not a URL"))?;
-        let host = url.host_str().ok_or(NoBaseUrl("names no host"))?;
+    /// [`BaseUrlError`] when the text is no URL, or requests to it are not permitted.
+    pub fn parse(text: &str) -> Result<BaseUrl, BaseUrlError> {
+        let url = Url::parse(text).map_err(|_| BaseUrlError("is not a URL"))?;
+        let host = url.host_str().ok_or(BaseUrlError("names no host"))?;
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(host) => {}
-            "http" => return Err(NoBaseUrl("must be https:// for any machine but this one")),
-            _ => return Err(NoBaseUrl("must begin with https://")),
+            "http" => return Err(BaseUrlError("must be https:// for any machine but this one")),
+            _ => return Err(BaseUrlError("must begin with https://")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(NoBaseUrl("holds a login; use gate.token_file"));
+            return Err(BaseUrlError("holds a login; use gate.token_file"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(NoBaseUrl("has a query or a fragment; widgets' ids are added to its path"));
+            return Err(BaseUrlError(
+                "has a query or a fragment; widgets' ids are added to its path",
+            ));
         }
         Ok(BaseUrl(url))
     }
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_encrypted_address_or_this_machine_is_asked() {
+    fn accepts_only_https_or_loopback_http() {
         for base in [
             "https://callbacks.acme.test",
             "https://callbacks.acme.test:8443/eu/",

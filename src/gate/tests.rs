@@ -1,4 +1,4 @@
-//! The gate against an endpoint that answers as told, under a clock that stands still until it is moved.
+//! The gate against a scripted endpoint, under a paused clock.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,48 +12,50 @@ use crate::domain::Target;
 const TIMEOUT: Duration = Duration::from_millis(1500);
 const CACHE: Duration = Duration::from_secs(5);
 
-/// What a request comes to.
-enum Told {
+/// The result of a request.
+enum ScriptedReply {
     State(&'static str),
-    Miss(Miss),
-    /// Nothing, until the other end sends or is dropped.
+    Error(EndpointError),
+    /// No result until the other end sends.
     Held(oneshot::Receiver<()>),
     Never,
     Panic,
 }
 
-/// Answers the requests in their order; without more to tell, never.
+/// Answers the requests in their order; once the script is at its end, never.
 #[derive(Default)]
 struct Script {
-    told: Mutex<VecDeque<Told>>,
+    replies: Mutex<VecDeque<ScriptedReply>>,
     requests: AtomicUsize,
 }
 
-impl Ask for Arc<Script> {
-    async fn state(&self, _widget: &str) -> Result<String, Miss> {
+impl StatusClient for Arc<Script> {
+    async fn fetch_state(&self, _widget: &str) -> Result<String, EndpointError> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let told = self.told.lock().expect("no test panics here").pop_front();
-        match told.unwrap_or(Told::Never) {
-            Told::State(state) => Ok(state.to_owned()),
-            Told::Miss(miss) => Err(miss),
-            Told::Held(free) => {
+        let reply = self.replies.lock().expect("no test panics here").pop_front();
+        match reply.unwrap_or(ScriptedReply::Never) {
+            ScriptedReply::State(state) => Ok(state.to_owned()),
+            ScriptedReply::Error(error) => Err(error),
+            ScriptedReply::Held(free) => {
                 free.await.expect("the test lets it go");
                 Ok("offer_callback".to_owned())
             }
-            Told::Never => std::future::pending().await,
-            Told::Panic => panic!("a fault of our own, as told"),
+            ScriptedReply::Never => std::future::pending().await,
+            ScriptedReply::Panic => panic!("a scripted panic"),
         }
     }
 }
 
-fn flights(told: impl IntoIterator<Item = Told>) -> (Flights<Arc<Script>>, Arc<Script>) {
-    let script = Script { told: Mutex::new(told.into_iter().collect()), ..Script::default() };
+fn scripted(
+    replies: impl IntoIterator<Item = ScriptedReply>,
+) -> (InFlightRequests<Arc<Script>>, Arc<Script>) {
+    let script = Script { replies: Mutex::new(replies.into_iter().collect()), ..Script::default() };
     let script = Arc::new(script);
-    (Flights::new(Arc::clone(&script), TIMEOUT, CACHE), script)
+    (InFlightRequests::new(Arc::clone(&script), TIMEOUT, CACHE), script)
 }
 
-async fn verdict(flights: &Flights<Arc<Script>>, widget: &str) -> (Target, GateReason) {
-    let verdict = match flights.ask(widget) {
+async fn verdict(requests: &InFlightRequests<Arc<Script>>, widget: &str) -> (Target, GateReason) {
+    let verdict = match requests.ask(widget) {
         GateReply::Now(verdict) => verdict,
         GateReply::Later(answer) => answer.await,
     };
@@ -61,31 +63,33 @@ async fn verdict(flights: &Flights<Arc<Script>>, widget: &str) -> (Target, GateR
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_used_again_while_it_is_fresh() {
-    let (flights, script) = flights([Told::State("offer_callback"), Told::State("closed")]);
-    assert_eq!(verdict(&flights, "w").await, (Target::Callback, GateReason::Answered));
+async fn caches_answer_while_fresh() {
+    let (requests, script) =
+        scripted([ScriptedReply::State("offer_callback"), ScriptedReply::State("closed")]);
+    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
     tokio::time::advance(CACHE - Duration::from_millis(1)).await;
-    assert_eq!(verdict(&flights, "w").await, (Target::Callback, GateReason::Cached));
+    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Cached));
     assert_eq!(script.requests.load(Ordering::SeqCst), 1);
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(verdict(&flights, "w").await, (Target::AgentQueue, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Answered));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_cache_each_one_asks() {
-    let (mut flights, script) = flights([Told::State("closed"), Told::State("offer_callback")]);
-    flights.cache = Duration::ZERO;
-    assert_eq!(verdict(&flights, "w").await, (Target::AgentQueue, GateReason::Answered));
-    assert_eq!(verdict(&flights, "w").await, (Target::Callback, GateReason::Answered));
+async fn sends_each_request_when_cache_is_off() {
+    let (mut requests, script) =
+        scripted([ScriptedReply::State("closed"), ScriptedReply::State("offer_callback")]);
+    requests.cache = Duration::ZERO;
+    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
     assert_eq!(script.requests.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_for_each_widget_is_under_way() {
+async fn concurrent_callers_share_one_request_per_widget() {
     let (free, held) = oneshot::channel();
-    let (flights, script) = flights([Told::Held(held), Told::State("closed")]);
-    let waiting: Vec<_> = (0..100).map(|_| flights.ask("w")).collect();
-    assert_eq!(verdict(&flights, "other").await, (Target::AgentQueue, GateReason::Answered));
+    let (requests, script) = scripted([ScriptedReply::Held(held), ScriptedReply::State("closed")]);
+    let waiting: Vec<_> = (0..100).map(|_| requests.ask("w")).collect();
+    assert_eq!(verdict(&requests, "other").await, (Target::AgentQueue, GateReason::Answered));
     free.send(()).expect("the request is under way");
     for asked in waiting {
         let GateReply::Later(answer) = asked else { panic!("nothing is known yet") };
@@ -95,79 +99,84 @@ async fn one_request_for_each_widget_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_the_timeout() {
-    let (flights, _script) = flights([]);
+async fn answers_within_the_timeout() {
+    let (requests, _script) = scripted([]);
     let began = Instant::now();
-    assert_eq!(verdict(&flights, "w").await, (Target::AgentQueue, GateReason::Timeout));
+    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Timeout));
     assert_eq!(began.elapsed(), TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_goes_on_though_nobody_looks_at_it() {
-    let (flights, _script) = flights([Told::State("offer_callback")]);
-    drop(flights.ask("w"));
+async fn request_completes_after_its_caller_is_dropped() {
+    let (requests, _script) = scripted([ScriptedReply::State("offer_callback")]);
+    drop(requests.ask("w"));
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(verdict(&flights, "w").await, (Target::Callback, GateReason::Cached));
+    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Cached));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_endpoint_is_skipped_until_a_probe_is_answered() {
-    let (flights, script) = flights([]);
+async fn skips_failing_endpoint_until_a_probe_succeeds() {
+    let (requests, script) = scripted([]);
     for _ in 0..FAILURES_TO_OPEN {
-        assert_eq!(verdict(&flights, "w").await.1, GateReason::Timeout);
+        assert_eq!(verdict(&requests, "w").await.1, GateReason::Timeout);
     }
     let asked = script.requests.load(Ordering::SeqCst);
     for widget in ["w", "other"] {
-        assert_eq!(verdict(&flights, widget).await, (Target::AgentQueue, GateReason::Skipped));
+        assert_eq!(verdict(&requests, widget).await, (Target::AgentQueue, GateReason::Skipped));
     }
-    assert_eq!(script.requests.load(Ordering::SeqCst), asked, "nobody is asked");
+    assert_eq!(script.requests.load(Ordering::SeqCst), asked, "no request is sent");
     tokio::time::advance(OPEN).await;
-    script.told.lock().expect("no test panics here").push_back(Told::State("offer_callback"));
-    let probe = flights.ask("w");
-    assert_eq!(verdict(&flights, "other").await.1, GateReason::Skipped, "one probe is enough");
+    script
+        .replies
+        .lock()
+        .expect("no test panics here")
+        .push_back(ScriptedReply::State("offer_callback"));
+    let probe = requests.ask("w");
+    assert_eq!(verdict(&requests, "other").await.1, GateReason::Skipped, "one probe is enough");
     let GateReply::Later(probe) = probe else { panic!("the probe asks") };
     assert_eq!(probe.await.routing.target, Target::Callback);
-    script.told.lock().expect("no test panics here").push_back(Told::State("closed"));
-    assert_eq!(verdict(&flights, "other").await.1, GateReason::Answered);
+    script.replies.lock().expect("no test panics here").push_back(ScriptedReply::State("closed"));
+    assert_eq!(verdict(&requests, "other").await.1, GateReason::Answered);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_a_failure_like_others_and_is_not_kept() {
-    let (flights, _script) = flights([Told::Panic, Told::State("offer_callback")]);
-    assert_eq!(verdict(&flights, "w").await, (Target::AgentQueue, GateReason::Unreachable));
-    assert_eq!(verdict(&flights, "w").await, (Target::Callback, GateReason::Answered));
+async fn panic_counts_as_failure_and_is_not_cached() {
+    let (requests, _script) =
+        scripted([ScriptedReply::Panic, ScriptedReply::State("offer_callback")]);
+    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Unreachable));
+    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_widget_does_not_speak_against_the_endpoint() {
-    let unknown = || Told::Miss(Miss::Status(404));
-    let (flights, script) = flights((0..FAILURES_TO_OPEN).map(|_| unknown()));
+async fn unknown_widget_does_not_open_the_breaker() {
+    let unknown = || ScriptedReply::Error(EndpointError::Status(404));
+    let (requests, script) = scripted((0..FAILURES_TO_OPEN).map(|_| unknown()));
     for widget in ["a", "b", "c", "d", "e"] {
-        assert_eq!(verdict(&flights, widget).await, (Target::AgentQueue, GateReason::Status));
+        assert_eq!(verdict(&requests, widget).await, (Target::AgentQueue, GateReason::Status));
     }
-    assert!(!flights.breaker.is_open());
-    assert_eq!(verdict(&flights, "a").await, (Target::AgentQueue, GateReason::Cached));
+    assert!(!requests.breaker.is_open());
+    assert_eq!(verdict(&requests, "a").await, (Target::AgentQueue, GateReason::Cached));
     assert_eq!(script.requests.load(Ordering::SeqCst), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invented_widgets_make_no_flood() {
-    let (flights, script) = flights([]);
-    let asked: Vec<_> = (0..FLIGHTS_MAX).map(|n| flights.ask(&n.to_string())).collect();
-    assert_eq!(verdict(&flights, "one more").await, (Target::AgentQueue, GateReason::Crowded));
+async fn bounds_concurrent_requests() {
+    let (requests, script) = scripted([]);
+    let asked: Vec<_> = (0..REQUESTS_MAX).map(|n| requests.ask(&n.to_string())).collect();
+    assert_eq!(verdict(&requests, "one more").await, (Target::AgentQueue, GateReason::Crowded));
     for asked in asked {
         let GateReply::Later(answer) = asked else { panic!("there was room") };
         assert_eq!(answer.await.why, GateReason::Timeout);
     }
-    assert_eq!(script.requests.load(Ordering::SeqCst), FLIGHTS_MAX);
+    assert_eq!(script.requests.load(Ordering::SeqCst), REQUESTS_MAX);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_is_bounded() {
-    let (flights, _script) = flights((0..=WIDGETS_MAX).map(|_| Told::State("closed")));
+async fn bounds_cached_answers() {
+    let (requests, _script) = scripted((0..=WIDGETS_MAX).map(|_| ScriptedReply::State("closed")));
     for n in 0..=WIDGETS_MAX {
-        assert_eq!(verdict(&flights, &n.to_string()).await.1, GateReason::Answered);
-        let kept = flights.by_widget.lock().expect("no test panics here").len();
+        assert_eq!(verdict(&requests, &n.to_string()).await.1, GateReason::Answered);
+        let kept = requests.by_widget.lock().expect("no test panics here").len();
         assert!(kept <= WIDGETS_MAX);
     }
 }

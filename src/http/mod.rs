@@ -1,32 +1,32 @@
-//! The worker's own HTTP server: is it alive, is it ready, what does it do. The only module that names
+//! The worker's own HTTP server: liveness, readiness, metrics and status. The only module that names
 //! `axum`.
 //!
 //! | route | answers |
 //! |---|---|
-//! | `/livez` | 200, or 503 when something does not work any more that only a restart can mend |
-//! | `/readyz` | 200, or 503 with a JSON list of what is missing; warnings may stand beside either |
+//! | `/livez` | 200, or 503 when a part has failed so that only a restart helps |
+//! | `/readyz` | 200, or 503 with a JSON list of what is missing; either may hold warnings |
 //! | `/metrics` | OpenMetrics text |
-//! | `/status` | JSON: lanes, counts, what waits and for whom |
+//! | `/status` | JSON: lanes, counts, waiting messages and what they wait for |
 //! | `/version` | JSON: the program's version and the rules' revision |
 //!
 //! It runs on a thread and a runtime of its own, so that it answers however busy the lanes are, and
-//! also when they hang. All it does is read: [`Observed`] is everything that it knows of the worker.
+//! also when they hang. It only reads: [`Monitor`] is all that it knows of the worker.
 //!
-//! Invariants: it listens on this machine only, unless the settings say otherwise in so many words; no
+//! Invariants: it listens on the loopback address only, unless the settings name another; no
 //! answer holds a value of user data (K8), and only `/status` holds ids; connections are few, short,
 //! and closed after one answer.
 //!
-//! Deliberately absent: TLS and logins. What is to be reached from elsewhere belongs behind something
+//! Deliberately absent: TLS and logins. A server that other machines reach belongs behind a proxy
 //! that has both.
 
 mod client;
-mod observed;
+mod monitor;
 mod routes;
 mod server;
 
-pub use client::{Answer, ClientError, get};
-pub use observed::{
-    DeadLettered, LaneStatus, Liveness, Observed, Outcomes, Problem, Readiness, Status, Version,
-    Waiting,
+pub use client::{ClientError, Response, get};
+pub use monitor::{
+    DeadLetterCounts, LaneStatus, Liveness, Monitor, OutcomeCounts, Problem, Readiness, Status,
+    Version, WaitingMessage,
 };
-pub use server::{Server, ServerError, Serving};
+pub use server::{RunningServer, Server, ServerError};

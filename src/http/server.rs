@@ -1,8 +1,8 @@
 //! The server: a listener, a thread of its own, few and short connections.
 //!
-//! Invariants: the address is bound before anything is consumed, so that a taken port is found out
-//! first. Whoever connects, however slowly it reads or writes, costs one of a few places for some
-//! seconds and nothing else. The thread ends when its [`Serving`] is dropped.
+//! Invariants: the address is bound before anything is consumed, so that a port in use is reported
+//! first. A client, however slowly it reads or writes, occupies one of a few connections for some
+//! seconds and nothing else. The thread ends when its [`RunningServer`] is dropped.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Observed;
+use super::Monitor;
 use super::routes::routes;
 
-/// Connections at the same time. Probes, a scraper or two, and a person: what comes beyond that waits
+/// Connections at the same time. Probes, a scraper or two, and an operator; further connections wait
 /// to be accepted.
 const CONNECTIONS: usize = 32;
 
@@ -32,24 +32,24 @@ const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// How long a request may take to arrive.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 
-/// Bytes of a request's head. Browsers send one or two thousand; 8 KiB is the least that hyper has.
+/// Bytes of a request's head. Browsers send one or two thousand; 8 KiB is the least that hyper accepts.
 const HEAD_BYTES: usize = 8 * 1024;
 
 /// Lines of a request's head: a browser behind two proxies sends some thirty.
 const HEAD_LINES: usize = 64;
 
-/// The rest after a connection could not be accepted, most often for want of file descriptors.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// The pause after a connection could not be accepted, most often for want of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address is taken, is not this machine's, or needs rights.
+    /// The address is in use, is not this machine's, or needs privileges.
     #[error("listen on {address} (http.listen): {source}")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The thread cannot be started.
@@ -57,16 +57,16 @@ pub enum ServerError {
     Start(#[source] io::Error),
 }
 
-/// A server that is bound, and does not answer yet.
+/// A server that is bound and does not answer requests yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// A server that answers, until it is dropped.
+/// A server that answers requests until it is dropped.
 #[derive(Debug)]
-pub struct Serving {
+pub struct RunningServer {
     stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -86,16 +86,16 @@ impl Server {
         bound().map_err(|source| ServerError::Bind { address, source })
     }
 
-    /// Where it is bound.
+    /// The address it is bound to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers from now on.
+    /// Starts to answer requests.
     ///
     /// # Errors
     /// [`ServerError::Start`].
-    pub fn serve(self, observed: Arc<dyn Observed>) -> Result<Serving, ServerError> {
+    pub fn serve(self, monitor: Arc<dyn Monitor>) -> Result<RunningServer, ServerError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServerError::Start)?;
         let listener = {
@@ -104,23 +104,23 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let until = stop.clone();
-        let run = move || runtime.block_on(accept(listener, routes(observed), until));
+        let run = move || runtime.block_on(accept(listener, routes(monitor), until));
         let thread = thread::Builder::new().name("http".to_owned()).spawn(run);
-        Ok(Serving { stop, thread: Some(thread.map_err(ServerError::Start)?) })
+        Ok(RunningServer { stop, thread: Some(thread.map_err(ServerError::Start)?) })
     }
 }
 
-impl Drop for Serving {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         self.stop.cancel();
-        // It has panicked or it has not; either way it is over, and the panic has been told.
+        // Panicked or not, the thread has ended; the panic hook has logged the place.
         if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
             tracing::error!("the HTTP server has panicked");
         }
     }
 }
 
-/// Accepts connections until it is told to stop; those that are open then are cut.
+/// Accepts connections until `stop`; open connections are dropped then.
 async fn accept(listener: tokio::net::TcpListener, routes: Router, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
@@ -129,11 +129,11 @@ async fn accept(listener: tokio::net::TcpListener, routes: Router, stop: Cancell
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(answer(stream, routes.clone()));
+                    connections.spawn(serve_connection(stream, routes.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
         }
@@ -141,7 +141,7 @@ async fn accept(listener: tokio::net::TcpListener, routes: Router, stop: Cancell
 }
 
 /// Answers one request.
-async fn answer(stream: TcpStream, routes: Router) {
+async fn serve_connection(stream: TcpStream, routes: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)

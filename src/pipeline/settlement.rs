@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::domain::{Attempt, Refusal, RejectReason, WaitFor};
 use crate::pipeline::ports::{Arrival, Attempts};
-use crate::retry::Ladder;
+use crate::retry::RetrySchedule;
 
 /// How long a message may wait, all its waits for one cause together.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct WaitPolicy {
     /// (`waiting.unroutable_secs`).
     pub publish_ms: u64,
     /// The delays there are waiting queues for.
-    pub ladder: Ladder,
+    pub ladder: RetrySchedule,
 }
 
 impl WaitPolicy {
@@ -185,7 +185,7 @@ mod tests {
             parent_ms: 8_000,
             interaction_ms: 60_000,
             publish_ms: 500,
-            ladder: Ladder::default(),
+            ladder: RetrySchedule::default(),
         }
     }
 

@@ -1,7 +1,7 @@
-//! Logs: one line per event on stderr, for people or for machines.
+//! Logs: one line per event on stderr, as text or as JSON.
 //!
 //! stdout is never written: it belongs to the commands that print results (`pipe`, `explain`). There
-//! are no log files and no rotation; whoever starts the worker collects its stderr.
+//! are no log files and no rotation; the service manager or container runtime collects stderr.
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -12,30 +12,30 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry;
 
-/// Libraries whose own notices repeat ours: statements, connections of the pool.
+/// Libraries whose log lines repeat ours (statements, connections of the pool): held at `warn`.
 const NOISY: [&str; 1] = ["sqlx"];
 
-/// Libraries that are never heard, whatever is asked for: lapin logs a returned message with its body
-/// (K8), and `amq_protocol_tcp` the broker's URL with its password. What they have to say comes back
-/// to us as an error value.
+/// Libraries that are never logged, whatever the filter says: lapin logs a returned message with its body
+/// (K8), and `amq_protocol_tcp` the broker's URL with its password. Their errors come back
+/// to the caller as values.
 const SILENT: [&str; 2] = ["lapin", "amq_protocol"];
 
 /// How to log.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// For people or for machines.
+    /// The format of a line.
     pub format: Format,
-    /// Which events.
+    /// Which events are logged.
     pub filter: Filter,
 }
 
-/// The form of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people: time, level, message, fields; coloured on a terminal.
+    /// Text: time, level, message, fields; coloured on a terminal.
     #[default]
     Text,
-    /// For machines: one JSON object, the event's fields beside `timestamp`, `level` and `target`.
+    /// One JSON object, the event's fields beside `timestamp`, `level` and `target`.
     Json,
 }
 
@@ -50,17 +50,17 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// What was asked for, with the noisy libraries held at `warn` unless they are named.
-    fn new(asked: Targets) -> Filter {
-        let general = asked.default_level().unwrap_or(LevelFilter::OFF);
+    /// The requested targets, with the noisy libraries held at `warn` unless they are named.
+    fn new(requested: Targets) -> Filter {
+        let general = requested.default_level().unwrap_or(LevelFilter::OFF);
         let quiet = NOISY.map(|target| (target.to_owned(), general.min(LevelFilter::WARN)));
         let silent = SILENT.map(|target| (target.to_owned(), LevelFilter::OFF));
-        let may_be_heard = |(target, _): &(String, LevelFilter)| {
+        let is_permitted = |(target, _): &(String, LevelFilter)| {
             !SILENT.iter().any(|silent| target.starts_with(silent))
         };
-        let asked = asked.into_iter().filter(may_be_heard);
-        // A later entry for the same target replaces the earlier one: what was asked for wins.
-        let all = quiet.into_iter().chain(asked).chain(silent);
+        let requested = requested.into_iter().filter(is_permitted);
+        // A later entry for the same target replaces the earlier one: the requested one wins.
+        let all = quiet.into_iter().chain(requested).chain(silent);
         Filter(all.collect::<Targets>().with_default(general))
     }
 }
@@ -70,15 +70,15 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Filter, LogsError> {
         let parts: Vec<_> = text.split(',').map(str::trim).collect();
-        // `Targets` takes a bare word for a module to be logged in full, so that a slip (`inof`) would
-        // silence everything else, and nothing at all for `error`.
+        // `Targets` reads a bare word as a module to be logged in full: a typo (`inof`) would silence all
+        // other modules.
         let is_level_or_pair = |part: &&str| {
             part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok()
         };
         if !parts.iter().all(is_level_or_pair) {
             return Err(LogsError::Filter);
         }
-        // The cause would repeat the text; the settings name the place it came from.
+        // The cause would repeat the text; the settings name where it is set.
         parts.join(",").parse().map(Filter::new).map_err(|_: ParseError| LogsError::Filter)
     }
 }
@@ -94,11 +94,11 @@ pub enum LogsError {
     Installed(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Sends the events of this process to stderr, as the settings say. To be called once, before
-/// anything else is started: earlier events go nowhere.
+/// Logs the events of this process to stderr, as the settings say. To be called once, before
+/// anything else is started: earlier events are lost.
 ///
 /// # Errors
-/// When it was called before.
+/// When logging is set up already.
 pub fn init(settings: &Settings) -> Result<(), LogsError> {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = io::stderr().is_terminal() && !no_color;

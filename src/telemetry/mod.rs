@@ -1,7 +1,7 @@
-//! Telemetry: how the worker tells what it does.
+//! Telemetry: logs, metrics and traces.
 //!
-//! Whatever leaves here holds names and counts, never a value of user data (K8): that is the duty of
-//! whoever logs, since nothing here could tell the two apart.
+//! They hold names and counts, never a value of user data (K8). The code that logs is responsible for
+//! that, since nothing here could tell a value from a name.
 
 pub mod logs;
 pub mod metrics;

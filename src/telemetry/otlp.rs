@@ -1,12 +1,12 @@
 //! Spans as OTLP has them, in its JSON form: `ExportTraceServiceRequest` of OpenTelemetry's protocol 1.x.
 //!
-//! | in OTLP's JSON | is |
+//! | member | encoding |
 //! |---|---|
 //! | ids | lowercase hexadecimal digits, unlike protobuf's own JSON |
-//! | 64-bit numbers | text |
+//! | 64-bit numbers | strings |
 //! | enums | numbers |
 //!
-//! Pure. Deliberately absent: what no span of ours has (events, dropped attributes).
+//! Pure. Deliberately absent: members that no span of this program has (events, dropped attributes).
 
 use serde::Serialize;
 
@@ -14,17 +14,17 @@ use crate::domain::digest::Hex;
 use crate::formats::trace_context::SpanContext;
 use crate::pipeline::observe::spans::{Attribute, Span, SpanKind};
 
-/// The body of an export: these spans, of this service.
+/// The body of an export request for these spans.
 ///
 /// # Errors
-/// None that this program could cause: the text of a `Serialize` of ours always comes out.
+/// None in practice: serialising these types to text cannot fail.
 pub(super) fn request(service_name: &str, spans: &[Span]) -> Result<String, serde_json::Error> {
     let resource = vec![
         text("service.name", service_name),
         text("service.version", env!("CARGO_PKG_VERSION")),
     ];
     let scope = Scope { name: "throughline", version: env!("CARGO_PKG_VERSION") };
-    let spans = spans.iter().map(SpanJson::of).collect();
+    let spans = spans.iter().map(SpanJson::from_span).collect();
     let scope_spans = [ScopeSpans { scope, spans }];
     let resource_spans =
         [ResourceSpans { resource: Resource { attributes: resource }, scope_spans }];
@@ -88,7 +88,7 @@ struct Link {
     flags: u32,
 }
 
-/// `STATUS_CODE_UNSET`, or `STATUS_CODE_ERROR`; what went wrong stands in `error.type`.
+/// `STATUS_CODE_UNSET`, or `STATUS_CODE_ERROR`; the attribute `error.type` has the cause.
 #[derive(Serialize)]
 struct Status {
     code: u8,
@@ -108,7 +108,7 @@ enum Value<'s> {
 }
 
 impl<'s> SpanJson<'s> {
-    fn of(span: &'s Span) -> SpanJson<'s> {
+    fn from_span(span: &'s Span) -> SpanJson<'s> {
         let mut attributes: Vec<_> =
             span.attributes.iter().map(|(key, value)| attribute(key, value)).collect();
         attributes.extend(span.error.map(|error| text("error.type", error)));
@@ -128,7 +128,7 @@ impl<'s> SpanJson<'s> {
             start_time_unix_nano: span.start_ns.to_string(),
             end_time_unix_nano: span.end_ns.to_string(),
             attributes,
-            links: span.links.iter().map(Link::of).collect(),
+            links: span.links.iter().map(Link::from_context).collect(),
             dropped_links_count: span.links_dropped,
             status: Status { code: if span.error.is_some() { 2 } else { 0 } },
         }
@@ -136,7 +136,7 @@ impl<'s> SpanJson<'s> {
 }
 
 impl Link {
-    fn of(context: &SpanContext) -> Link {
+    fn from_context(context: &SpanContext) -> Link {
         Link {
             trace_id: Hex(&context.trace_id).to_string(),
             span_id: Hex(&context.span_id).to_string(),

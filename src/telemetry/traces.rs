@@ -1,11 +1,11 @@
 //! Traces: finished spans on their way to a collector, over OTLP/HTTP in JSON.
 //!
-//! Invariants: the flow never waits for it. Spans are put into a bounded queue; what finds it full, or
-//! cannot be delivered, is dropped and counted. Nothing is sent twice. At the end what is queued is
-//! sent, within the time for draining.
+//! Invariants: no lane waits for the export. Spans are put into a bounded queue; a span that finds it
+//! full, or cannot be delivered, is dropped and counted. No span is sent twice. At the end the queued
+//! spans are sent, within the time for draining.
 //!
-//! Deliberately absent: TLS and credentials. The collector is an agent of the machine or pod, and what
-//! leaves these is its business; OpenTelemetry's SDK, for which docs/design.md has the reason.
+//! Deliberately absent: TLS and credentials. The collector is an agent of the machine or pod, and
+//! encrypts what leaves these; OpenTelemetry's SDK, for which docs/design.md has the reason.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,17 +32,18 @@ const QUEUE_SPANS: usize = 8_192;
 /// Spans in a request: OpenTelemetry's default, well below the 4 MB that collectors take.
 const REQUEST_SPANS: usize = 512;
 
-/// How long spans may lie before they are sent. Somebody may be looking.
+/// How long spans may be queued before they are sent: short, for an operator who watches a trace live.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long the collector may take to answer: OpenTelemetry's default is ten seconds, but nobody tries
-/// again here, and what is queued meanwhile is bounded.
+/// How long the collector may take to answer: OpenTelemetry's default is ten seconds, but this
+/// exporter does not retry, and the queue is bounded meanwhile.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// The rest after a request that failed. The queue is full long before, or nothing is urgent.
-const REST: Duration = Duration::from_secs(5);
+/// The pause after a failed request. A busy worker fills the queue before it ends; an idle one has few
+/// spans to lose.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Where traces go, and as whose.
+/// Where traces go, and under which service name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The collector; none: there are no traces.
@@ -61,14 +62,14 @@ pub struct Endpoint {
     path: String,
 }
 
-/// Why a text is no URL of a collector: what follows on "traces.endpoint". It does not quote the text,
+/// Why a text is no URL of a collector; the text continues "traces.endpoint". It does not quote the text,
 /// which may hold a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be http://HOST:PORT, with or without a path; there is no TLS, login or query")]
 pub struct EndpointError;
 
-/// Where OTLP/HTTP takes traces, unless the URL says otherwise.
-const PATH: &str = "/v1/traces";
+/// The path of OTLP/HTTP's traces, unless the URL has one.
+const DEFAULT_PATH: &str = "/v1/traces";
 
 impl FromStr for Endpoint {
     type Err = EndpointError;
@@ -81,7 +82,7 @@ impl FromStr for Endpoint {
             return Err(EndpointError);
         }
         let path = match uri.path() {
-            "" | "/" => PATH,
+            "" | "/" => DEFAULT_PATH,
             path => path,
         };
         Ok(Endpoint { authority: authority.to_string(), path: path.to_owned() })
@@ -94,35 +95,35 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Spans that wait to be sent, and what became of the others.
+/// Spans that wait for the exporter, and the counts of exported and dropped ones.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct SpanQueue {
     queue: Mutex<VecDeque<Span>>,
-    /// A request is full.
-    enough: Notify,
+    /// Notified when there are enough spans for a full request.
+    request_is_full: Notify,
     exported: AtomicU64,
     dropped: AtomicU64,
 }
 
-impl Outbox {
+impl SpanQueue {
     /// Spans that the collector took.
     pub fn exported(&self) -> u64 {
         self.exported.load(Ordering::Relaxed)
     }
 
-    /// Spans that nobody took: the queue was full, or the collector away.
+    /// Spans that were dropped: the queue was full, or the collector away.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn next(&self) -> Vec<Span> {
+    fn dequeue(&self) -> Vec<Span> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let count = queue.len().min(REQUEST_SPANS);
         queue.drain(..count).collect()
     }
 }
 
-impl SpanSink for Outbox {
+impl SpanSink for SpanQueue {
     fn take(&self, mut spans: Vec<Span>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let room = QUEUE_SPANS - queue.len();
@@ -132,12 +133,12 @@ impl SpanSink for Outbox {
         }
         queue.extend(spans);
         if queue.len() >= REQUEST_SPANS {
-            self.enough.notify_one();
+            self.request_is_full.notify_one();
         }
     }
 }
 
-/// Sends what is in an [`Outbox`] until it is told to finish.
+/// Sends the spans of a [`SpanQueue`] until [`Exporter::finish`].
 #[derive(Debug)]
 pub struct Exporter {
     task: AbortOnDropHandle<()>,
@@ -146,15 +147,15 @@ pub struct Exporter {
 
 impl Exporter {
     /// Starts to send to a collector, in a task of its own.
-    pub fn start(outbox: Arc<Outbox>, endpoint: Endpoint, service_name: String) -> Exporter {
+    pub fn start(queue: Arc<SpanQueue>, endpoint: Endpoint, service_name: String) -> Exporter {
         let finish = CancellationToken::new();
-        let sending = Sending { outbox, endpoint, service_name, is_away: false };
-        let task = AbortOnDropHandle::new(tokio::spawn(sending.run(finish.clone())));
+        let task = ExportTask { queue, endpoint, service_name, is_away: false };
+        let task = AbortOnDropHandle::new(tokio::spawn(task.run(finish.clone())));
         Exporter { task, finish }
     }
 
-    /// Sends what is queued, and ends. To be called when no more spans come. What a collector that is
-    /// away does not take is dropped.
+    /// Sends the queued spans, and ends. To be called when no more spans come. Spans that the collector
+    /// does not accept are dropped.
     pub async fn finish(self) {
         self.finish.cancel();
         if self.task.await.is_err() {
@@ -163,23 +164,23 @@ impl Exporter {
     }
 }
 
-struct Sending {
-    outbox: Arc<Outbox>,
+struct ExportTask {
+    queue: Arc<SpanQueue>,
     endpoint: Endpoint,
     service_name: String,
     /// The latest request failed.
     is_away: bool,
 }
 
-impl Sending {
+impl ExportTask {
     async fn run(mut self, finish: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LINGER) => {}
-                () = self.outbox.enough.notified() => {}
+                () = self.queue.request_is_full.notified() => {}
                 () = finish.cancelled() => {}
             }
-            // Asked before the queue is looked into: what came in before the end must not be left there.
+            // Read before the queue: spans that were queued before the end must not be left there.
             let is_last = finish.is_cancelled();
             self.send_all(&finish).await;
             if is_last {
@@ -191,26 +192,26 @@ impl Sending {
     /// Sends until the queue is empty.
     async fn send_all(&mut self, finish: &CancellationToken) {
         loop {
-            let spans = self.outbox.next();
+            let spans = self.queue.dequeue();
             if spans.is_empty() {
                 break;
             }
             if self.is_away && finish.is_cancelled() {
-                // Nobody is to wait for it at the end.
-                self.outbox.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
+                // Draining does not wait for a collector that is away.
+                self.queue.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
                 continue;
             }
             self.send(&spans).await;
             if self.is_away {
                 tokio::select! {
-                    () = tokio::time::sleep(REST) => {}
+                    () = tokio::time::sleep(RETRY_DELAY) => {}
                     () = finish.cancelled() => {}
                 }
             }
         }
     }
 
-    /// Sends spans once. Says in the log when the collector goes away, and when it is back.
+    /// Sends spans once. Logs when the collector goes away, and when it is back.
     async fn send(&mut self, spans: &[Span]) {
         let sent = match tokio::time::timeout(ANSWER_TIME, self.post(spans)).await {
             Ok(sent) => sent,
@@ -225,7 +226,7 @@ impl Sending {
             (Ok(()), false) | (Err(_), true) => {}
         }
         self.is_away = sent.is_err();
-        let counter = if self.is_away { &self.outbox.dropped } else { &self.outbox.exported };
+        let counter = if self.is_away { &self.queue.dropped } else { &self.queue.exported };
         counter.fetch_add(spans.len() as u64, Ordering::Relaxed);
     }
 
@@ -235,8 +236,8 @@ impl Sending {
         let body = otlp::request(&self.service_name, spans).map_err(|error| text(&error))?;
         let Endpoint { authority, path } = &self.endpoint;
         let stream = TcpStream::connect(authority).await.map_err(|error| text(&error))?;
-        let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(|error| text(&error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| text(&error))?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::post(path)
             .header(HOST, authority)
@@ -246,13 +247,13 @@ impl Sending {
         let response = sender.send_request(request).await.map_err(|error| text(&error))?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            // What it says beside its code might quote what it was sent.
-            status => Err(refused(status)),
+            // The response's body might quote the request's.
+            status => Err(describe_refusal(status)),
         }
     }
 }
 
-fn refused(status: StatusCode) -> String {
+fn describe_refusal(status: StatusCode) -> String {
     format!("it answers {}", status.as_u16())
 }
 
@@ -263,7 +264,7 @@ mod tests {
     use crate::pipeline::observe::spans::SpanKind;
 
     #[test]
-    fn a_full_queue_drops_and_counts() {
+    fn full_queue_drops_and_counts_spans() {
         let context = SpanContext { trace_id: [1; 16], span_id: [1; 8], flags: 1 };
         let span = Span {
             name: "process".into(),
@@ -278,17 +279,17 @@ mod tests {
             links_dropped: 0,
             error: None,
         };
-        let outbox = Outbox::default();
-        outbox.take(vec![span.clone(); QUEUE_SPANS - 1]);
-        outbox.take(vec![span.clone(); 3]);
-        assert_eq!((outbox.exported(), outbox.dropped()), (0, 2));
-        assert_eq!(outbox.next().len(), REQUEST_SPANS);
-        outbox.take(vec![span; 3]);
-        assert_eq!(outbox.dropped(), 2, "there is room again");
+        let queue = SpanQueue::default();
+        queue.take(vec![span.clone(); QUEUE_SPANS - 1]);
+        queue.take(vec![span.clone(); 3]);
+        assert_eq!((queue.exported(), queue.dropped()), (0, 2));
+        assert_eq!(queue.dequeue().len(), REQUEST_SPANS);
+        queue.take(vec![span; 3]);
+        assert_eq!(queue.dropped(), 2, "there is room again");
     }
 
     #[test]
-    fn an_endpoint_is_a_plain_url_with_a_port() {
+    fn endpoint_must_be_an_http_url_with_a_port() {
         for (text, shown) in [
             ("http://localhost:4318", "http://localhost:4318/v1/traces"),
             ("http://[::1]:4318/", "http://[::1]:4318/v1/traces"),

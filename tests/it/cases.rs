@@ -4,7 +4,7 @@ mod workers;
 
 use std::path::{Path, PathBuf};
 
-use throughline::cases::{CaseFile, Verdict, run};
+use throughline::cases::{CaseFile, CaseResult, run};
 
 /// All of them, by name.
 fn all_files() -> Vec<PathBuf> {
@@ -22,7 +22,7 @@ fn all_cases_pass() {
     for path in all_files() {
         let file = CaseFile::load(&path).expect("a case file");
         for case in &file.cases {
-            if let Verdict::Failed(lines) = run(&file, case) {
+            if let CaseResult::Failed(lines) = run(&file, case) {
                 failed.push(format!("{}: {}\n  {}", path.display(), case.name, lines.join("\n  ")));
             }
         }

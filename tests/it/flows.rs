@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use throughline::broker::{Error, Inbound, Link, Topology};
 use throughline::domain::RejectReason::NotJson;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Outgoing, Publisher, Settlement};
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use crate::support::bench::{Bench, DELAY, headers, next, on, settle, text};
 use crate::support::program::{Worker, folder, run, stderr, stdout, write};
@@ -95,7 +95,7 @@ fn sections(bench: &Bench, more: [&str; 2]) -> String {
 async fn what_comes_by_two_queues_goes_out_in_every_shape() {
     on(rabbitmq::shared(), async |bench| {
         two_sources(bench, &["crm", "events", "nobody"]);
-        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let [crm, events, nobody] = ["crm", "events", "nobody"].map(|name| exchange(bench, name));
         let settings = sections(
             bench,

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use throughline::broker::{Partitioned, Queue, Settings, Topology};
 use throughline::pipeline::ports::{Delivery as _, Distributor as _, PublishOutcome, Settlement};
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use crate::run::{RULES, cause, quorum, traffic};
 use crate::support::bench::{self, Bench, headers, next, settle, text};
@@ -74,7 +74,7 @@ pub(crate) async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
     let source = unpartitioned(bench).inbound().remove(0).partitioned(count, None);
     let partitions = source.partitions.clone().expect("it has some");
     bench.settings.sources = vec![source];
-    let mut topology = Topology::of(&bench.settings, &Ladder::default().delays());
+    let mut topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
     let link = bench.link().await;
     link.prepare(&topology).await.expect("the topology can be declared");
     link.close().await;

@@ -22,7 +22,7 @@ use throughline::pipeline::ports::{Arrival, Attempts, PublishOutcome, StoreError
 use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::pipeline::save::worker::Worker;
 use throughline::pipeline::settlement::WaitPolicy;
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 use throughline::telemetry::logs;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ impl Bench {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: self.publish_ms,
-                ladder: Ladder::default(),
+                ladder: RetrySchedule::default(),
             },
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,

@@ -9,7 +9,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 use throughline::domain::Rules;
 use throughline::pipeline::save::rules_in_force::RulesInForce;
-use throughline::reload::{Reloader, RulesSource, Standing};
+use throughline::reload::{ReloadStatus, Reloader, RulesSource};
 use tokio::sync::{Notify, watch};
 
 use crate::support::bench::{self, prepared, soon};
@@ -23,7 +23,7 @@ const MORE: &str = "[history]\nchat = \"plan, tier\"\n";
 struct Watched {
     folder: tempfile::TempDir,
     in_force: Arc<RulesInForce>,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<ReloadStatus>,
     asked: Arc<Notify>,
 }
 
@@ -41,7 +41,7 @@ impl Watched {
     fn over(folder: tempfile::TempDir, source: RulesSource, rules: Rules) -> Watched {
         let in_force = Arc::new(RulesInForce::new(rules));
         let reloader = Reloader::new(source, Arc::clone(&in_force));
-        let standing = reloader.standing();
+        let standing = reloader.status();
         let asked = Arc::new(Notify::new());
         let asking = Arc::clone(&asked);
         tokio::spawn(async move { reloader.run(&asking).await });
@@ -53,7 +53,7 @@ impl Watched {
     }
 
     /// What the next change of standing comes to.
-    async fn next(&mut self) -> Standing {
+    async fn next(&mut self) -> ReloadStatus {
         self.standing.changed().await.expect("it runs");
         self.standing.borrow_and_update().clone()
     }
@@ -169,8 +169,7 @@ async fn a_hundred_swaps_under_load_lose_nothing_and_mix_nothing() {
             let text = if broken { "[[assign]\n".to_owned() } else { rules(n) };
             write(folder.path(), "rules.toml", &text);
             worker.signal("HUP");
-            let said =
-                if broken { "the rules file is not taken" } else { "new rules are in force" };
+            let said = if broken { "the rules file is refused" } else { "new rules are in force" };
             log.wait_for(said).await;
         }
         let mut values_of = HashMap::new();

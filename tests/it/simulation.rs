@@ -44,7 +44,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use serde_json::Value;
 use throughline::broker::{Settings, Topology};
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 use tokio::sync::watch;
 
 use crate::support::bench::{self, Bench, headers, text};
@@ -164,7 +164,7 @@ async fn stop_when_empty(fleet: &Fleet, settings: &Settings) {
     /// Between looks.
     const LOOK: Duration = Duration::from_millis(100);
     let bench = Bench::at(&settings.url).await;
-    let topology = Topology::of(settings, &Ladder::default().delays());
+    let topology = Topology::of(settings, &RetrySchedule::default().delays());
     let queues = topology.queues.iter().map(|queue| &queue.name);
     let queues: Vec<_> = queues.filter(|name| **name != settings.dead_letters).collect();
     let ready = async || {

@@ -4,7 +4,7 @@ use super::Looked;
 use crate::cli::failure::Failure;
 use crate::cli::output::Out;
 use crate::formats::enriched::rfc3339;
-use crate::http::{LaneStatus, Status, Waiting};
+use crate::http::{LaneStatus, Status, WaitingMessage};
 
 /// How many waiting messages are listed. `--json` has all that the worker knows of.
 const LISTED: usize = 20;
@@ -96,7 +96,7 @@ fn told(lane: &LaneStatus) -> String {
     format!("{state}; {received} received, {in_hand} in hand, latest step {idle_ms} ms ago")
 }
 
-fn waits(wait: &Waiting) -> String {
+fn waits(wait: &WaitingMessage) -> String {
     let name = match (&wait.interaction, &wait.message_id) {
         (Some(interaction), _) => format!("interaction {interaction}"),
         (None, Some(id)) => format!("message {id}"),

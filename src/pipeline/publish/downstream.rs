@@ -13,7 +13,7 @@ use super::settlement_plan::{SettlementPlan, is_untaken};
 use super::stage::PublishStage;
 use crate::pipeline::ports::{Delivery, PublishOutcome, PublishedKind, Publisher, TransportError};
 use crate::pipeline::save::outage::HOLD_SECS;
-use crate::retry::Reconnect;
+use crate::retry::ReconnectBackoff;
 
 /// So many enriched messages in a row that come back are no accident of one channel or queue.
 /// Fewer than a batch, so that an outage costs no more than the messages of one.
@@ -90,7 +90,7 @@ impl<S, Pu, Se> PublishStage<'_, S, Pu, Se> {
         let patience = Duration::from_millis(self.worker.patience.publish_ms)
             .min(Duration::from_secs(HOLD_SECS));
         let mut held = Duration::ZERO;
-        let mut retry = Reconnect::new();
+        let mut retry = ReconnectBackoff::new();
         for probe in probes.iter().cycle() {
             let delay = retry.next_delay();
             held += delay;

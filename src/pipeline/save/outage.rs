@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::retry::Reconnect;
+use crate::retry::ReconnectBackoff;
 
 /// The batch could not be saved, and it was told to stop trying.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +32,13 @@ pub(crate) struct Outage<'w> {
     clock: &'w Clock,
     stop: &'w CancellationToken,
     began_ms: i64,
-    retry: Reconnect,
+    retry: ReconnectBackoff,
 }
 
 impl<'w> Outage<'w> {
     /// The batch is in hand from now on.
     pub(crate) fn begin(clock: &'w Clock, stop: &'w CancellationToken) -> Outage<'w> {
-        Outage { clock, stop, began_ms: clock.now_ms(), retry: Reconnect::new() }
+        Outage { clock, stop, began_ms: clock.now_ms(), retry: ReconnectBackoff::new() }
     }
 
     /// How long to wait before the next try.

@@ -34,7 +34,7 @@ use super::stored::StoredHistory;
 use super::{OpenError, Settings};
 use crate::domain::Identity;
 use crate::pipeline::ports::{Row, StoreError};
-use crate::retry::Reconnect;
+use crate::retry::ReconnectBackoff;
 
 pub(super) const MIGRATIONS: &Migrations = &[include_str!("0001_interactions.sql")];
 
@@ -189,7 +189,7 @@ async fn connect(
     pool: impl Fn() -> SqlitePoolOptions,
     patience: Duration,
 ) -> Result<SqlitePool, OpenError> {
-    let mut retry = Reconnect::new();
+    let mut retry = ReconnectBackoff::new();
     let mut waited = Duration::ZERO;
     loop {
         let error = match pool().connect_with(options.clone()).await {

@@ -18,10 +18,10 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use lapin::types::AMQPValue;
 use tempfile::TempDir;
 use throughline::broker::Topology;
-use throughline::cases::{Actual, Case, CaseFile, Expect, pairs_as_written};
+use throughline::cases::{ActualResult, Case, CaseFile, Expectation, pairs_as_written};
 use throughline::domain::json::{elements, members};
 use throughline::http::Status;
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 use throughline::settings::rules_file::{Document, compile};
 
 use super::all_files;
@@ -139,7 +139,7 @@ struct Seen {
 
 impl Seen {
     /// What a case expects and is not so, a line each.
-    fn differences(&self, expect: &Expect) -> Vec<String> {
+    fn differences(&self, expect: &Expectation) -> Vec<String> {
         let mut expect = expect.clone();
         // These only `explain` and `test` tell.
         (expect.dropped, expect.rules_warnings) = (Vec::new(), Vec::new());
@@ -150,12 +150,12 @@ impl Seen {
         expect.differences(&actual, &[])
     }
 
-    fn actual(&self) -> Actual {
+    fn actual(&self) -> ActualResult {
         let outcome = match self.outcome.as_str() {
             "dead_lettered" => "rejected",
             other => other,
         };
-        let actual = Actual { outcome: Some(outcome.to_owned()), ..Actual::default() };
+        let actual = ActualResult { outcome: Some(outcome.to_owned()), ..ActualResult::default() };
         let Some(message) = &self.message else { return actual };
         match outcome {
             "rejected" => {
@@ -165,7 +165,7 @@ impl Seen {
                     _ => panic!("it has {name}"),
                 };
                 let reason = header("x-throughline-reason");
-                Actual { reason, detail: header("x-throughline-detail"), ..actual }
+                ActualResult { reason, detail: header("x-throughline-detail"), ..actual }
             }
             "enriched" | "ended" => {
                 let body = std::str::from_utf8(&message.data).expect("what is published is UTF-8");
@@ -176,7 +176,7 @@ impl Seen {
                 let origins = pairs_as_written(member(body, "origins").unwrap_or("{}"));
                 let warnings = elements(member(body, "warnings").unwrap_or("[]"));
                 let warnings = warnings.expect("an array").into_iter();
-                Actual {
+                ActualResult {
                     parent: member(body, "parent").map(word),
                     maps: Some(maps.map(pairs_as_written)),
                     origins: origins.into_iter().map(|(key, json)| (key, word(&json))).collect(),
@@ -204,7 +204,7 @@ impl Fleet {
             source = source.partitioned(crew.partitions, None);
             bench.settings.sources = vec![source.clone()];
         }
-        let delays = Ladder::default().delays();
+        let delays = RetrySchedule::default().delays();
         let waiting: Vec<_> = delays.iter().map(|delay| source.waiting_queue(*delay)).collect();
         bench.topology = Topology::of(&bench.settings, &delays);
         for queue in bench.topology.queues.iter_mut().filter(|queue| waiting.contains(&queue.name))

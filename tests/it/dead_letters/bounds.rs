@@ -9,7 +9,7 @@ use pretty_assertions::assert_eq;
 use throughline::broker::{Lane, Overflow, Received, Settings, Topology};
 use throughline::domain::RejectReason;
 use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher, Settlement};
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use super::operator::run;
 use crate::support::bench::{Bench, next, on, settle, soon, text};
@@ -145,7 +145,7 @@ async fn the_largest_bounds_are_accepted_and_a_change_of_them_is_named() {
         bench.settings.dead_letters_max_bytes = Some(1 << 50);
         bench.settings.dead_letters_max_age_secs = Some(315_360_000);
         bench.settings.waiting_max_bytes = Some(1 << 50);
-        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         let ran = run(&bench.settings, &["check", "--connect"]).await;
         assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -13,7 +13,7 @@ use throughline::clock::Clock;
 use throughline::domain::RejectReason::NotJson;
 use throughline::formats::enriched::rfc3339;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Settlement};
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use super::operator::Running;
 use super::{LONG_AGO_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
@@ -154,7 +154,7 @@ async fn a_pass_ends_with_what_was_there_when_it_began() {
 #[tokio::test]
 async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again() {
     on(rabbitmq::shared(), async |bench| {
-        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         let before_ms = Clock::System.now_ms();
         for n in 0..3 {

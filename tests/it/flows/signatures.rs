@@ -8,7 +8,7 @@ use pretty_assertions::assert_eq;
 use ring::hmac;
 use serde_json::json;
 use throughline::broker::Topology;
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use super::{body, header, listen, sections, two_sources};
 use crate::support::bench::{headers, on, text};
@@ -55,7 +55,7 @@ const VENDORS: [&str; 3] = [
 async fn only_what_is_signed_comes_through() {
     on(rabbitmq::shared(), async |bench| {
         two_sources(bench, &[]);
-        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
         let secret = write(folder.path(), "secret", &format!("{SECRET}\n"));
         let asks = format!("signature_secret_file = '{}'", secret.display());

@@ -18,7 +18,7 @@ use throughline::pipeline::ports::{
 use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::pipeline::save::worker::Worker;
 use throughline::pipeline::settlement::WaitPolicy;
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,7 @@ impl Desk {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: 250,
-                ladder: Ladder::default(),
+                ladder: RetrySchedule::default(),
             },
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,

@@ -2,7 +2,7 @@
 
 use pretty_assertions::assert_eq;
 use throughline::broker::Topology;
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 
 use super::{TWO, command, partitioned, publish, unpartitioned};
 use crate::support::bench;
@@ -39,7 +39,7 @@ async fn the_topology_is_shown_declared_and_compared() {
     bench::on(rabbitmq::shared(), async |bench| {
         let source = bench.settings.inbound().remove(0).partitioned(2, None);
         bench.settings.sources = vec![source];
-        bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
         let shown = command(folder.path(), bench, &TWO, &["topology", "show"]);
         assert_eq!(stdout(&shown).trim(), bench.topology.to_string().trim());

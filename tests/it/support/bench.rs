@@ -20,7 +20,7 @@ use throughline::domain::Identity;
 use throughline::pipeline::ports::{
     Outgoing, Published, PublishedKind, Settlement, Settler, Source, Trace,
 };
-use throughline::retry::Ladder;
+use throughline::retry::RetrySchedule;
 use tokio::sync::watch;
 
 /// Longer than anything takes on a busy machine, the start of a node included: whoever waits this
@@ -51,7 +51,7 @@ pub(crate) async fn on(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
 
 /// Has a bench know all the queues of a real worker, declared.
 pub(crate) async fn prepared(bench: &mut Bench) {
-    bench.topology = Topology::of(&bench.settings, &Ladder::default().delays());
+    bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
     let link = bench.link().await;
     link.prepare(&bench.topology).await.expect("the topology can be declared");
     link.close().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use throughline::broker::Settings;
-use throughline::http::{self, Answer, Problem, Readiness};
+use throughline::http::{self, Problem, Readiness, Response};
 
 use super::bench::soon;
 use super::program::Worker;
@@ -45,7 +45,7 @@ impl Watched {
     }
 
     /// What a route answers.
-    pub(crate) async fn get(&self, path: &'static str) -> Answer {
+    pub(crate) async fn get(&self, path: &'static str) -> Response {
         let answer = http::get(self.address, path).await;
         answer.unwrap_or_else(|error| panic!("failed to {error}: {}", self.worker.log()))
     }

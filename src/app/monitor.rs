@@ -1,12 +1,11 @@
-//! The worker as it is seen from outside: health, metrics and status out of what its parts report.
+//! Health, metrics and status of the worker, from the reports of its parts.
 //!
-//! Reads atomics and watches, and waits for nothing, so it answers also when the parts hang.
+//! Reads atomics and watch channels, and never waits, so it answers also while the parts hang.
 //!
-//! *Alive* means that only a restart could make it better if it were not: a lane that holds messages and
-//! takes no step for longer than all it may wait for, a lane that has ended while others go on, a step
-//! of the cleaner that does not end, a runtime that runs nothing. A store or a broker that is away is
-//! none of these: it is what readiness is about. (A cleaner that panics ends the process: it runs in
-//! the task of whoever runs the lanes.)
+//! Liveness fails where only a restart helps: a lane that holds messages and takes no step for longer
+//! than all its waits together, a lane that has ended while others run, a step of the cleaner that does
+//! not end, a runtime that runs no task. A store or a broker that is away is a matter of readiness. (A
+//! cleaner that panics ends the process: it runs in the task that runs the lanes.)
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,63 +17,67 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::quarantined::Quarantined;
-use super::store_watch::StoreWatch;
+use super::store_health::StoreHealth;
 use crate::broker::Health;
-use crate::cleaner::Sweeps;
+use crate::cleaner::SweepStats;
 use crate::clock::Clock;
-use crate::http::{self, LaneStatus, Liveness, Problem, Readiness, Status, Version, Waiting};
+use crate::http::{
+    self, LaneStatus, Liveness, Problem, Readiness, Status, Version, WaitingMessage,
+};
 use crate::pipeline::observe::labels::Outcome;
 use crate::pipeline::observe::progress::Progress;
 use crate::pipeline::observe::tally::{Counts, Tally};
 use crate::pipeline::observe::waits::WaitEntry;
-use crate::reload::Standing;
+use crate::reload::ReloadStatus;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{LaneSample, MEDIA_TYPE, Sample, SweepSample};
-use crate::telemetry::traces::Outbox;
+use crate::telemetry::traces::SpanQueue;
 
-/// What a lane may wait for between two steps beside the confirms of a batch, all of it together: half a
-/// minute between two tries, some ten seconds for each of the store's answers, and for the broker to
-/// take an acknowledgement. Generous, since a restart costs more than a late one.
-const OTHER_WAITS: Duration = Duration::from_secs(120);
+/// How long a lane may wait between two steps, beside the confirms of a batch: half a minute between two
+/// attempts, some ten seconds for each answer of the store, and for the broker to accept an
+/// acknowledgement. Generous, since a needless restart costs more than a late one.
+const OTHER_WAITS_MAX: Duration = Duration::from_secs(120);
 
-/// The parts of a worker, as far as they are looked at.
-pub(super) struct Observed {
-    /// Each lane's own.
+/// The reports of a worker's parts.
+pub(super) struct WorkerMonitor {
+    /// The tally of each lane.
     pub(super) lanes: Vec<Arc<Tally>>,
-    /// Of each source, who passes its messages on to its partitions; idle where there are none.
+    /// The progress of each source's partitioner; idle where there are no partitions.
     pub(super) partitioners: Vec<Arc<Progress>>,
-    /// What the cleaner reports.
-    pub(super) sweeps: Arc<Sweeps>,
-    /// Spans on their way out.
-    pub(super) traces: Arc<Outbox>,
-    pub(super) store: StoreWatch,
+    /// The cleaner's statistics.
+    pub(super) sweeps: Arc<SweepStats>,
+    /// Spans that wait for the exporter.
+    pub(super) traces: Arc<SpanQueue>,
+    /// Whether the store answers.
+    pub(super) store: StoreHealth,
+    /// Which queues are read one message at a time, since a message ended the connection.
     pub(super) quarantine: Quarantined,
     broker: watch::Receiver<Health>,
     stop: CancellationToken,
     clock: Clock,
     started: Instant,
     started_ms: i64,
-    rules: watch::Receiver<Standing>,
-    /// How long a lane may take no step.
+    rules: watch::Receiver<ReloadStatus>,
+    /// How long a lane may take no step before it counts as stuck.
     stuck_after: Duration,
 }
 
-impl Observed {
+impl WorkerMonitor {
     pub(super) fn new(
         settings: &Settings,
-        rules: watch::Receiver<Standing>,
+        rules: watch::Receiver<ReloadStatus>,
         broker: watch::Receiver<Health>,
         stop: &CancellationToken,
-    ) -> Observed {
+    ) -> WorkerMonitor {
         let clock = Clock::System;
         let sources = settings.sources();
         let lanes: usize = sources.iter().map(|source| source.lanes).sum();
-        Observed {
+        WorkerMonitor {
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
             partitioners: sources.iter().map(|_| Arc::default()).collect(),
             sweeps: Arc::default(),
             traces: Arc::default(),
-            store: StoreWatch::default(),
+            store: StoreHealth::default(),
             quarantine: Quarantined::default(),
             broker,
             stop: stop.clone(),
@@ -82,11 +85,11 @@ impl Observed {
             started_ms: clock.now_ms(),
             clock,
             rules,
-            stuck_after: settings.amqp.confirm_timeout + OTHER_WAITS,
+            stuck_after: settings.amqp.confirm_timeout + OTHER_WAITS_MAX,
         }
     }
 
-    /// Messages that were taken and are not settled.
+    /// Messages that were received and are not settled.
     pub(super) fn in_hand(&self) -> u64 {
         let lanes = self.lanes.iter().map(|lane| lane.progress.in_hand()).sum::<u64>();
         lanes + self.partitioners.iter().map(|it| it.in_hand()).sum::<u64>()
@@ -97,7 +100,7 @@ impl Observed {
     }
 }
 
-impl http::Observed for Observed {
+impl http::Monitor for WorkerMonitor {
     fn liveness(&self) -> Liveness {
         let mut dead = Vec::new();
         let bound = self.stuck_after;
@@ -123,7 +126,7 @@ impl http::Observed for Observed {
             let why = format!("{messages} messages for partitions, no step for {secs} s");
             dead.push(Problem::new("partitioner", why));
         }
-        let step = self.sweeps.total().step_began.map(|began| began.elapsed());
+        let step = self.sweeps.totals().step_began.map(|began| began.elapsed());
         if let Some(step) = step.filter(|step| *step > bound) {
             let why = format!("a step of the sweep does not end, for {} s", step.as_secs());
             dead.push(Problem::new("cleaner", why));
@@ -137,7 +140,7 @@ impl http::Observed for Observed {
 
     fn readiness(&self) -> Readiness {
         let mut missing = Vec::new();
-        // True from the moment of the signal on, before any lane has heard of it.
+        // True from the signal on, before any lane has noticed it.
         if self.stop.is_cancelled() {
             missing.push(Problem::new("draining", "it was told to stop"));
         }
@@ -170,8 +173,8 @@ impl http::Observed for Observed {
             warnings.push(Problem::new("takers", why));
         }
         if self.rules.borrow().problem.is_some() {
-            // What is wrong with them stands in the log, at any length.
-            let why = "the rules file is not taken (see the log); older rules stay in force";
+            // The log has the problems, at any length.
+            let why = "the rules file is refused (see the log); older rules stay in force";
             warnings.push(Problem::new("rules", why));
         }
         Readiness { missing, warnings }
@@ -180,7 +183,7 @@ impl http::Observed for Observed {
     fn metrics(&self) -> Result<(&'static str, String), fmt::Error> {
         let broker = *self.broker.borrow();
         let rules = self.rules.borrow().clone();
-        let swept = self.sweeps.total();
+        let swept = self.sweeps.totals();
         let lane = |lane: &Arc<Tally>| LaneSample {
             running: lane.progress.is_running(),
             in_hand: lane.progress.in_hand(),
@@ -216,13 +219,13 @@ impl http::Observed for Observed {
 
     fn status(&self) -> Status {
         let counts = self.counts();
-        let latest = self.sweeps.total().latest;
+        let latest = self.sweeps.totals().latest;
         let mut finished: BTreeMap<_, _> =
             Outcome::ALL.iter().map(|it| (it.as_str().to_owned(), counts.of(*it))).collect();
         finished.insert("given_back".to_owned(), counts.given_back);
         let now_ms = self.clock.now_ms();
         let mut waiting: Vec<_> =
-            self.lanes.iter().flat_map(|lane| lane.waits.at(now_ms)).map(waiting).collect();
+            self.lanes.iter().flat_map(|lane| lane.waits.at(now_ms)).map(waiting_message).collect();
         waiting.sort_by_key(|wait| wait.since_ms);
         Status {
             version: self.version(),
@@ -263,9 +266,9 @@ fn lane_status((number, lane): (usize, &Arc<Tally>)) -> LaneStatus {
     }
 }
 
-fn waiting(wait: WaitEntry) -> Waiting {
+fn waiting_message(wait: WaitEntry) -> WaitingMessage {
     let (who, on) = wait.who_on.unzip();
-    Waiting {
+    WaitingMessage {
         message_id: wait.message_id,
         tenant: who.as_ref().map(|who| who.tenant.to_string()),
         interaction: who.map(|who| who.id.into_owned()),
@@ -285,7 +288,7 @@ mod tests {
     use super::*;
     use crate::app;
     use crate::domain::{Identity, Rules};
-    use crate::http::Observed as _;
+    use crate::http::Monitor as _;
     use crate::pipeline::lane::Lane;
     use crate::pipeline::ports::{
         Arrival, Delivery, Outgoing, PublishOutcome, Publisher, Row, RowChange, Settlement,
@@ -296,113 +299,118 @@ mod tests {
     use crate::reload::Reloader;
     use crate::settings::{self, Sources};
 
-    /// What cannot be decoded: it needs no store, and is published as a dead letter.
-    struct Noise(Arrival);
+    /// A delivery that cannot be decoded: it needs no store, and is published as a dead letter.
+    struct StubDelivery(Arrival);
 
-    impl Delivery for Noise {
+    impl Delivery for StubDelivery {
         fn body(&self) -> &[u8] {
-            b"noise"
+            b"no message"
         }
         fn arrival(&self) -> &Arrival {
             &self.0
         }
     }
 
-    /// Two deliveries, then nothing more for ever.
-    struct Two(bool);
+    /// Yields two deliveries, unless `is_empty`, and then none for ever.
+    struct StubSource {
+        is_empty: bool,
+    }
 
-    impl Source for Two {
-        type Delivery = Noise;
-        async fn next_batch(&mut self, _max: usize) -> Result<Vec<Noise>, TransportError> {
-            if std::mem::replace(&mut self.0, true) {
+    impl Source for StubSource {
+        type Delivery = StubDelivery;
+        async fn next_batch(&mut self, _max: usize) -> Result<Vec<StubDelivery>, TransportError> {
+            if std::mem::replace(&mut self.is_empty, true) {
                 std::future::pending::<()>().await;
             }
-            Ok(vec![Noise(Arrival::default()), Noise(Arrival::default())])
+            Ok(vec![StubDelivery(Arrival::default()), StubDelivery(Arrival::default())])
         }
     }
 
-    /// A broker that never answers, and that nothing gives up on.
-    struct Silence;
+    /// A broker that never answers, and a store that is never used.
+    struct StubAdapter;
 
-    impl Publisher<Noise> for Silence {
+    impl Publisher<StubDelivery> for StubAdapter {
         async fn publish(
             &mut self,
-            _batch: &[Outgoing<'_, Noise>],
+            _batch: &[Outgoing<'_, StubDelivery>],
         ) -> Result<Vec<PublishOutcome>, TransportError> {
             std::future::pending().await
         }
     }
 
-    impl Settler<Noise> for Silence {
-        async fn settle(&mut self, _batch: Vec<(Noise, Settlement)>) -> Result<(), TransportError> {
+    impl Settler<StubDelivery> for StubAdapter {
+        async fn settle(
+            &mut self,
+            _batch: Vec<(StubDelivery, Settlement)>,
+        ) -> Result<(), TransportError> {
             unreachable!("nothing is ever confirmed")
         }
     }
 
-    impl Store for Silence {
-        type Transaction = Silence;
+    impl Store for StubAdapter {
+        type Transaction = StubAdapter;
         async fn begin(
             &self,
             _own: &[Identity<'_>],
             _parents: &[Identity<'_>],
-        ) -> Result<(Vec<Row>, Silence), StoreError> {
+        ) -> Result<(Vec<Row>, StubAdapter), StoreError> {
             unreachable!("nothing can be decoded")
         }
     }
 
-    impl Recall for Silence {
+    impl Recall for StubAdapter {
         async fn recall(&mut self, _events: &[Doubtful<'_>]) -> Result<Vec<usize>, StoreError> {
             unreachable!("nothing is begun")
         }
     }
 
-    impl Transaction for Silence {
+    impl Transaction for StubAdapter {
         async fn save(self, _rows: &[RowChange<'_>]) -> Result<(), StoreError> {
             unreachable!("nothing is begun")
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lane_that_hangs_is_told_from_one_that_has_nothing_to_do() {
+    async fn liveness_fails_for_a_stuck_lane_and_not_for_an_idle_one() {
         let mut settings = settings::load(Sources::default()).expect("the defaults").settings;
         settings.lanes = 2;
         let (health, broker) = watch::channel(Health::Up);
         let stop = CancellationToken::new();
         let rules = Arc::new(RulesInForce::new(Rules::empty()));
         let reloader = Reloader::new(app::rules_source(&settings), Arc::clone(&rules));
-        let observed = Observed::new(&settings, reloader.standing(), broker, &stop);
-        let worker = app::worker(&settings, rules, Silence);
-        let lane = |number: usize, source: Two| {
+        let monitor = WorkerMonitor::new(&settings, reloader.status(), broker, &stop);
+        let worker = app::worker(&settings, rules, StubAdapter);
+        let lane = |number: usize, source: StubSource| {
             let lane = Lane {
                 worker: &worker,
                 source,
-                publisher: Silence,
-                settler: Silence,
+                publisher: StubAdapter,
+                settler: StubAdapter,
                 batch_messages: 10,
-                tally: &observed.lanes[number],
+                tally: &monitor.lanes[number],
             };
             lane.run(&stop)
         };
-        let bound = settings.amqp.confirm_timeout + OTHER_WAITS;
+        let bound = settings.amqp.confirm_timeout + OTHER_WAITS_MAX;
         let watching = async {
             tokio::time::sleep(bound).await;
-            assert_eq!(observed.liveness(), Liveness::default(), "not longer than it may wait");
+            assert_eq!(monitor.liveness(), Liveness::default(), "no longer than it may wait");
             tokio::time::sleep(Duration::from_secs(1)).await;
             let why = "lane 1 holds 2 messages, no step for 151 s";
-            assert_eq!(observed.liveness().dead, [Problem::new("lane", why)]);
-            // Alive or not, what is missing is another question.
+            assert_eq!(monitor.liveness().dead, [Problem::new("lane", why)]);
+            // Readiness does not depend on liveness.
             health.send_replace(Health::Down);
             let missing: Vec<_> =
-                observed.readiness().missing.into_iter().map(|problem| problem.what).collect();
+                monitor.readiness().missing.into_iter().map(|problem| problem.what).collect();
             assert_eq!(missing, ["store", "broker"]);
-            assert_eq!(observed.in_hand(), 2);
+            assert_eq!(monitor.in_hand(), 2);
         };
         tokio::select! {
-            ended = lane(0, Two(true)) => panic!("an idle lane goes on: {ended:?}"),
-            ended = lane(1, Two(false)) => panic!("it hangs: {ended:?}"),
+            ended = lane(0, StubSource { is_empty: true }) => panic!("an idle lane goes on: {ended:?}"),
+            ended = lane(1, StubSource { is_empty: false }) => panic!("it hangs: {ended:?}"),
             () = watching => {}
         }
-        assert_eq!(observed.in_hand(), 0, "a lane that is dropped gives back what it has");
-        assert_eq!(observed.counts().given_back, 2);
+        assert_eq!(monitor.in_hand(), 0, "a lane that is dropped gives back what it has");
+        assert_eq!(monitor.counts().given_back, 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What each part of a worker is told: from the settings to the type that the part owns.
+//! Converts the settings into each part's own settings type.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::pipeline::observe::spans::Tracer;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::worker::Worker;
 use crate::pipeline::settlement::WaitPolicy;
-use crate::reload::{NotTaken, RulesSource};
-use crate::retry::Ladder;
+use crate::reload::{ReloadError, RulesSource};
+use crate::retry::RetrySchedule;
 use crate::settings::rules_file::{Document, Loaded};
 use crate::settings::{self, LiveKey, Settings, Source};
 use crate::store::{self, Lifetimes};
-use crate::telemetry::traces::Outbox;
+use crate::telemetry::traces::SpanQueue;
 
-/// The rules that the settings name, and what is to be said about them. Whoever works by them takes
-/// the source that [`rules_source`] gives; whoever only looks at them may leave its cases out.
+/// Loads the rules that the settings name, with warnings about them. Commands that apply the rules pass
+/// the source of [`rules_source`]; commands that only show them may leave its cases out.
 ///
 /// # Errors
 /// When the file is named and absent, cannot be read, parsed or accepted, or fails a case.
 pub fn load_rules(
     settings: &Settings,
     source: &RulesSource,
-) -> Result<(Rules, Vec<String>), NotTaken> {
+) -> Result<(Rules, Vec<String>), ReloadError> {
     let file = &source.file;
     if !settings.rules.is_named && !file.exists() {
-        source.try_on_cases(&Document::empty())?;
+        source.check_cases(&Document::empty())?;
         let warning = format!(
             "there are no rules: {} is absent; nothing is copied and nothing is saved",
             file.display()
@@ -40,35 +40,36 @@ pub fn load_rules(
     Ok((rules, warnings.iter().map(|warning| format!("rules: {warning}")).collect()))
 }
 
-/// Where rules come from, and what they must pass.
+/// The rules file, and the case files that its rules must pass.
 pub fn rules_source(settings: &Settings) -> RulesSource {
     let settings::Rules { file, is_named, cases, watch } = settings.rules.clone();
     RulesSource { file, is_named, cases, watch }
 }
 
-/// What the store has to be told.
+/// The store's settings.
 pub fn store_settings(settings: &Settings) -> store::Settings {
-    let mut of_store = store::Settings::new(settings.store.url.expose());
+    let mut for_store = store::Settings::new(settings.store.url.expose());
     match &settings.store.live_key {
-        Some(LiveKey::File(path)) => of_store.live_key_file = Some(path.clone()),
-        Some(LiveKey::Inline(key)) => of_store.live_key = Some(key.expose().to_owned()),
+        Some(LiveKey::File(path)) => for_store.live_key_file = Some(path.clone()),
+        Some(LiveKey::Inline(key)) => for_store.live_key = Some(key.expose().to_owned()),
         None => {}
     }
-    of_store.migrate = settings.store.migrate;
-    // Each lane holds one connection at a time; two more are for questions beside the flow.
-    // Whoever passes messages on to partitions looks up where they belong.
+    for_store.migrate = settings.store.migrate;
+    // Each lane holds one connection at a time, and so does each partitioner, which looks up the
+    // partition of a message; two more are for queries beside the lanes.
     let partitioners = usize::from(settings.partitions.count > 0);
     let of_source = |source: &Source| source.lanes + partitioners;
     let lanes = settings.sources().iter().map(of_source).sum::<usize>();
-    of_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
-    of_store
+    for_store.connections = u32::try_from(lanes).unwrap_or(u32::MAX).saturating_add(2);
+    for_store
 }
 
-/// What the broker has to be told.
+/// The broker's settings.
 pub fn broker_settings(settings: &Settings) -> broker::Settings {
     let amqp = &settings.amqp;
     let (sources, further) = (settings.sources().into_iter(), settings.output.further.iter());
-    // What waits for the status gate is not acknowledged; others are to keep their share.
+    // Deliveries that wait for the status gate are not acknowledged; the others keep their share of the
+    // prefetch.
     let held = if settings.gate.endpoint.is_some() { HELD_MAX } else { 0 };
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     broker::Settings {
@@ -97,7 +98,7 @@ pub fn broker_settings(settings: &Settings) -> broker::Settings {
     }
 }
 
-/// What the broker has to be told of a source of which so many deliveries may be held.
+/// The broker's settings for a source; `held` deliveries are added to its prefetch.
 fn inbound(source: Source, held: u16) -> Inbound {
     Inbound {
         queue: source.queue,
@@ -120,12 +121,12 @@ fn partitioned(inbound: Inbound, settings: &Settings) -> Inbound {
     }
 }
 
-/// All that must be in the broker.
+/// The queues, exchanges and bindings that the worker needs.
 pub fn topology(settings: &Settings) -> Topology {
-    Topology::of(&broker_settings(settings), &Ladder::default().delays())
+    Topology::of(&broker_settings(settings), &RetrySchedule::default().delays())
 }
 
-/// What is done to every batch.
+/// The worker that processes the batches.
 pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Worker<S> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Worker {
@@ -136,7 +137,7 @@ pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Wor
             parent_ms: millis(settings.waiting.parent),
             interaction_ms: millis(settings.waiting.unknown),
             publish_ms: millis(settings.waiting.unroutable),
-            ladder: Ladder::default(),
+            ladder: RetrySchedule::default(),
         },
         live_ttl_secs: settings.live.ttl.as_secs(),
         body_max_bytes: settings.limits.body_max_bytes,
@@ -145,36 +146,36 @@ pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Wor
         // Waiting queues have delays, and the order of arrival is kept.
         wakes_within_batch: false,
         gating: None,
-        // For those who have a collector to send to.
+        // Set by `run` where a collector is configured.
         tracer: None,
     }
 }
 
-/// Makes spans and puts them into the outbox; `None` where no collector is configured.
-pub fn tracer(settings: &Settings, outbox: &Arc<Outbox>) -> Option<Tracer> {
+/// The maker of spans, which go into `queue`; `None` where no collector is configured.
+pub fn tracer(settings: &Settings, queue: &Arc<SpanQueue>) -> Option<Tracer> {
     settings.traces.endpoint.as_ref().map(|_| Tracer {
         sample_per_thousand: settings.traces.sample_per_thousand,
         outbound_exchange: settings.amqp.outbound_exchange.clone(),
         clock: Clock::System,
-        sink: Arc::<Outbox>::clone(outbox),
+        sink: Arc::<SpanQueue>::clone(queue),
     })
 }
 
-/// How the status gate is asked; `None` where none is configured.
+/// How the lanes use the status gate; `None` where none is configured.
 ///
 /// # Errors
-/// When a file that it needs cannot be read, or does not hold what it should.
+/// When a file that it needs cannot be read or is not valid.
 pub fn gating(
     settings: &Settings,
     when_full: GateOverflow,
 ) -> Result<Option<GatePolicy>, gate::Error> {
-    let Some(of_gate) = &settings.gate.endpoint else { return Ok(None) };
+    let Some(endpoint) = &settings.gate.endpoint else { return Ok(None) };
     let channels = settings.gate.channels.iter().cloned().collect();
-    let gate = Arc::new(StatusGate::open(of_gate)?);
+    let gate = Arc::new(StatusGate::open(endpoint)?);
     Ok(Some(GatePolicy { gate, channels, when_full }))
 }
 
-/// How long what is stored may stay.
+/// How long stored data is kept.
 pub fn lifetimes(settings: &Settings) -> Lifetimes {
     Lifetimes {
         live_ttl_secs: settings.live.ttl.as_secs(),

@@ -1,43 +1,43 @@
-//! What the server knows of the worker, and the shapes in which it tells it.
+//! The server's view of the worker, and the documents that it answers with.
 //!
-//! The shapes are read again by `throughline status` and `throughline healthcheck`, so both sides share
-//! these types. Names of members are a contract with whoever reads the JSON.
+//! `throughline status` and `throughline healthcheck` parse the documents, so both sides share these
+//! types. The names of members are a contract with every program that reads the JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The worker, as it is seen from outside. Every answer is about this moment, and made without waiting.
-pub trait Observed: Send + Sync + 'static {
-    /// Whether it works, or only a restart can help.
+/// The worker as seen from outside. Every method reports the present state, without waiting.
+pub trait Monitor: Send + Sync + 'static {
+    /// Whether the worker works, or only a restart helps.
     fn liveness(&self) -> Liveness;
-    /// Whether it does its work, or what is missing.
+    /// Whether the worker processes messages, or what is missing for that.
     fn readiness(&self) -> Readiness;
     /// The media type of the metrics, and their text.
     ///
     /// # Errors
     /// When they cannot be written.
     fn metrics(&self) -> Result<(&'static str, String), fmt::Error>;
-    /// What it does.
+    /// What the worker is doing.
     fn status(&self) -> Status;
-    /// Which program it is, and under which rules.
+    /// The program's version and the rules' revision.
     fn version(&self) -> Version;
 }
 
 /// The answer of `/livez`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Liveness {
-    /// What does not work any more; nothing, while it lives.
+    /// Parts that have failed; empty while the worker lives.
     pub dead: Vec<Problem>,
 }
 
 /// The answer of `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// What is missing; nothing, while it is ready.
+    /// What is missing; empty while the worker is ready.
     pub missing: Vec<Problem>,
-    /// What somebody should look at, though it is ready.
+    /// What the operator should look at, though the worker is ready.
     pub warnings: Vec<Problem>,
 }
 
@@ -83,32 +83,32 @@ pub struct Status {
     /// Whether it is ready, and what is missing.
     #[serde(flatten)]
     pub readiness: Readiness,
-    /// What does not work any more.
+    /// Parts that have failed.
     #[serde(flatten)]
     pub liveness: Liveness,
     /// The lanes, in the order of their numbers.
     pub lanes: Vec<LaneStatus>,
-    /// Messages taken, each try counted.
+    /// Messages received, each attempt counted.
     pub received: u64,
-    /// Messages taken and not settled.
+    /// Messages received and not settled.
     pub in_hand: u64,
-    /// What became of the others.
-    pub finished: Outcomes,
+    /// Messages that are finished, by outcome.
+    pub finished: OutcomeCounts,
     /// Dead letters by reason; reasons that did not occur are left out.
-    pub dead_lettered: DeadLettered,
+    pub dead_lettered: DeadLetterCounts,
     /// Rows of the store, as the latest sweep found them; none before the first is over.
     pub stored_rows: Option<u64>,
     /// Active interactions among them.
     pub live_rows: Option<u64>,
-    /// What waits at the moment, the longest first; the latest hundred of each lane.
-    pub waiting: Vec<Waiting>,
+    /// Messages that wait now, the oldest first; the latest hundred of each lane.
+    pub waiting: Vec<WaitingMessage>,
 }
 
 /// How many messages were finished, by outcome.
-pub type Outcomes = BTreeMap<String, u64>;
+pub type OutcomeCounts = BTreeMap<String, u64>;
 
 /// How many messages were set aside, by reason.
-pub type DeadLettered = BTreeMap<String, u64>;
+pub type DeadLetterCounts = BTreeMap<String, u64>;
 
 /// A lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,11 +119,11 @@ pub struct LaneStatus {
     pub running: bool,
     /// Whether its batch waits for a store that is away.
     pub waits_for_store: bool,
-    /// Whether nobody takes what it publishes.
+    /// Whether the broker returns or refuses what it publishes.
     pub waits_for_takers: bool,
-    /// Messages taken and not settled.
+    /// Messages received and not settled.
     pub in_hand: u64,
-    /// Messages taken, each try counted.
+    /// Messages received, each attempt counted.
     pub received: u64,
     /// How long ago it took its latest step, in milliseconds.
     pub idle_ms: u64,
@@ -131,7 +131,7 @@ pub struct LaneStatus {
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
+pub struct WaitingMessage {
     /// The AMQP `message_id`, if it has one.
     pub message_id: Option<String>,
     /// The tenant of its interaction, where it waits for another.
