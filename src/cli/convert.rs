@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
 
 use super::failure::{Exit, Failure};
 use super::{block_on, input, output};
-use crate::files::{Lines, Room};
+use crate::files::{LineSource, WaitingLines};
 use crate::formats::{self, Hints, Refusal, canonical};
 use crate::pipeline::ports::{Delivery as _, Source as _};
 use crate::settings::Settings;
@@ -49,8 +49,8 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let reader = BufReader::new(input::open(arguments.file.as_ref()).await?);
         let mut out = BufWriter::new(tokio::io::stdout());
         // Nothing waits here: whatever is delivered is settled at once.
-        let room = Room::default();
-        let mut lines = Lines::new(reader, &room);
+        let room = WaitingLines::default();
+        let mut lines = LineSource::new(reader, &room);
         let mut rejected = 0;
         loop {
             let batch = lines.next_batch(BATCH_LINES).await;

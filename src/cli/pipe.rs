@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{Exit, Failure};
 use super::{block_on, input, load_rules, told_to_stop};
 use crate::app;
-use crate::files::{Ledger, Lines, Output, Room};
+use crate::files::{LinePublisher, LineSettler, LineSource, WaitingLines};
 use crate::pipeline::gate_policy::GateOverflow;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::observe::labels::Outcome;
@@ -87,13 +87,13 @@ pub(super) fn run(
         worker.outputs = Vec::new();
         worker.gating = gating;
         let tally = Tally::default();
-        let room = Room::default();
+        let room = WaitingLines::default();
         let out = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stdout());
         let lane = Lane {
             worker: &worker,
-            source: Lines::new(reader, &room),
-            publisher: Output::new(out, dead_letters, &room),
-            settler: Ledger::new(&room),
+            source: LineSource::new(reader, &room),
+            publisher: LinePublisher::new(out, dead_letters, &room),
+            settler: LineSettler::new(&room),
             batch_messages: settings.pipeline.batch_messages,
             tally: &tally,
         };
