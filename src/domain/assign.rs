@@ -12,25 +12,25 @@ use super::value::{JSON_EVENT, Key, Kind, Value};
 /// One entry: puts a value under a key of its own.
 #[derive(Clone, Debug)]
 pub struct Assign {
-    /// The channel it is for; `None` is for all.
+    /// The channel it applies to; `None`: all.
     pub(crate) channel: Option<String>,
     /// The key it sets. Never `jsonEvent` (A2).
     pub(crate) key: Key<'static>,
-    /// What it sets.
+    /// The value it sets.
     pub(crate) what: Assigned,
 }
 
 /// Where an entry takes its value from.
 #[derive(Clone, Debug)]
 pub enum Assigned {
-    /// Out of the interaction's own data.
+    /// From the interaction's own data.
     From(Pointer),
     /// A constant.
     Constant(Value<'static>),
 }
 
 /// Runs the entries for `channel` over the received data, all sources merged by P1. Each entry sees
-/// what earlier ones assigned. A pointer that finds nothing sets nothing.
+/// what earlier ones assigned. An entry whose pointer finds no value sets none.
 pub(crate) fn run<'a>(
     entries: &'a [Assign],
     channel: &str,
@@ -57,7 +57,7 @@ pub(crate) fn run<'a>(
     assigned
 }
 
-/// Whether any entry is for `channel`.
+/// Whether any entry applies to `channel`.
 pub(crate) fn concerns(entries: &[Assign], channel: &str) -> bool {
     entries.iter().any(|entry| entry.channel.as_deref().is_none_or(|only| only == channel))
 }
@@ -69,7 +69,7 @@ pub struct Pointer {
     tokens: Vec<Vec<u8>>,
 }
 
-/// Why a text is no pointer for an `[[assign]]` entry.
+/// Why a text is not accepted as the pointer of an `[[assign]]` entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
     /// RFC 6901 has it begin with a slash, and `~` be followed by 0 or 1.
@@ -104,14 +104,14 @@ impl Pointer {
         Ok(Pointer { key, tokens })
     }
 
-    /// The value that the pointer's further tokens lead to, from the value of its key.
+    /// The value that the pointer's remaining tokens select, starting from the value of its key.
     fn resolve<'a>(&self, root: &Value<'a>) -> Option<Value<'a>> {
         let Some(json) = root.as_slice() else {
-            // A value that was made here does not outlive this call: what is found is copied.
-            return walk(root.raw(), &self.tokens)
+            // An owned value does not outlive this call, so the selected part is copied.
+            return resolve_tokens(root.raw(), &self.tokens)
                 .map(|json| Value::from_json(json.get().to_owned()));
         };
-        walk(json, &self.tokens).map(Value::from_raw)
+        resolve_tokens(json, &self.tokens).map(Value::from_raw)
     }
 }
 
@@ -127,15 +127,15 @@ impl fmt::Display for Pointer {
     }
 }
 
-fn walk<'v>(mut json: RawJson<'v>, tokens: &[Vec<u8>]) -> Option<RawJson<'v>> {
+fn resolve_tokens<'v>(mut json: RawJson<'v>, tokens: &[Vec<u8>]) -> Option<RawJson<'v>> {
     for token in tokens {
         json = match json.kind() {
-            // A member twice: the last counts, as it does for keys (K4).
+            // Of repeated members the last counts, as for keys (K4).
             Kind::Object => {
                 let mut found = json.members()?.into_iter().rev();
                 found.find(|(key, _)| key.as_bytes() == token)?.1
             }
-            Kind::Array => *json.elements()?.get(index(token)?)?,
+            Kind::Array => *json.elements()?.get(parse_array_index(token)?)?,
             Kind::Null | Kind::Bool | Kind::Number | Kind::String => return None,
         };
     }
@@ -143,7 +143,7 @@ fn walk<'v>(mut json: RawJson<'v>, tokens: &[Vec<u8>]) -> Option<RawJson<'v>> {
 }
 
 /// An array index as RFC 6901 has it: digits without a leading zero.
-fn index(token: &[u8]) -> Option<usize> {
+fn parse_array_index(token: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(token).ok()?;
     let canonical = text == "0" || !text.starts_with('0');
     (canonical && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_pointer() {
+    fn rejects_invalid_pointers() {
         assert_eq!(Pointer::parse("").err(), Some(PointerError::Everything));
         assert_eq!(Pointer::parse("/jsonEvent").err(), Some(PointerError::JsonEvent));
         for text in ["jsonEvent", "a/b", "/a~", "/a~2", "#/a"] {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_walk_objects_and_arrays() {
+    fn pointer_resolves_through_objects_and_arrays() {
         let root = Value::from_json(r#"{"a/b":[{"~":1},{"x":{"y":" z "}}],"a/b2":0,"d":1,"d":2}"#);
         let find = |text: &str| {
             let pointer = Pointer::parse(text).expect("a pointer");

@@ -1,5 +1,5 @@
-//! Genesys Web Engagement's `copyUserData`: which of a parent's pairs a child is given (rules C1 to
-//! C5).
+//! Genesys Web Engagement's `copyUserData`: which of a parent's pairs are copied to a child (rules
+//! C1 to C5).
 
 use super::user_data::KeySet;
 use super::value::{JSON_EVENT, Key};
@@ -8,9 +8,9 @@ use super::value::{JSON_EVENT, Key};
 #[derive(Clone, Debug)]
 pub struct CopyUserData {
     pub(crate) filter: CopyFilter,
-    /// Channels of parents that the filter applies to.
+    /// The parents' channels that the filter applies to.
     pub(crate) parents: Vec<String>,
-    /// Channels of children that the filter applies to.
+    /// The children's channels that the filter applies to.
     pub(crate) children: Vec<String>,
     /// Overrides for one pair of channels; the first match wins (C5).
     pub(crate) routes: Vec<Route>,
@@ -24,7 +24,7 @@ pub struct Route {
     pub(crate) filter: CopyFilter,
 }
 
-/// What `copyUserData` selects.
+/// The keys that `copyUserData` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyFilter {
     /// Nothing.
@@ -35,7 +35,7 @@ pub enum CopyFilter {
     Keys(KeySet),
 }
 
-/// What is odd about a value of `copyUserData`, though it is legal (C3, C4).
+/// A warning about a legal value of `copyUserData` (C3, C4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyFilterWarning {
     /// `all` or `no`, in any case, stands as a key in a list.
@@ -67,8 +67,8 @@ impl CopyUserData {
         }
     }
 
-    /// Whether a child of this channel could be given anything, by a parent of whichever channel
-    /// the rules name (C9).
+    /// Whether a child of this channel could receive any pair, from a parent of any channel that the
+    /// rules name (C9).
     pub(crate) fn may_copy_to(&self, child: &str) -> bool {
         let routed = self.routes.iter().map(|route| &route.parent);
         self.parents.iter().chain(routed).any(|parent| self.between(parent, child).selects_any())
@@ -116,7 +116,7 @@ impl CopyFilter {
             }
     }
 
-    /// How many of so many pairs it selects at most.
+    /// An upper bound of how many of `pairs` pairs it selects.
     pub(crate) fn selects_at_most(&self, pairs: usize) -> usize {
         match self {
             CopyFilter::None => 0,
@@ -125,7 +125,7 @@ impl CopyFilter {
         }
     }
 
-    /// Whether there is a key that it selects.
+    /// Whether it selects any key.
     fn selects_any(&self) -> bool {
         match self {
             CopyFilter::None => false,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_what_they_mean() {
+    fn parses_filters_with_warnings() {
         use CopyFilterWarning::{JsonEventListed, KeywordInList};
         for (value, filter, warnings) in [
             ("", CopyFilter::None, vec![]),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_nothing_can_be_copied_to_need_not_wait() {
+    fn may_copy_to_is_false_where_no_key_can_be_copied() {
         let mut rules = CopyUserData::none();
         assert!(!rules.may_copy_to("chat"), "no value");
         rules.filter = CopyFilter::parse("jsonEvent").0;

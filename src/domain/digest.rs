@@ -1,10 +1,10 @@
-//! SHA-256, shortened to what is asked for, and bytes as text.
+//! Truncated SHA-256, and bytes as hexadecimal text.
 
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
 
-/// The first bytes of the SHA-256 of some parts, one after the other; 32 at the most.
+/// The first `N` bytes (at most 32) of the SHA-256 of the concatenated parts.
 pub(crate) fn sha256<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut hasher = Context::new(&SHA256);
     parts.iter().for_each(|part| hasher.update(part));

@@ -1,7 +1,7 @@
 //! History: the extra data that stays after the conversation (rules H1 to H5).
 //!
-//! By default nothing is saved. A [`Record`] can only be made by a history list, so what no
-//! list names cannot reach a store; the one other way in, [`Record::restored`], is for stores that
+//! By default nothing is saved. A [`Record`] can only be made by a history list, so a key that no
+//! list names cannot reach a store; the only other constructor, [`Record::restored`], is for stores that
 //! read back what they saved.
 
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ pub struct KeyList {
 }
 
 impl KeyList {
-    /// A list of keys that count as they are.
+    /// A list of keys, taken literally.
     pub fn new<'k>(keys: impl IntoIterator<Item = &'k [u8]>) -> KeyList {
         KeyList { keys: keys.into_iter().map(Box::from).collect() }
     }
@@ -70,13 +70,13 @@ impl KeyList {
     }
 }
 
-/// What stands in place of a saved value that was erased.
+/// The text that replaces an erased value.
 pub const ANONYMISED: &str = "{Anonymized by DPO}";
 
 /// The pairs of one interaction that history keeps, as text (H4). `Debug` names the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Shared: what is published of an interaction and what is saved have the same record.
+    /// Shared by the published message and the saved row.
     pairs: Arc<[(String, String)]>,
 }
 
@@ -95,11 +95,11 @@ impl Record {
         Record { pairs: pairs.into() }
     }
 
-    /// What a store has saved before, read back. For stores only.
+    /// Parses a record that a store has saved. For stores only.
     ///
     /// # Errors
-    /// [`NotARecord`] when `json` is no JSON object whose members are strings.
-    pub fn restored(json: &str) -> Result<Record, NotARecord> {
+    /// [`InvalidRecord`] when `json` is no JSON object whose members are strings.
+    pub fn restored(json: &str) -> Result<Record, InvalidRecord> {
         struct Pairs;
         impl<'de> serde::de::Visitor<'de> for Pairs {
             type Value = Vec<(String, String)>;
@@ -119,9 +119,9 @@ impl Record {
         }
         let mut json = serde_json::Deserializer::from_str(json);
         let pairs = serde::Deserializer::deserialize_map(&mut json, Pairs);
-        // serde_json's own error may quote what it stumbled over (K8).
-        let pairs = pairs.map_err(|_| NotARecord)?;
-        json.end().map_err(|_| NotARecord)?;
+        // serde_json's error may quote the input (K8).
+        let pairs = pairs.map_err(|_| InvalidRecord)?;
+        json.end().map_err(|_| InvalidRecord)?;
         Ok(Record { pairs: pairs.into() })
     }
 
@@ -130,17 +130,17 @@ impl Record {
         self.pairs.iter().map(|(key, text)| (key.as_str(), text.as_str()))
     }
 
-    /// The record as a JSON object of strings: how stores keep it.
+    /// The record as a JSON object of strings: the form in which stores keep it.
     pub fn to_json(&self) -> String {
         let text: usize = self.pairs().map(|(key, text)| key.len() + text.len()).sum();
         let mut json = Vec::with_capacity(text + r#""":"","#.len() * self.pairs.len() + "{}".len());
         self.write_json(&mut json);
-        // Whatever was written is text; this only says it without a way to fail.
+        // The JSON is always UTF-8; this conversion has no error path.
         String::from_utf8(json)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// Appends the same object: how messages show it.
+    /// Appends the same object: its form in messages.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         for (n, (key, text)) in self.pairs().enumerate() {
@@ -154,7 +154,7 @@ impl Record {
         out.push(b'}');
     }
 
-    /// The record with every value erased. The keys stay: that something was saved is no secret.
+    /// The record with every value erased. The keys stay: they hold no personal data.
     #[must_use]
     pub fn anonymised(&self) -> Record {
         let erased = |(key, _): &(String, String)| (key.clone(), ANONYMISED.to_owned());
@@ -183,10 +183,10 @@ impl fmt::Debug for Record {
     }
 }
 
-/// What a store gave back is none of our records.
+/// A saved record that cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("read the history of an interaction: it is no object of strings")]
-pub struct NotARecord;
+pub struct InvalidRecord;
 
 /// Key and value as a database can hold them; `None` for `null`, which is not saved (H4).
 fn storable_text(
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_from_text_are_trimmed_and_those_from_arrays_are_not() {
+    fn trims_lists_from_text_and_not_from_arrays() {
         let text = KeyList::from_text(" a , b c,, a ,");
         assert_eq!(text, KeyList::new([b"a".as_slice(), b"b c"]));
         let array = KeyList::new([b" a ".as_slice()]);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_reads_back_what_it_wrote() {
+    fn record_round_trips_through_json() {
         let json = r#"{"a":"x\r\n\"y\"","größe":"1.10","":""}"#;
         let record = Record::restored(json).expect("a record");
         assert_eq!(record.to_json(), json);

@@ -1,9 +1,9 @@
 //! A JSON value as the text that brought it.
 //!
-//! A text is checked once, as a whole ([`RawJson::check`]); whatever is taken out of it is valid since
-//! the whole is, so taking apart looks for quotes and brackets and asks nothing again. Most of what a
-//! message costs before the rules is this, level by level: the envelope, the interaction, its user
-//! data. Nothing is parsed into a tree, and nothing recurses.
+//! A text is checked once, as a whole ([`RawJson::check`]); every part of it is then valid, so reading
+//! members looks for quotes and brackets only and checks nothing again. This is most of a message's cost
+//! before the rules, level by level: the envelope, the interaction, its user data. Nothing is parsed into
+//! a tree, and nothing recurses.
 //!
 //! `Debug` shows a length, never the text (K8).
 
@@ -14,10 +14,11 @@ use std::string::FromUtf8Error;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json_kind::{Kind, kind};
 use super::json_string::{first_of, plain_characters, string_bytes};
-use super::value::{Key, Kind, kind};
+use super::key::Key;
 
-/// One valid JSON value, without space around it.
+/// One valid JSON value, without white space around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RawJson<'a>(&'a str);
 
@@ -25,17 +26,17 @@ impl<'a> RawJson<'a> {
     /// The text's value, if that is all it holds.
     ///
     /// # Errors
-    /// What is wrong with its grammar, and where. Its text may quote what it stumbled over.
+    /// The syntax error and its position. Its text may quote the input.
     pub fn check(text: &'a str) -> Result<RawJson<'a>, serde_json::Error> {
-        serde_json::from_str::<&RawValue>(text).map(RawJson::of)
+        serde_json::from_str::<&RawValue>(text).map(RawJson::from_checked)
     }
 
     /// A value that serde_json has checked.
-    pub fn of(raw: &'a RawValue) -> RawJson<'a> {
+    pub fn from_checked(raw: &'a RawValue) -> RawJson<'a> {
         RawJson(raw.get())
     }
 
-    /// A text that is known to be one value: taken out of a checked one, or made here.
+    /// A text that is known to be one value: part of a checked one, or made by this program.
     pub(super) fn known(text: &'a str) -> RawJson<'a> {
         RawJson(text)
     }
@@ -45,7 +46,7 @@ impl<'a> RawJson<'a> {
         self.0
     }
 
-    /// What kind of value it is.
+    /// The kind of the value.
     pub fn kind(self) -> Kind {
         kind(self.0)
     }
@@ -67,14 +68,14 @@ impl<'a> RawJson<'a> {
     /// The members of an object, in order, repeats included. `None` for other kinds.
     pub fn members(self) -> Option<Vec<(Key<'a>, RawJson<'a>)>> {
         let mut cursor = Cursor::inside(self.0, b'{')?;
-        // Sixteen holds the members of the usual message without growing.
+        // Room for the members of the usual message without growing.
         let mut members = Vec::with_capacity(16);
         while cursor.peek()? == b'"' {
-            let key = cursor.name()?;
-            cursor.pass(b':')?;
-            members.push((key, cursor.value()?));
+            let key = cursor.read_name()?;
+            cursor.skip_token(b':')?;
+            members.push((key, cursor.read_value()?));
             if cursor.peek()? == b',' {
-                cursor.pass(b',')?;
+                cursor.skip_token(b',')?;
             }
         }
         Some(members)
@@ -85,9 +86,9 @@ impl<'a> RawJson<'a> {
         let mut cursor = Cursor::inside(self.0, b'[')?;
         let mut elements = Vec::new();
         while cursor.peek()? != b']' {
-            elements.push(cursor.value()?);
+            elements.push(cursor.read_value()?);
             if cursor.peek()? == b',' {
-                cursor.pass(b',')?;
+                cursor.skip_token(b',')?;
             }
         }
         Some(elements)
@@ -103,7 +104,7 @@ impl fmt::Debug for RawJson<'_> {
 /// The characters of a string: text, or, where there are lone surrogates among them, bytes.
 pub type Characters<'a> = Result<Cow<'a, str>, Vec<u8>>;
 
-/// A place in a valid text, between two of its tokens.
+/// A position in a valid text, between two tokens.
 struct Cursor<'a> {
     json: &'a str,
     at: usize,
@@ -125,15 +126,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past a token of one byte.
-    fn pass(&mut self, token: u8) -> Option<()> {
+    /// Skips this one-byte token.
+    fn skip_token(&mut self, token: u8) -> Option<()> {
         let is_next = self.peek()? == token;
         self.at += 1;
         is_next.then_some(())
     }
 
-    /// Goes past a member's name and gives it.
-    fn name(&mut self) -> Option<Key<'a>> {
+    /// Reads a member's name.
+    fn read_name(&mut self) -> Option<Key<'a>> {
         let begin = self.at;
         match self.skip_string()? {
             Escapes::None => self.json.get(begin + 1..self.at - 1).map(Key::plain),
@@ -141,8 +142,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past a value and gives it.
-    fn value(&mut self) -> Option<RawJson<'a>> {
+    /// Reads a value.
+    fn read_value(&mut self) -> Option<RawJson<'a>> {
         let first = self.peek()?;
         let begin = self.at;
         match first {
@@ -164,13 +165,13 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
                 return Some(escapes);
             }
-            // What is escaped cannot end the string, and none of it but its first byte could.
+            // The escaped byte does not end the string.
             escapes = Escapes::Some;
             self.at += 2;
         }
     }
 
-    /// Goes past an object or an array, whatever is in it.
+    /// Skips an object or an array with all that is in it.
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -190,7 +191,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past a number, `true`, `false` or `null`.
+    /// Skips a number, `true`, `false` or `null`.
     fn skip_word(&mut self) {
         let rest = &self.json.as_bytes()[self.at..];
         let ends =
@@ -206,8 +207,8 @@ enum Escapes {
     Some,
 }
 
-/// The members of a JSON object that nobody has checked yet, checked and taken apart at once. `None` if
-/// the text is no valid object. Control characters in the object's own names are not noticed.
+/// Checks an unchecked JSON object and reads its members in one pass. `None` if the text is no valid
+/// object. Control characters in the object's own names are not noticed.
 pub fn members(json: &str) -> Option<Vec<(Key<'_>, RawJson<'_>)>> {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -218,7 +219,7 @@ pub fn members(json: &str) -> Option<Vec<(Key<'_>, RawJson<'_>)>> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(8);
             while let Some((key, raw)) = map.next_entry()? {
-                members.push((key, RawJson::of(raw)));
+                members.push((key, RawJson::from_checked(raw)));
             }
             Ok(members)
         }
@@ -229,7 +230,7 @@ pub fn members(json: &str) -> Option<Vec<(Key<'_>, RawJson<'_>)>> {
     Some(members)
 }
 
-/// The elements of a JSON array that nobody has checked yet. `None` if the text is no valid array.
+/// Checks an unchecked JSON array and reads its elements. `None` if the text is no valid array.
 pub fn elements(json: &str) -> Option<Vec<RawJson<'_>>> {
     RawJson::check(json).ok()?.elements()
 }
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn space_between_tokens_belongs_to_nobody() {
+    fn white_space_between_tokens_is_ignored() {
         let json = "\n{ \"a\" :\t1 , \"b\"\r\n: [ true ,\"]\"] ,\"c\":{ } }\n";
         assert_eq!(texts(json), ["a=1", "b=[ true ,\"]\"]", "c={ }"]);
         assert!(texts(" { } ").is_empty());
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_and_quotes_within_strings_are_text() {
+    fn brackets_and_quotes_in_strings_are_text() {
         let json = r#"{"a\"}":"\\","b":["}\\\"]",{"]":"{"}],"c":"\u0022\\\\","é":"ü"}"#;
         assert_eq!(
             texts(json),
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_not_taken_apart() {
+    fn rejects_invalid_json() {
         for text in ["", "{", "{\"a\"}", "{\"a\":1,}", "{} {}", "{\"a\":01}", "{\"a\":\"\\x\"}"] {
             assert!(RawJson::check(text).is_err(), "{text}");
             assert_eq!(members(text), None, "{text}");
@@ -281,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn strings_hold_no_control_characters_and_names_do_not_either() {
+    fn rejects_control_characters_in_strings_and_names() {
         for text in ["\"a\u{1}\"", "{\"a\u{1}\":1}", "[{\"\n\":1}]", "{\"a\":{\"\t\":1}}"] {
             assert!(RawJson::check(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn debug_never_shows_a_value() {
+    fn debug_shows_the_length_only() {
         let json = RawJson::check(r#" "secret" "#).expect("JSON");
         assert_eq!(format!("{json:?}"), "RawJson(8 bytes)");
     }

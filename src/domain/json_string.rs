@@ -1,11 +1,14 @@
 //! The characters of a JSON string: reading them, writing them, and finding their end.
 //!
-//! Every key and every id of every message comes by here, so bytes are looked at eight at a time: a word
-//! of a processor that has nothing special to offer.
+//! Every key and id of every message passes through here, so bytes are examined eight at a time, in one
+//! 64-bit word, without SIMD instructions.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use super::value::{Key, Kind, kind};
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use super::json_kind::{Kind, kind};
 
 /// The characters of a JSON string, as bytes: UTF-8, but for lone surrogates. `None` if the text is
 /// no JSON string.
@@ -16,7 +19,30 @@ pub fn string_bytes(json: &str) -> Option<Cow<'_, [u8]>> {
     if kind(json) != Kind::String {
         return None;
     }
-    serde_json::from_str::<Key<'_>>(json).ok().map(Key::into_bytes)
+    serde_json::from_str::<StringBytes<'_>>(json).ok().map(|bytes| bytes.0)
+}
+
+/// The characters of a JSON string as serde_json reads them: bytes, since lone surrogates pass only
+/// where bytes are asked for.
+pub(super) struct StringBytes<'a>(pub(super) Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for StringBytes<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = StringBytes<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<StringBytes<'de>, E> {
+                Ok(StringBytes(Cow::Borrowed(bytes)))
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<StringBytes<'de>, E> {
+                Ok(StringBytes(Cow::Owned(bytes.to_vec())))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
 }
 
 /// The characters of a JSON string that has no escapes.
@@ -34,7 +60,7 @@ pub(crate) fn write_json_string(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends bytes that stand in JSON as they are, between quotes.
+/// Appends bytes that need no escapes, between quotes.
 #[inline]
 pub(super) fn write_quoted(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 2);
@@ -71,32 +97,30 @@ fn write_escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether a text stands in JSON as it is, as most names and ids do. 0xED may begin a surrogate, so it
-/// goes the long way.
-///
-/// Eight bytes at a time, since every key and every id of every message is asked about.
+/// Whether a text needs no escapes in JSON, like most names and ids. 0xED may begin a surrogate, so it
+/// counts as special.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else { return is_short_plain(bytes) };
     let (words, _) = bytes.as_chunks::<8>();
-    // Some of the last eight are asked twice.
+    // Some of the last eight are examined twice.
     let words = words.iter().chain([last]);
-    words.fold(0, |special, word| special | specials(u64::from_le_bytes(*word))) == 0
+    words.fold(0, |special, word| special | mark_special(u64::from_le_bytes(*word))) == 0
 }
 
-/// The same for less than eight bytes.
+/// [`is_plain`] for less than eight bytes.
 fn is_short_plain(bytes: &[u8]) -> bool {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         (Some(first), Some(last)) => {
             let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
-            specials(first | last << 32) == 0
+            mark_special(first | last << 32) == 0
         }
         _ => !bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED)),
     }
 }
 
-/// Where the first byte stands that is one of two. Strings are short, so eight bytes at a time are as
-/// good as more.
+/// The position of the first byte that is one of two. Strings are short, so eight bytes at a time are as
+/// fast as more.
 #[inline]
 pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -105,7 +129,7 @@ pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
         let word = u64::from_le_bytes(*word);
         let marks = (equal(word, wanted[0]) | equal(word, wanted[1])) & HIGHEST;
         if marks != 0 {
-            // The first mark is a true one: what looks like one beside it stands behind it.
+            // The first mark is exact: false marks stand only behind a true one.
             return Some(at + marks.trailing_zeros() as usize / 8);
         }
         at += 8;
@@ -113,10 +137,9 @@ pub(super) fn first_of(wanted: [u8; 2], bytes: &[u8]) -> Option<usize> {
     rest.iter().position(|byte| wanted.contains(byte)).map(|rest| at + rest)
 }
 
-/// Marks bytes that do not stand in JSON as they are, or are 0xED; zero if none of the eight is such a
-/// byte.
+/// Marks bytes that need an escape, or are 0xED; zero if none of the eight is such a byte.
 #[inline]
-fn specials(word: u64) -> u64 {
+fn mark_special(word: u64) -> u64 {
     let marks = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0xED);
     marks & HIGHEST
 }
@@ -126,15 +149,15 @@ const ONES: u64 = u64::MAX / 0xFF;
 /// The highest bit of each byte of a word.
 const HIGHEST: u64 = ONES << 7;
 
-/// Sets the highest bit of bytes below `bound`; it may set that of the byte behind such a one, too. Other
-/// bits mean nothing.
+/// Sets the highest bit of bytes below `bound`; it may also set that of the byte behind such a one. Other
+/// bits have no meaning.
 #[inline]
 fn below(word: u64, bound: u64) -> u64 {
-    // Such a byte borrows from its highest bit, which it had not set.
+    // Such a byte borrows from its highest bit, which was not set.
     word.wrapping_sub(ONES * bound) & !word
 }
 
-/// The same for bytes that are `byte`.
+/// [`below`] for bytes that equal `byte`.
 #[inline]
 fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * u64::from(byte)), 1)
@@ -145,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
+    fn first_of_finds_either_byte_at_any_position() {
         for around in 0..=u8::MAX {
             for length in 0..20 {
                 let wanted = [b'"', b'\\'];
@@ -163,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_holds_no_special_byte_wherever_it_stands() {
+    fn is_plain_detects_special_bytes_at_any_position() {
         for byte in 0..=u8::MAX {
             let special = byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xED);
             for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {

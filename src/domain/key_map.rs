@@ -1,8 +1,8 @@
-//! A map from keys to something, in the order of arrival.
+//! A map with keys of user data, in insertion order.
 //!
-//! Most messages have a dozen keys. To look through so few costs less than to hash one of them, and a
-//! list is one piece of memory where a hash map is two. But customers choose the keys, and how many: so
-//! beyond [`FEW`] it is a hash map, seeded at random.
+//! Most messages have a dozen keys. A linear search of so few costs less than hashing one of them, and a
+//! list is one allocation where a hash map is two. But customers choose the keys, and their number: so
+//! above [`LIST_MAX`] it is a hash map, seeded at random.
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -10,10 +10,10 @@ use indexmap::map::Entry;
 
 use super::value::{Key, same};
 
-/// So many keys at most are looked through one by one.
-const FEW: usize = 32;
+/// Keys of the list, at most; more are in a hash map.
+const LIST_MAX: usize = 32;
 
-/// A map from keys to something, in the order of arrival.
+/// A map with keys of user data, in insertion order.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyMap<'a, T>(Pairs<'a, T>);
 
@@ -23,14 +23,14 @@ enum Pairs<'a, T> {
     Many(IndexMap<Key<'a>, T, RandomState>),
 }
 
-/// A pair that finds its key taken.
+/// A pair that cannot be inserted, since its key is present.
 #[derive(Debug)]
-pub(crate) struct Taken<'m, 'a, T> {
+pub(crate) struct OccupiedEntry<'m, 'a, T> {
     /// The key of both.
     pub(crate) key: Key<'a>,
-    /// What was to be put in.
+    /// The value to insert.
     pub(crate) value: T,
-    /// What is there.
+    /// The value that is present.
     pub(crate) there: &'m mut T,
 }
 
@@ -41,36 +41,40 @@ impl<T> Default for KeyMap<'_, T> {
 }
 
 impl<'a, T> KeyMap<'a, T> {
-    /// No pairs yet, and room for so many.
+    /// An empty map with room for this many pairs.
     pub(crate) fn with_capacity(pairs: usize) -> KeyMap<'a, T> {
         KeyMap(match pairs {
-            0..=FEW => Pairs::Few(Vec::with_capacity(pairs)),
+            0..=LIST_MAX => Pairs::Few(Vec::with_capacity(pairs)),
             _ => Pairs::Many(IndexMap::with_capacity_and_hasher(pairs, RandomState::default())),
         })
     }
 
-    /// Puts a pair in, unless its key is there already.
+    /// Inserts a pair, unless its key is present.
     #[inline]
-    pub(crate) fn insert(&mut self, key: Key<'a>, value: T) -> Result<(), Taken<'_, 'a, T>> {
+    pub(crate) fn insert(
+        &mut self,
+        key: Key<'a>,
+        value: T,
+    ) -> Result<(), OccupiedEntry<'_, 'a, T>> {
         self.insert_beside(usize::MAX, key, value)
     }
 
-    /// The same for a key that can only be among the first `rivals`.
+    /// [`KeyMap::insert`] for a key that can only be among the first `rivals` pairs.
     #[inline]
     pub(crate) fn insert_beside(
         &mut self,
         rivals: usize,
         key: Key<'a>,
         value: T,
-    ) -> Result<(), Taken<'_, 'a, T>> {
+    ) -> Result<(), OccupiedEntry<'_, 'a, T>> {
         if let Pairs::Few(few) = &mut self.0
-            && few.len() == FEW
+            && few.len() == LIST_MAX
         {
             self.0 = Pairs::Many(few.drain(..).collect());
         }
         match &mut self.0 {
             Pairs::Few(few) => match position(&few[..rivals.min(few.len())], key.as_bytes()) {
-                Some(at) => Err(Taken { key, value, there: &mut few[at].1 }),
+                Some(at) => Err(OccupiedEntry { key, value, there: &mut few[at].1 }),
                 None => {
                     few.push((key, value));
                     Ok(())
@@ -82,13 +86,13 @@ impl<'a, T> KeyMap<'a, T> {
                     Ok(())
                 }
                 Entry::Occupied(entry) => {
-                    Err(Taken { key: entry.key().clone(), value, there: entry.into_mut() })
+                    Err(OccupiedEntry { key: entry.key().clone(), value, there: entry.into_mut() })
                 }
             },
         }
     }
 
-    /// What is under a key.
+    /// The value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&T> {
         match &self.0 {
             Pairs::Few(few) => position(few, key).map(|at| &few[at].1),
@@ -104,7 +108,7 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
-    /// Takes a key out; the order of the others stays.
+    /// Removes a key; the order of the others stays.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<T> {
         match &mut self.0 {
             Pairs::Few(few) => position(few, key).map(|at| few.remove(at).1),
@@ -112,7 +116,7 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
-    /// Keeps the pairs that `keep` says, in their order.
+    /// Keeps the pairs for which `keep` is true, in their order.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Key<'a>, &T) -> bool) {
         match &mut self.0 {
             Pairs::Few(few) => few.retain(|(key, value)| keep(key, value)),
@@ -120,7 +124,7 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
-    /// The pairs, in the order of arrival.
+    /// The pairs, in insertion order.
     pub(crate) fn iter(&self) -> Iter<'_, 'a, T> {
         match &self.0 {
             Pairs::Few(few) => Iter::Few(few.iter()),
@@ -128,7 +132,7 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
-    /// The pairs themselves, in the order of arrival.
+    /// The owned pairs, in insertion order.
     pub(crate) fn into_pairs(self) -> Vec<(Key<'a>, T)> {
         match self.0 {
             Pairs::Few(few) => few,
@@ -144,19 +148,19 @@ impl<'a, T> KeyMap<'a, T> {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Where a key stands in a list.
+/// The position of a key in a list.
 #[inline]
 fn position<T>(few: &[(Key<'_>, T)], key: &[u8]) -> Option<usize> {
     few.iter().position(|(known, _)| same(known.as_bytes(), key))
 }
 
-/// The pairs of a map, in the order of arrival.
+/// The pairs of a map, in insertion order.
 #[derive(Debug)]
 pub(crate) enum Iter<'m, 'a, T> {
     /// Of a list.
@@ -191,39 +195,39 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keys of which many are the same, many as long as another, and more than a list holds.
+    /// Keys with many repeats and many of equal length, and more of them than a list holds.
     fn name(n: u8) -> Key<'static> {
         Key::from_bytes(format!("k{}", n % 50).into_bytes())
     }
 
-    /// What is done to a map.
+    /// An operation on a map.
     #[derive(Clone, Copy, Debug)]
-    enum Deed {
+    enum Operation {
         Insert(u8, u32),
         Remove(u8),
         Retain(u32),
     }
 
-    fn deed() -> impl Strategy<Value = Deed> {
+    fn operation() -> impl Strategy<Value = Operation> {
         prop_oneof![
-            8 => (any::<u8>(), any::<u32>()).prop_map(|(key, value)| Deed::Insert(key, value)),
-            2 => any::<u8>().prop_map(Deed::Remove),
-            1 => (2_u32..7).prop_map(Deed::Retain),
+            8 => (any::<u8>(), any::<u32>()).prop_map(|(key, value)| Operation::Insert(key, value)),
+            2 => any::<u8>().prop_map(Operation::Remove),
+            1 => (2_u32..7).prop_map(Operation::Retain),
         ]
     }
 
     proptest! {
-        /// Few or many, it is the map that a plain hash map in the order of arrival is.
+        /// Of any size, it behaves as a plain hash map in insertion order.
         #[test]
-        fn it_is_a_map_in_the_order_of_arrival(
+        fn behaves_as_an_index_map(
             room in 0_usize..40,
-            deeds in prop::collection::vec(deed(), 0..120),
+            operations in prop::collection::vec(operation(), 0..120),
         ) {
             let mut map = KeyMap::with_capacity(room);
             let mut model: IndexMap<Key<'_>, u32> = IndexMap::new();
-            for deed in deeds {
-                match deed {
-                    Deed::Insert(key, value) => {
+            for operation in operations {
+                match operation {
+                    Operation::Insert(key, value) => {
                         let known = model.get(&name(key)).copied();
                         match map.insert(name(key), value) {
                             Ok(()) => {
@@ -241,11 +245,11 @@ mod tests {
                             }
                         }
                     }
-                    Deed::Remove(key) => prop_assert_eq!(
+                    Operation::Remove(key) => prop_assert_eq!(
                         map.remove(name(key).as_bytes()),
                         model.shift_remove(&name(key))
                     ),
-                    Deed::Retain(divisor) => {
+                    Operation::Retain(divisor) => {
                         map.retain(|_, value| value % divisor > 0);
                         model.retain(|_, value| *value % divisor > 0);
                     }

@@ -12,7 +12,7 @@ pub enum KeyNames {
 }
 
 impl KeyNames {
-    /// Whether a key of this name may pass.
+    /// Whether a key of this name is allowed.
     pub fn allow(self, key: &Key<'_>) -> bool {
         match self {
             KeyNames::Any => !key.as_bytes().is_empty(),
@@ -21,7 +21,7 @@ impl KeyNames {
     }
 }
 
-/// A letter or `_`, then letters, digits, `-`, `.`, `_`; of these, the ones that XML 1.0 has too.
+/// A letter or `_`, then letters, digits, `-`, `.`, `_`; of these, the ones that XML 1.0 allows.
 fn is_element_name(name: &str) -> bool {
     let mut characters = name.chars();
     let first = characters.next().is_some_and(|c| (c.is_alphabetic() || c == '_') && is_xml(c));
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn element_names() {
+    fn xml_names_are_element_names_without_colon() {
         for legal in ["customerId", "XRI-body", "_x", "Custom_1", "größe", "a.b", "名前"] {
             assert!(KeyNames::Xml.allow(&Key::from(legal)), "{legal}");
         }

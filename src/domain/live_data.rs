@@ -71,7 +71,7 @@ impl<'a> LiveData<'a> {
         let mut received = Received::with_capacity(count.min(reader.0.len() / 3));
         let keep = Priority::default();
         for _ in 0..count {
-            let source = Source::named(Cow::Borrowed(reader.text()?));
+            let source = Source::from_name(Cow::Borrowed(reader.text()?));
             let (key, value) = reader.pair()?;
             if received.take(key, value, source, &keep).is_some() {
                 return Err(UnknownForm);

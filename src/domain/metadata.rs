@@ -1,4 +1,4 @@
-//! The out-gate: which pairs are passed on to the contact centre for a call target (rules M1, M2).
+//! Metadata: the pairs that are passed on to the contact centre for a call target (rules M1, M2).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ impl fmt::Debug for MetadataItem {
 pub type Metadata<'a> = Vec<(&'a str, Value<'a>)>;
 
 impl MetadataItems {
-    /// The metadata of an interaction with this call target (M1); none without one.
+    /// The metadata of an interaction with this call target (M1); empty without a call target.
     pub(crate) fn select<'a>(
         &'a self,
         call_target: Option<&str>,

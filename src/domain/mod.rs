@@ -1,13 +1,13 @@
-//! What happens to user data: the rules, and nothing else.
+//! The rules: what happens to user data.
 //!
 //! Everything here is pure: no I/O, no clock, no async, no logging. Loading rules may fail; applying
 //! them cannot: [`step`] is total. Rules are cited by their numbers (K, P, A, U, C, M, H, G), which
 //! docs/rules.md lists.
 //!
-//! In reading order: what a message is ([`interaction`]), what its data is ([`value`],
-//! [`user_data`], [`received`], [`source`]), the rules one by one ([`assign`], [`user_data_set`],
-//! [`copy_user_data`], [`metadata`], [`history`]), how a message goes through them
-//! ([`propagate`], [`life`]), and where a caller is sent ([`routing`]).
+//! In reading order: a message ([`interaction`]), its data ([`value`], [`user_data`], [`received`],
+//! [`source`]), the rules one by one ([`assign`], [`user_data_set`], [`copy_user_data`], [`metadata`],
+//! [`history`]), how they are applied to a message ([`propagate`], [`life`]), and where a caller is routed
+//! ([`routing`]).
 
 pub mod assign;
 pub mod byte_order_mark;
@@ -18,7 +18,9 @@ pub mod history;
 pub mod identity;
 pub mod interaction;
 pub mod json;
+mod json_kind;
 pub mod json_string;
+mod key;
 mod key_map;
 pub mod key_names;
 pub mod life;
@@ -53,7 +55,7 @@ pub use propagate::Enriched;
 pub use received::Received;
 pub use refusal::{Detail, Refusal};
 pub use report::{DropReason, Origin, RejectReason, Report, WaitFor, Warning, WarningCode};
-pub use routing::{Routing, Target};
+pub use routing::{Routing, RoutingTarget};
 pub use rules::{Revision, Rules};
 pub use saved_before::SavedBefore;
 pub use sessions::Sessions;

@@ -1,18 +1,18 @@
 //! The order of an interaction's steps, where a vendor documents one.
 //!
-//! Transport may swap messages, and vendors' versions differ, so a step out of order is worth a
-//! warning and nothing more. The domain knows no vendor's steps: the message brings what to compare,
-//! as data, and what it is compared with is the data received before.
+//! The transport may reorder messages, and vendors' versions differ, so a step out of order causes a
+//! warning and nothing more. The domain knows no vendor's steps: the message brings what to compare, as
+//! data, and it is compared with the data received before.
 
 use super::received::Received;
 use super::value::{Key, Value};
 
-/// How a message is to stand to the steps before it.
+/// The steps and times that may precede a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The key under which the last step is received.
     pub step_key: &'static str,
-    /// After which last steps this one is in order, `None` being none at all. Absent where no order
+    /// The last steps that this one may follow; an inner `None` is no step at all. `None` where no order
     /// is documented.
     pub follows: Option<&'static [Option<&'static str>]>,
     /// The keys under which times are received, in milliseconds since the Unix epoch.
@@ -29,16 +29,16 @@ impl Progress {
         let last = get(self.step_key).and_then(Value::string_bytes);
         let may_follow = |step: &Option<&str>| step.map(str::as_bytes) == last.as_deref();
         let latest_known = self.time_keys.iter().filter_map(|key| whole_ms(get(key)?)).max();
-        let step_is = self.follows.is_none_or(|steps| steps.iter().any(may_follow));
-        let time_is = match (latest_known, self.latest_ms) {
-            (Some(known), Some(said)) => known <= said,
+        let is_step_in_order = self.follows.is_none_or(|steps| steps.iter().any(may_follow));
+        let is_time_in_order = match (latest_known, self.latest_ms) {
+            (Some(known), Some(own)) => known <= own,
             (None, _) | (_, None) => true,
         };
-        step_is && time_is
+        is_step_in_order && is_time_in_order
     }
 }
 
-/// A time in whole milliseconds; `None` for what is none.
+/// A time in whole milliseconds; `None` for any other value.
 fn whole_ms(value: &Value<'_>) -> Option<i64> {
     value.as_json().parse().ok()
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_follows_those_it_may_follow() {
+    fn step_is_in_order_after_the_steps_it_may_follow() {
         assert!(OPENED.is_in_order(Some(&received(&[("step", "\"ready\"")]))));
         assert!(!OPENED.is_in_order(Some(&received(&[("step", "\"closed\"")]))));
         assert!(!OPENED.is_in_order(Some(&received(&[("step", "1")]))));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn time_does_not_run_backwards() {
+    fn time_before_the_latest_known_is_out_of_order() {
         let after = |ms| received(&[("step", "\"ready\""), ("opened_ms", ms)]);
         assert!(OPENED.is_in_order(Some(&after("20"))));
         assert!(!OPENED.is_in_order(Some(&after("21"))));

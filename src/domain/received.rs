@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::key_map::{KeyMap, Taken};
+use super::key_map::{KeyMap, OccupiedEntry};
 use super::source::{Priority, Source};
 use super::value::{Key, Value};
 
@@ -56,7 +56,9 @@ impl<'a> Received<'a> {
     }
 
     fn take_kept(&mut self, key: Key<'a>, kept: Kept<'a>, priority: &Priority) -> Option<Loser> {
-        let Err(Taken { value, there, .. }) = self.pairs.insert(key, kept) else { return None };
+        let Err(OccupiedEntry { value, there, .. }) = self.pairs.insert(key, kept) else {
+            return None;
+        };
         if value.wins_over(there, priority) {
             *there = value;
             Some(Loser::Earlier)

@@ -1,7 +1,7 @@
 //! The owner's rules, compiled: an immutable snapshot that cannot fail to apply.
 //!
-//! Loading is elsewhere (`settings::rules_file`) and reports every problem at once; whatever
-//! reaches this type has passed it. A batch is worked out under one snapshot.
+//! `settings::rules_file` loads them and reports every problem at once; only accepted rules reach this
+//! type. A batch is processed under one snapshot.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -49,11 +49,11 @@ impl Rules {
             customer_frozen: HashSet::from(["webchat".to_owned()]),
             unknown_parent: UnknownParent::Publish,
             limits: Limits::default(),
-            revision: Revision::of("{}"),
+            revision: Revision::from_canonical("{}"),
         }
     }
 
-    /// Which rules these are.
+    /// The revision of these rules.
     pub fn revision(&self) -> &Revision {
         &self.revision
     }
@@ -73,12 +73,12 @@ impl KeyNameRules {
     }
 }
 
-/// What becomes of a child whose parent did not come in time (C9).
+/// How a child is handled whose parent did not come in time (C9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownParent {
-    /// It is published without the parent's data, and says so.
+    /// It is published without the parent's data, and marked so.
     Publish,
-    /// It is set aside.
+    /// It becomes a dead letter.
     DeadLetter,
 }
 
@@ -91,19 +91,19 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        // What Genesys attaches to an interaction: 16,000 bytes are advised, 65,535 the end.
+        // Genesys's limits for attached data: 16,000 bytes are advised, 65,535 are the maximum.
         Limits { user_data_warn_bytes: 16_000, user_data_max_bytes: 65_535 }
     }
 }
 
-/// Which rules: the first 12 hex digits of the SHA-256 of their canonical form, so that all workers
+/// Identifies rules: the first 12 hex digits of the SHA-256 of their canonical form, so that all workers
 /// agree on it whether the file is TOML or JSON, and however it is laid out.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Revision(String);
 
 impl Revision {
     /// The revision of rules with this canonical form.
-    pub(crate) fn of(canonical: &str) -> Revision {
+    pub(crate) fn from_canonical(canonical: &str) -> Revision {
         Revision(Hex(&sha256::<6>(&[canonical.as_bytes()])).to_string())
     }
 

@@ -1,11 +1,11 @@
-//! Who attached a pair, and whose pair counts (rule P1).
+//! Sources of pairs, and their priority (rule P1).
 
 use std::borrow::Cow;
 
 /// The name of a source, as a message gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// The customer: what a form or a page sent. Also where a message names no source.
+    /// The customer: a form or a page. Also where a message names no source.
     Customer,
     /// The agent.
     Agent,
@@ -17,7 +17,7 @@ pub enum Source<'a> {
 
 impl<'a> Source<'a> {
     /// The source of this name.
-    pub fn named(name: Cow<'a, str>) -> Source<'a> {
+    pub fn from_name(name: Cow<'a, str>) -> Source<'a> {
         match name.as_ref() {
             "customer" => Source::Customer,
             "agent" => Source::Agent,
@@ -47,10 +47,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The order of sources: whose value a key takes when several give one (P1).
+/// The priority of sources: whose value a key has when several sources send one (P1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Priority {
-    /// The names, strongest first; the three of ours are always among them.
+    /// The names, strongest first; the three built-in ones are always among them.
     order: Vec<String>,
 }
 
@@ -61,8 +61,7 @@ impl Default for Priority {
 }
 
 impl Priority {
-    /// The order that the rules give. Those of the three that it leaves out rank last, among
-    /// themselves in their usual order.
+    /// The order of the rules. Built-in names that it leaves out rank last, in their default order.
     pub fn new(mut order: Vec<String>) -> Priority {
         for name in ["customer", "agent", "integration"] {
             if !order.iter().any(|given| given == name) {
@@ -77,7 +76,7 @@ impl Priority {
         self.order.iter().map(String::as_str)
     }
 
-    /// The rank of a source; the smaller is the stronger. A name nobody ranks is the customer's.
+    /// The rank of a source; the smaller is the stronger. An unranked name counts as the customer.
     pub fn rank(&self, source: &Source<'_>) -> usize {
         let position = |name: &str| self.order.iter().position(|given| given == name);
         position(source.as_str()).or_else(|| position("customer")).unwrap_or(self.order.len())
@@ -99,19 +98,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_left_out_rank_last_in_their_usual_order() {
+    fn omitted_sources_rank_last_in_default_order() {
         let priority = Priority::new(vec!["crm".to_owned(), "integration".to_owned()]);
-        let rank = |name: &'static str| priority.rank(&Source::named(Cow::Borrowed(name)));
+        let rank = |name: &'static str| priority.rank(&Source::from_name(Cow::Borrowed(name)));
         assert!(rank("crm") < rank("integration"));
         assert!(rank("integration") < rank("customer"));
         assert!(rank("customer") < rank("agent"));
-        assert_eq!(rank("bot"), rank("customer"), "a name nobody ranks is the customer's");
+        assert_eq!(rank("bot"), rank("customer"), "an unranked name counts as the customer");
     }
 
     #[test]
-    fn a_ranked_name_is_no_customer() {
+    fn ranked_name_is_not_the_customer() {
         let priority = Priority::new(vec!["crm".to_owned()]);
-        assert!(!priority.is_customer(&Source::named(Cow::Borrowed("crm"))));
-        assert!(priority.is_customer(&Source::named(Cow::Borrowed("bot"))));
+        assert!(!priority.is_customer(&Source::from_name(Cow::Borrowed("crm"))));
+        assert!(priority.is_customer(&Source::from_name(Cow::Borrowed("bot"))));
     }
 }

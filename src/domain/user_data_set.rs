@@ -1,5 +1,4 @@
-//! User Data Sets: what a Scheduler widget may send, and what it sends when it says nothing (rules
-//! U1 to U9).
+//! User Data Sets: the keys that a Scheduler widget may send, and their defaults (rules U1 to U9).
 
 use std::collections::HashMap;
 
@@ -20,7 +19,7 @@ pub struct Widgets {
 pub struct UserDataSet {
     /// The keys, in the order of the rules.
     pub(crate) keys: Vec<SetKey>,
-    /// Where each key stands in `keys`.
+    /// The position of each key in `keys`.
     pub(crate) positions: HashMap<Key<'static>, usize, RandomState>,
 }
 
@@ -28,9 +27,9 @@ pub struct UserDataSet {
 #[derive(Clone, Debug)]
 pub struct SetKey {
     pub(crate) name: Key<'static>,
-    /// What stands in for a missing value.
+    /// The default for a missing value.
     pub(crate) default: Option<Value<'static>>,
-    /// Whether the default takes the place of whatever was sent. Only ever set with a default (U8).
+    /// Whether the default replaces any value that was sent. Only set with a default (U8).
     pub(crate) replace: bool,
 }
 
@@ -43,9 +42,9 @@ pub struct Widget {
     pub(crate) call_target: Option<String>,
 }
 
-/// What governs the customer's pairs of one interaction.
+/// The filter for the customer's pairs of one interaction.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Gate<'a> {
+pub(crate) enum SetFilter<'a> {
     /// No widget: own data passes (U9).
     Open,
     /// A widget with a set.
@@ -60,27 +59,27 @@ impl Widgets {
         self.widgets.get(id)
     }
 
-    /// The gate for the customer's pairs of an interaction with this widget.
-    pub(crate) fn gate(&self, widget: Option<&str>) -> Gate<'_> {
-        let Some(id) = widget else { return Gate::Open };
+    /// The filter for the customer's pairs of an interaction with this widget.
+    pub(crate) fn gate(&self, widget: Option<&str>) -> SetFilter<'_> {
+        let Some(id) = widget else { return SetFilter::Open };
         match self.get(id).and_then(|widget| widget.set).and_then(|set| self.sets.get(set)) {
-            Some(set) => Gate::Set(set),
-            None => Gate::Shut,
+            Some(set) => SetFilter::Set(set),
+            None => SetFilter::Shut,
         }
     }
 }
 
-impl<'a> Gate<'a> {
-    /// Judges one customer pair. `Ok(true)` keeps it; `Ok(false)` means that nothing was received,
-    /// a `null` for a key of the set (U1, U2).
+impl<'a> SetFilter<'a> {
+    /// Decides about one of the customer's pairs. `Ok(true)` keeps it; `Ok(false)` means that no value was
+    /// received: a `null` for a key of the set (U1, U2).
     ///
     /// # Errors
-    /// The reason for which the pair is dropped (U4 to U7).
+    /// The reason to drop the pair (U4 to U7).
     pub(crate) fn judge(self, key: &Key<'_>, value: &Value<'_>) -> Result<bool, DropReason> {
         match self {
-            Gate::Open => Ok(true),
-            Gate::Shut => Err(DropReason::NoSet),
-            Gate::Set(set) => match set.key(key) {
+            SetFilter::Open => Ok(true),
+            SetFilter::Shut => Err(DropReason::NoSet),
+            SetFilter::Set(set) => match set.key(key) {
                 None => Err(DropReason::NotInSet),
                 Some(_) if value.is_null() => Ok(false),
                 Some(known) if known.replace => Err(DropReason::Overridden),
@@ -89,11 +88,11 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// The defaults that take the place of anything sent (U4), or those that fill gaps (U1).
+    /// The defaults that replace any value sent (U4), or those that fill gaps (U1).
     pub(crate) fn defaults(self, replace: bool) -> impl Iterator<Item = (Key<'a>, Value<'a>)> {
         let keys = match self {
-            Gate::Set(set) => set.keys.as_slice(),
-            Gate::Open | Gate::Shut => &[],
+            SetFilter::Set(set) => set.keys.as_slice(),
+            SetFilter::Open | SetFilter::Shut => &[],
         };
         keys.iter().filter(move |key| key.replace == replace).filter_map(|key| {
             key.default.as_ref().map(|default| (key.name.reborrow(), default.reborrow()))

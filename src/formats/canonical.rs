@@ -162,7 +162,7 @@ fn own_data<'a>(
     interaction: &Fields<'a>,
 ) -> Result<Vec<(Source<'a>, Attached<'a>)>, Refusal> {
     let source = |fields: &Fields<'a>| {
-        Ok::<_, Refusal>(fields.text("source")?.map_or(Source::Customer, Source::named))
+        Ok::<_, Refusal>(fields.text("source")?.map_or(Source::Customer, Source::from_name))
     };
     let mut own = Vec::with_capacity(1);
     let from = source(fields)?;

@@ -199,7 +199,7 @@ fn complete(
         Ok(state) => {
             permit.answered();
             let verdict =
-                GateVerdict { routing: Routing::of_state(state), why: GateReason::Answered };
+                GateVerdict { routing: Routing::from_state(state), why: GateReason::Answered };
             return CompletedRequest { verdict, fresh_until };
         }
         Err(error) => error,

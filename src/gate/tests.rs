@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::breaker::{FAILURES_TO_OPEN, OPEN};
 use super::*;
-use crate::domain::Target;
+use crate::domain::RoutingTarget;
 
 const TIMEOUT: Duration = Duration::from_millis(1500);
 const CACHE: Duration = Duration::from_secs(5);
@@ -54,7 +54,10 @@ fn scripted(
     (InFlightRequests::new(Arc::clone(&script), TIMEOUT, CACHE), script)
 }
 
-async fn verdict(requests: &InFlightRequests<Arc<Script>>, widget: &str) -> (Target, GateReason) {
+async fn verdict(
+    requests: &InFlightRequests<Arc<Script>>,
+    widget: &str,
+) -> (RoutingTarget, GateReason) {
     let verdict = match requests.ask(widget) {
         GateReply::Now(verdict) => verdict,
         GateReply::Later(answer) => answer.await,
@@ -66,12 +69,12 @@ async fn verdict(requests: &InFlightRequests<Arc<Script>>, widget: &str) -> (Tar
 async fn caches_answer_while_fresh() {
     let (requests, script) =
         scripted([ScriptedReply::State("offer_callback"), ScriptedReply::State("closed")]);
-    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::Callback, GateReason::Answered));
     tokio::time::advance(CACHE - Duration::from_millis(1)).await;
-    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Cached));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::Callback, GateReason::Cached));
     assert_eq!(script.requests.load(Ordering::SeqCst), 1);
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::AgentQueue, GateReason::Answered));
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,8 +82,8 @@ async fn sends_each_request_when_cache_is_off() {
     let (mut requests, script) =
         scripted([ScriptedReply::State("closed"), ScriptedReply::State("offer_callback")]);
     requests.cache = Duration::ZERO;
-    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Answered));
-    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::AgentQueue, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::Callback, GateReason::Answered));
     assert_eq!(script.requests.load(Ordering::SeqCst), 2);
 }
 
@@ -89,11 +92,14 @@ async fn concurrent_callers_share_one_request_per_widget() {
     let (free, held) = oneshot::channel();
     let (requests, script) = scripted([ScriptedReply::Held(held), ScriptedReply::State("closed")]);
     let waiting: Vec<_> = (0..100).map(|_| requests.ask("w")).collect();
-    assert_eq!(verdict(&requests, "other").await, (Target::AgentQueue, GateReason::Answered));
+    assert_eq!(
+        verdict(&requests, "other").await,
+        (RoutingTarget::AgentQueue, GateReason::Answered)
+    );
     free.send(()).expect("the request is under way");
     for asked in waiting {
         let GateReply::Later(answer) = asked else { panic!("nothing is known yet") };
-        assert_eq!(answer.await.routing.target, Target::Callback);
+        assert_eq!(answer.await.routing.target, RoutingTarget::Callback);
     }
     assert_eq!(script.requests.load(Ordering::SeqCst), 2);
 }
@@ -102,7 +108,7 @@ async fn concurrent_callers_share_one_request_per_widget() {
 async fn answers_within_the_timeout() {
     let (requests, _script) = scripted([]);
     let began = Instant::now();
-    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Timeout));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::AgentQueue, GateReason::Timeout));
     assert_eq!(began.elapsed(), TIMEOUT);
 }
 
@@ -111,7 +117,7 @@ async fn request_completes_after_its_caller_is_dropped() {
     let (requests, _script) = scripted([ScriptedReply::State("offer_callback")]);
     drop(requests.ask("w"));
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Cached));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::Callback, GateReason::Cached));
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +128,10 @@ async fn skips_failing_endpoint_until_a_probe_succeeds() {
     }
     let asked = script.requests.load(Ordering::SeqCst);
     for widget in ["w", "other"] {
-        assert_eq!(verdict(&requests, widget).await, (Target::AgentQueue, GateReason::Skipped));
+        assert_eq!(
+            verdict(&requests, widget).await,
+            (RoutingTarget::AgentQueue, GateReason::Skipped)
+        );
     }
     assert_eq!(script.requests.load(Ordering::SeqCst), asked, "no request is sent");
     tokio::time::advance(OPEN).await;
@@ -134,7 +143,7 @@ async fn skips_failing_endpoint_until_a_probe_succeeds() {
     let probe = requests.ask("w");
     assert_eq!(verdict(&requests, "other").await.1, GateReason::Skipped, "one probe is enough");
     let GateReply::Later(probe) = probe else { panic!("the probe asks") };
-    assert_eq!(probe.await.routing.target, Target::Callback);
+    assert_eq!(probe.await.routing.target, RoutingTarget::Callback);
     script.replies.lock().expect("no test panics here").push_back(ScriptedReply::State("closed"));
     assert_eq!(verdict(&requests, "other").await.1, GateReason::Answered);
 }
@@ -143,8 +152,8 @@ async fn skips_failing_endpoint_until_a_probe_succeeds() {
 async fn panic_counts_as_failure_and_is_not_cached() {
     let (requests, _script) =
         scripted([ScriptedReply::Panic, ScriptedReply::State("offer_callback")]);
-    assert_eq!(verdict(&requests, "w").await, (Target::AgentQueue, GateReason::Unreachable));
-    assert_eq!(verdict(&requests, "w").await, (Target::Callback, GateReason::Answered));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::AgentQueue, GateReason::Unreachable));
+    assert_eq!(verdict(&requests, "w").await, (RoutingTarget::Callback, GateReason::Answered));
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,10 +161,13 @@ async fn unknown_widget_does_not_open_the_breaker() {
     let unknown = || ScriptedReply::Error(EndpointError::Status(404));
     let (requests, script) = scripted((0..FAILURES_TO_OPEN).map(|_| unknown()));
     for widget in ["a", "b", "c", "d", "e"] {
-        assert_eq!(verdict(&requests, widget).await, (Target::AgentQueue, GateReason::Status));
+        assert_eq!(
+            verdict(&requests, widget).await,
+            (RoutingTarget::AgentQueue, GateReason::Status)
+        );
     }
     assert!(!requests.breaker.is_open());
-    assert_eq!(verdict(&requests, "a").await, (Target::AgentQueue, GateReason::Cached));
+    assert_eq!(verdict(&requests, "a").await, (RoutingTarget::AgentQueue, GateReason::Cached));
     assert_eq!(script.requests.load(Ordering::SeqCst), 5);
 }
 
@@ -163,7 +175,10 @@ async fn unknown_widget_does_not_open_the_breaker() {
 async fn bounds_concurrent_requests() {
     let (requests, script) = scripted([]);
     let asked: Vec<_> = (0..REQUESTS_MAX).map(|n| requests.ask(&n.to_string())).collect();
-    assert_eq!(verdict(&requests, "one more").await, (Target::AgentQueue, GateReason::Crowded));
+    assert_eq!(
+        verdict(&requests, "one more").await,
+        (RoutingTarget::AgentQueue, GateReason::Crowded)
+    );
     for asked in asked {
         let GateReply::Later(answer) = asked else { panic!("there was room") };
         assert_eq!(answer.await.why, GateReason::Timeout);

@@ -5,7 +5,7 @@ mod worker;
 
 use std::time::Duration;
 
-use throughline::domain::Target;
+use throughline::domain::RoutingTarget;
 use throughline::gate::{BaseUrl, Settings, StatusGate};
 use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
 
@@ -28,11 +28,11 @@ async fn ask(settings: &Settings, widget: &str) -> GateVerdict {
 async fn every_state_is_published_and_two_offer_a_callback() {
     let mindful = Mindful::start().await;
     for (state, target) in [
-        ("offer_callback", Target::Callback),
-        ("offer_asap_callback", Target::Callback),
-        ("offer_scheduled_callback", Target::AgentQueue),
-        ("closed", Target::AgentQueue),
-        ("some_state_of_next_year", Target::AgentQueue),
+        ("offer_callback", RoutingTarget::Callback),
+        ("offer_asap_callback", RoutingTarget::Callback),
+        ("offer_scheduled_callback", RoutingTarget::AgentQueue),
+        ("closed", RoutingTarget::AgentQueue),
+        ("some_state_of_next_year", RoutingTarget::AgentQueue),
     ] {
         let verdict = ask(&settings(&mindful.base_url), state).await;
         assert_eq!(verdict.routing.target, target, "{state}");
@@ -81,7 +81,7 @@ async fn nobody_there_is_the_agents_queue() {
     // The name is one that can never be had (RFC 2606).
     for base in [format!("http://127.0.0.1:{port}"), "https://mindful.invalid".to_owned()] {
         let verdict = ask(&settings(&base), "w").await;
-        assert_eq!(verdict.routing.target, Target::AgentQueue, "{base}");
+        assert_eq!(verdict.routing.target, RoutingTarget::AgentQueue, "{base}");
         assert!(
             matches!(verdict.why, GateReason::Unreachable | GateReason::Timeout),
             "{base}: {verdict:?}"
@@ -98,7 +98,7 @@ async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
     let unknown_authority = ask(&trusting, "offer_callback").await;
     assert_eq!(unknown_authority, GateVerdict::without_answer(GateReason::Unreachable));
     trusting.ca_file = Some(authority);
-    assert_eq!(ask(&trusting, "offer_callback").await.routing.target, Target::Callback);
+    assert_eq!(ask(&trusting, "offer_callback").await.routing.target, RoutingTarget::Callback);
 
     let (mindful, authority) = Mindful::with_certificate("mindful.test", folder.path()).await;
     let mut wrong_host = settings(&mindful.base_url);

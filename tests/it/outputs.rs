@@ -96,7 +96,7 @@ fn a_cloud_event_holds_what_the_enriched_message_holds() {
 #[test]
 fn the_status_gates_answer_has_its_place_in_every_shape_of_the_enriched_message() {
     let messages = [created("voice", json!({ "widget": "w", "userData": { "extraData": 1 } }))];
-    let routing = Routing::of_state("a \"state\"".to_owned());
+    let routing = Routing::from_state("a \"state\"".to_owned());
     for (format, path) in [
         (OutboundFormat::Enriched, "/interaction"),
         (OutboundFormat::CloudEvent, "/data/interaction"),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use jsonschema::Validator;
 use serde_json::Value;
 use throughline::cases::CaseFile;
-use throughline::domain::{Attempt, Outcome, RejectReason, Routing, Rules, Target};
+use throughline::domain::{Attempt, Outcome, RejectReason, Routing, RoutingTarget, Rules};
 use throughline::formats::enriched::{self, Stamp, Unrouted};
 use throughline::formats::{self, Hints, body};
 use throughline::pipeline::save::table::InteractionTable;
@@ -174,7 +174,7 @@ fn play(rules: &Rules, bodies: &[String]) -> Vec<(Option<bool>, Option<Value>)> 
             |Unrouted { mut body, routing_at }| {
                 if let Some(at) = routing_at {
                     let widget_state = Some("offer_callback".to_owned());
-                    let routing = Routing { target: Target::Callback, widget_state };
+                    let routing = Routing { target: RoutingTarget::Callback, widget_state };
                     enriched::write_routing(&mut body, at, &routing);
                 }
                 body

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{end_states, event_types, pairs, required_name};
-use crate::domain::{Origin, ParentStatus, Target, WarningCode};
+use crate::domain::{Origin, ParentStatus, RoutingTarget, WarningCode};
 use crate::json_schema::{Table, array, document, name, text, words};
 
 /// The schema of what we publish (JSON Schema, draft 2020-12): `$defs/enriched` and `$defs/ended`.
@@ -26,7 +26,11 @@ fn enriched() -> Value {
     let origins = words(Origin::ALL.iter().map(|word| word.as_str()));
     let origins = Table::new().others(origins).schema();
     let routing = Table::new()
-        .required("target", "Where the caller is to go.", words(Target::ALL.map(Target::as_str)))
+        .required(
+            "target",
+            "Where the caller is to go.",
+            words(RoutingTarget::ALL.map(RoutingTarget::as_str)),
+        )
         .present("widgetState", "The widget's state, where one was answered.", text())
         .others(Value::Bool(true));
     let interaction = interaction()

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-use crate::domain::{RejectReason, Target};
+use crate::domain::{RejectReason, RoutingTarget};
 use crate::pipeline::observe::histogram::{Histogram, Observed};
 use crate::pipeline::observe::labels::{Answered, Kind, Outcome, Stage};
 use crate::pipeline::observe::progress::Progress;
@@ -47,7 +47,7 @@ pub struct Tally {
     batch_messages: Histogram,
     stages: [Histogram; Stage::ALL.len()],
     latency: Histogram,
-    gated: [[AtomicU64; Target::ALL.len()]; GateReason::ALL.len()],
+    gated: [[AtomicU64; RoutingTarget::ALL.len()]; GateReason::ALL.len()],
 }
 
 /// How a message was finished, with what is counted beside.
@@ -264,8 +264,8 @@ pub struct Counts {
     pub stages: [Observed; Stage::ALL.len()],
     /// From the sender's own time to the confirm, in milliseconds.
     pub latency: Observed,
-    /// Enriched interactions for which the status gate decided, by [`GateReason`] and [`Target`].
-    pub gated: [[u64; Target::ALL.len()]; GateReason::ALL.len()],
+    /// Enriched interactions for which the status gate decided, by [`GateReason`] and [`RoutingTarget`].
+    pub gated: [[u64; RoutingTarget::ALL.len()]; GateReason::ALL.len()],
 }
 
 impl Counts {
@@ -286,10 +286,10 @@ impl Counts {
     }
 
     /// How often the status gate decided what, on which grounds.
-    pub fn gated(&self) -> impl Iterator<Item = (Target, GateReason, u64)> {
+    pub fn gated(&self) -> impl Iterator<Item = (RoutingTarget, GateReason, u64)> {
         let each = GateReason::ALL.iter().zip(self.gated);
         each.flat_map(|(why, by_target)| {
-            Target::ALL.iter().zip(by_target).map(|(target, count)| (*target, *why, count))
+            RoutingTarget::ALL.iter().zip(by_target).map(|(target, count)| (*target, *why, count))
         })
     }
 

@@ -17,7 +17,7 @@ use crate::domain::history::KeyList;
 use crate::domain::metadata::{MetadataItem, MetadataItems};
 use crate::domain::rules::UnknownParent;
 use crate::domain::user_data::KeySet;
-use crate::domain::user_data_set::{Gate, SetKey, Widgets};
+use crate::domain::user_data_set::{SetFilter, SetKey, Widgets};
 use crate::domain::value::Key;
 
 /// One change, and all whom it is for.
@@ -154,7 +154,7 @@ fn sets(old: &Widgets, new: &Widgets, found: &mut Changes) {
             (_, None) => add("leads to no call target any more".to_owned()),
         }
         match (old.gate(Some(widget)), new.gate(Some(widget))) {
-            (Gate::Set(before), Gate::Set(after)) => {
+            (SetFilter::Set(before), SetFilter::Set(after)) => {
                 for key in &after.keys {
                     set_key(before.key(&key.name), key, &mut add);
                 }
@@ -162,8 +162,10 @@ fn sets(old: &Widgets, new: &Widgets, found: &mut Changes) {
                     add(format!("`{}` is dropped (U5)", key.name));
                 }
             }
-            (Gate::Set(_), _) => add("everything that is submitted is dropped (U6)".to_owned()),
-            (_, Gate::Set(after)) => {
+            (SetFilter::Set(_), _) => {
+                add("everything that is submitted is dropped (U6)".to_owned())
+            }
+            (_, SetFilter::Set(after)) => {
                 let keys: Vec<_> = after.keys.iter().map(|key| key.name.reborrow()).collect();
                 add(format!("has a set now: {}", listed(&keys)));
                 for key in &after.keys {

@@ -78,7 +78,7 @@ pub(super) fn rules(document: &Document, reader: &mut Reader) -> Rules {
         reader.done(table);
     }
     reader.done(root);
-    rules.revision = Revision::of(&document.canonical());
+    rules.revision = Revision::from_canonical(&document.canonical());
     rules
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
-use throughline::domain::{Routing, Target};
+use throughline::domain::{Routing, RoutingTarget};
 use throughline::pipeline::gate_policy::{GateOverflow, HELD_MAX};
 use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
 use tokio::sync::watch;
@@ -39,7 +39,7 @@ impl Gate for Held {
 
 fn verdict() -> GateVerdict {
     GateVerdict {
-        routing: Routing::of_state("offer_callback".to_owned()),
+        routing: Routing::from_state("offer_callback".to_owned()),
         why: GateReason::Answered,
     }
 }
@@ -57,7 +57,7 @@ fn gated(when_full: GateOverflow) -> (Bench, LetGo, Arc<Held>) {
 }
 
 /// What the gate decided, on which grounds, how often; what did not occur is left out.
-fn decisions(bench: &Bench) -> Vec<(Target, GateReason, u64)> {
+fn decisions(bench: &Bench) -> Vec<(RoutingTarget, GateReason, u64)> {
     bench.tally.counts().gated().filter(|(_, _, count)| *count > 0).collect()
 }
 
@@ -124,7 +124,7 @@ async fn others_pass_and_nothing_is_settled_before_it_is_published() {
         assert!(acknowledged > place(format!("interaction.enriched {name}")).expect("published"));
     }
     assert_eq!(gate.questions.load(Ordering::SeqCst), 2, "one for each widget");
-    assert_eq!(decisions(&bench), [(Target::Callback, GateReason::Answered, 4)]);
+    assert_eq!(decisions(&bench), [(RoutingTarget::Callback, GateReason::Answered, 4)]);
 }
 
 #[tokio::test]
@@ -186,8 +186,8 @@ async fn a_stream_is_not_held_up_when_too_many_wait() {
     let gated = decisions(&bench);
     let waited = u64::from(HELD_MAX) - 1;
     let expected = [
-        (Target::Callback, GateReason::Answered, waited),
-        (Target::AgentQueue, GateReason::Crowded, 3),
+        (RoutingTarget::Callback, GateReason::Answered, waited),
+        (RoutingTarget::AgentQueue, GateReason::Crowded, 3),
     ];
     assert_eq!(gated, expected);
 }
@@ -200,5 +200,5 @@ async fn a_file_is_held_up_when_too_many_wait() {
     let steps = [(last_taken.as_str(), "w")];
     run(&mut bench, too_many(), &let_go, &steps).await;
     let all = u64::from(HELD_MAX) + 2;
-    assert_eq!(decisions(&bench), [(Target::Callback, GateReason::Answered, all)]);
+    assert_eq!(decisions(&bench), [(RoutingTarget::Callback, GateReason::Answered, all)]);
 }
