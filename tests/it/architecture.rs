@@ -1,16 +1,15 @@
-//! The house rules of the source, read from the source: who may import whom, which crates are named
-//! where, what no file may hold. Each violation is listed with its file and line.
-//!
-//! Rooms that are not built yet are known already, so that their first file finds its rules here.
+//! The architecture, checked in the sources: which room may import which, which crates are named where,
+//! what no file may contain. Each violation is listed with its file and line.
 
+mod circles;
 mod context;
 mod source;
 
 use std::fmt::Write as _;
 
-use source::{SourceFile, crate_paths, numbered, room_of, says, source_files};
+use source::{SourceFile, contains_word, numbered, paths, room_of, source_files};
 
-/// Which rooms a room may import, itself aside. The most special path counts, so
+/// Which rooms a room may import beside itself. The longest matching path counts, so
 /// `settings::rules_file` has a row of its own.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
@@ -91,7 +90,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Words that only one place may say: a word, where (the beginning of a path), and why.
+/// Words that only one place may contain: a word, the place (the beginning of a path), and why.
 const RESERVED: &[(&str, &str, &str)] = &[
     ("lapin", "broker", "only the broker names the AMQP client"),
     ("async_rs", "broker", "only the broker names the AMQP client's runtime"),
@@ -104,7 +103,7 @@ const RESERVED: &[(&str, &str, &str)] = &[
     ("SystemTime", "clock.rs", "time is a parameter"),
 ];
 
-/// What the domain may not say: it is pure.
+/// Words that the domain may not contain: it is pure.
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::net",
@@ -121,7 +120,7 @@ const IMPURE: &[&str] = &[
     "getrandom",
 ];
 
-/// What no file may hold outside its tests, and why.
+/// Words that no file may contain outside its tests, and why.
 const BANNED: &[(&str, &str)] = &[
     ("#[allow", "use #[expect(…, reason)]"),
     ("#![allow", "use #[expect(…, reason)]"),
@@ -134,7 +133,7 @@ const BANNED: &[(&str, &str)] = &[
     ("process::exit", "return an exit code to main"),
 ];
 
-/// Above this a file is hard to hold in mind; one that must be longer says so in its head.
+/// Lines of a file, at most; a file that must be longer says so in its head.
 const MAX_LINES: usize = 400;
 const LONG_BECAUSE: &str = "This file is long because";
 
@@ -151,98 +150,93 @@ impl Violations {
     }
 }
 
-#[test]
-fn rooms_import_only_what_they_may() {
+/// Runs a check on every source file, and fails with all that it finds.
+fn check_files(check: impl Fn(&SourceFile, &mut Violations)) {
     let mut violations = Violations::default();
-    for file in source_files() {
-        let Some(room) = room_of(&file.path) else { continue };
-        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
-            violations.add(&file, 1, format_args!("the table of rooms does not know `{room}`"));
-            continue;
-        };
-        let own = room.split("::").next().unwrap_or_default();
-        for (line, name) in crate_paths(&file.code) {
-            if name != own && !allowed.contains(&name.as_str()) {
-                violations.add(&file, line, format_args!("`{room}` may not import `{name}`"));
-            }
-        }
-    }
+    source_files().iter().for_each(|file| check(file, &mut violations));
     violations.assert_none();
 }
 
+/// Checks that no file has a forbidden word in its code: a word, and why it is forbidden in this file.
+fn check_words(words_of: impl Fn(&SourceFile) -> Vec<(&'static str, &'static str)>) {
+    check_files(|file, violations| {
+        for (word, why) in words_of(file) {
+            for (line, _) in numbered(&file.code).filter(|(_, code)| contains_word(code, word)) {
+                violations.add(file, line, format_args!("`{word}`: {why}"));
+            }
+        }
+    });
+}
+
 #[test]
-fn rules_are_read_without_the_rest_of_the_settings() {
-    let mut violations = Violations::default();
-    for file in source_files().iter().filter(|file| file.path.starts_with("settings/rules_file/")) {
+fn rooms_import_only_permitted_rooms() {
+    check_files(|file, violations| {
+        let Some(room) = room_of(&file.path) else { return };
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
+            let what = format_args!("the table of rooms does not have `{room}`").to_string();
+            return violations.add(file, 1, what);
+        };
+        let own = room.split("::").next().unwrap_or_default();
+        for (line, path) in paths(&file.code) {
+            let [start, name, ..] = path.as_slice() else { continue };
+            if start == "crate" && name != own && !allowed.contains(&name.as_str()) {
+                violations.add(file, line, format_args!("`{room}` may not import `{name}`"));
+            }
+        }
+    });
+}
+
+#[test]
+fn rules_file_does_not_import_other_settings() {
+    check_files(|file, violations| {
+        if !file.path.starts_with("settings/rules_file/") {
+            return;
+        }
         for (line, code) in numbered(&file.code) {
             let reaches_out = code.contains("crate::settings::")
                 && !code.contains("crate::settings::rules_file")
                 || code.contains("super::super::");
             if reaches_out {
-                violations.add(file, line, "the rules file knows nothing of the settings");
+                violations.add(file, line, "the rules file does not depend on the settings");
             }
         }
-    }
-    violations.assert_none();
+    });
 }
 
 #[test]
-fn reserved_crates_are_named_in_their_place_only() {
-    let mut violations = Violations::default();
-    for file in source_files() {
-        for (word, place, why) in RESERVED {
+fn reserved_crates_are_named_in_their_room_only() {
+    check_words(|file| {
+        let is_reserved = |(word, place, _): &&(&str, &str, &str)| {
             let sends_traces = *word == "hyper" && file.path == "telemetry/traces.rs";
-            if file.path.starts_with(place) || sends_traces {
-                continue;
-            }
-            for (line, _) in numbered(&file.code).filter(|(_, code)| says(code, word)) {
-                violations.add(&file, line, format_args!("`{word}`: {why}"));
-            }
-        }
-    }
-    violations.assert_none();
+            !file.path.starts_with(place) && !sends_traces
+        };
+        RESERVED.iter().filter(is_reserved).map(|(word, _, why)| (*word, *why)).collect()
+    });
 }
 
 #[test]
-fn the_domain_is_pure() {
-    let mut violations = Violations::default();
-    for file in source_files().iter().filter(|file| file.path.starts_with("domain/")) {
-        for word in IMPURE {
-            for (line, _) in numbered(&file.code).filter(|(_, code)| says(code, word)) {
-                violations.add(file, line, format_args!("`{word}` in the domain"));
-            }
-        }
-    }
-    violations.assert_none();
+fn domain_is_pure() {
+    let impure = || IMPURE.iter().map(|word| (*word, "the domain is pure")).collect();
+    check_words(|file| if file.path.starts_with("domain/") { impure() } else { Vec::new() });
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_is_no_longer_than_it_must() {
-    let mut violations = Violations::default();
-    for file in source_files() {
+fn files_have_a_head_and_at_most_400_lines() {
+    check_files(|file, violations| {
         if !file.text.starts_with("//!") {
-            violations.add(&file, 1, "begins without //!");
+            violations.add(file, 1, "begins without //!");
         }
         let lines = file.text.lines().count();
         let head = file.text.lines().take_while(|line| line.starts_with("//!"));
         let reason = head.collect::<Vec<_>>().join(" ").contains(LONG_BECAUSE);
         if lines > MAX_LINES && !reason {
             let what = format!("has {lines} lines; at most {MAX_LINES}, or say in its head why");
-            violations.add(&file, MAX_LINES, what);
+            violations.add(file, MAX_LINES, what);
         }
-    }
-    violations.assert_none();
+    });
 }
 
 #[test]
-fn nothing_unfinished_or_silenced_is_left() {
-    let mut violations = Violations::default();
-    for file in source_files() {
-        for (word, why) in BANNED {
-            for (line, _) in numbered(&file.code).filter(|(_, code)| says(code, word)) {
-                violations.add(&file, line, format_args!("`{word}`: {why}"));
-            }
-        }
-    }
-    violations.assert_none();
+fn no_file_is_unfinished_or_silences_a_lint() {
+    check_words(|_| BANNED.to_vec());
 }

@@ -1,12 +1,12 @@
-//! What the sources include is in the context that images are built from: `.dockerignore` lists that, and
-//! without it the tests build everywhere but in a container.
+//! Files that the sources include are in the build context of the images: `.dockerignore` lists it, and a
+//! file that it leaves out breaks the build in containers only.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::source::collect;
 
 #[test]
-fn what_is_included_is_in_the_context_of_the_images() {
+fn included_files_are_in_the_build_context() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rules = include_str!("../../../.dockerignore");
     let kept: Vec<_> = rules.lines().filter_map(|line| line.strip_prefix('!')).collect();

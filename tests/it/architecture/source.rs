@@ -1,7 +1,7 @@
-//! The source as the architecture's tests read it: lines of code, not syntax trees.
+//! The sources as the architecture tests read them: lines of code, not syntax trees.
 //!
-//! Comments and string literals are left out by a small scanner, and so is everything from a file's
-//! `#[cfg(test)]` on. Lines keep their numbers.
+//! A small scanner leaves out comments and string literals, and everything from a file's `#[cfg(test)]`
+//! on. Lines keep their numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ pub(super) struct SourceFile {
     pub(super) code: Vec<String>,
 }
 
+/// Every file below `src`.
 pub(super) fn source_files() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();
@@ -27,6 +28,7 @@ pub(super) fn source_files() -> Vec<SourceFile> {
     paths.iter().map(read).collect()
 }
 
+/// Adds the Rust files of a folder and its subfolders.
 pub(super) fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -38,7 +40,7 @@ pub(super) fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// The room that a file belongs to; none for `lib.rs` and `main.rs`, which name them all.
+/// The room that a file belongs to; `None` for `lib.rs` and `main.rs`, which name them all.
 pub(super) fn room_of(path: &str) -> Option<&str> {
     if path == "lib.rs" || path == "main.rs" {
         return None;
@@ -49,12 +51,13 @@ pub(super) fn room_of(path: &str) -> Option<&str> {
     path.split('/').next().map(|room| room.trim_end_matches(".rs"))
 }
 
+/// The lines, numbered from 1.
 pub(super) fn numbered(code: &[String]) -> impl Iterator<Item = (usize, &str)> {
     code.iter().enumerate().map(|(n, line)| (n + 1, line.as_str()))
 }
 
-/// Whether the line says the word, and not only a longer one that holds it.
-pub(super) fn says(line: &str, word: &str) -> bool {
+/// Whether the line contains the word, and not only as a part of a longer one.
+pub(super) fn contains_word(line: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let starts = !word.starts_with(is_part) || !line[..at].ends_with(is_part);
@@ -63,43 +66,64 @@ pub(super) fn says(line: &str, word: &str) -> bool {
     })
 }
 
-/// The first segments of the paths that begin at `crate::`, each with its line; of a group, all.
-pub(super) fn crate_paths(code: &[String]) -> Vec<(usize, String)> {
+/// The paths that a file names: those that begin with `crate`, `self` or `super`, and all of `use` items,
+/// each with its line; of a group, every path.
+pub(super) fn paths(code: &[String]) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     for (n, line) in code.iter().enumerate() {
-        for (at, begin) in line.match_indices("crate::") {
+        let starts = ["use ", "crate::", "self::", "super::"].into_iter().flat_map(|start| {
+            let is_use = start == "use ";
+            let places = line.match_indices(start).map(|(at, _)| at);
+            let begins = move |at: &usize| match line[..*at].chars().next_back() {
+                // A path within a `use` item is found with the item.
+                _ if !is_use => !line.contains("use ") && begins_path(&line[..*at]),
+                before => before.is_none_or(|c| c == ' '),
+            };
+            places.filter(begins).map(move |at| if is_use { at + start.len() } else { at })
+        });
+        for at in starts {
             // A group may go on over the lines that follow.
-            let rest = std::iter::once(&line[at + begin.len()..])
-                .chain(code[n + 1..].iter().map(String::as_str));
+            let rest = std::iter::once(&line[at..]).chain(code[n + 1..].iter().map(String::as_str));
             let rest = rest.take(40).collect::<Vec<_>>().join(" ");
-            found.extend(first_segments(&rest).into_iter().map(|name| (n + 1, name)));
+            tree_paths(&rest, &[], &mut |path| found.push((n + 1, path)));
         }
     }
     found
 }
 
-fn first_segments(rest: &str) -> Vec<String> {
-    let name = |text: &str| {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
-    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
-    let (mut depth, mut begins, mut names) = (0_usize, 0, Vec::new());
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' | '}' if depth == 0 => {
-                names.push(name(&group[begins..at]));
-                begins = at + 1;
-                if c == '}' {
-                    break;
-                }
+fn begins_path(before: &str) -> bool {
+    !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'))
+}
+
+/// Reads one path or group of paths, gives each of its paths, and returns how long it is.
+fn tree_paths(text: &str, prefix: &[String], give: &mut dyn FnMut(Vec<String>)) -> usize {
+    let mut path = prefix.to_vec();
+    let mut at = 0;
+    loop {
+        at += text[at..].len() - text[at..].trim_start().len();
+        if text[at..].starts_with('{') {
+            at += 1;
+            while !text[at..].trim_start().starts_with('}') && at < text.len() {
+                at += tree_paths(&text[at..], &path, give);
+                let rest = text[at..].trim_start();
+                at += text[at..].len() - rest.len() + usize::from(rest.starts_with(','));
             }
-            _ => {}
+            return (text.len()).min(at + text[at..].find('}').map_or(0, |end| end + 1));
         }
+        let name = text[at..].find(|c: char| !c.is_alphanumeric() && c != '_');
+        let end = name.map_or(text.len(), |end| at + end);
+        if end > at {
+            path.push(text[at..end].to_owned());
+        }
+        at = end;
+        if !text[at..].starts_with("::") || text[at..].starts_with("::<") {
+            // `as` renames, and `*` takes all: up to what ends the path.
+            let stop = text[at..].find([',', '}', ';', ')', '(']).map_or(text.len(), |n| at + n);
+            give(path);
+            return stop;
+        }
+        at += 2;
     }
-    names.retain(|name: &String| !name.is_empty());
-    names
 }
 
 /// The lines of a file without what comments and string literals hold, up to its tests.
@@ -170,7 +194,7 @@ fn quoted_len(rest: &str, quote: u8) -> usize {
 }
 
 #[test]
-fn the_scanner_sees_code_and_nothing_else() {
+fn scanner_reads_code_without_comments_strings_and_tests() {
     let text = "use a; // lapin\nlet x = \"lapin \\\" sqlx\"; let c = '\"'; y('\\'', \"\");\n\
                 let r = br#\"one \" lapin\n two\"#; z\n/* sqlx\n */ w<'a>\n#[cfg(test)]\nlapin";
     let code = code_lines(text);
@@ -178,7 +202,11 @@ fn the_scanner_sees_code_and_nothing_else() {
     assert!(code[1].contains("let c") && code[1].contains("y("), "{}", code[1]);
     assert!(code[3].ends_with("; z") && code[5].ends_with("w<'a>"), "{code:?}");
     assert!(!code.iter().any(|line| line.contains("lapin") || line.contains("sqlx")), "{code:?}");
-    let paths = crate_paths(&["use crate::{a, b::{c, d}, e as f};".to_owned()]);
-    assert_eq!(paths.into_iter().map(|(_, name)| name).collect::<Vec<_>>(), ["a", "b", "e"]);
-    assert!(says("use lapin::X;", "lapin") && !says("my_lapin2", "lapin"));
+    let text = "use crate::{a, b::{c as f, self}, e};\nlet x = super::g::<T>(crate::h::I);";
+    let found: Vec<_> = paths(&code_lines(text)).into_iter().map(|(_, path)| path).collect();
+    let found: Vec<_> = found.iter().map(|path| path.join("::")).collect();
+    let expected =
+        ["crate::a", "crate::b::c", "crate::b::self", "crate::e", "crate::h::I", "super::g"];
+    assert_eq!(found, expected);
+    assert!(contains_word("use lapin::X;", "lapin") && !contains_word("my_lapin2", "lapin"));
 }
