@@ -47,13 +47,13 @@ LABEL org.opencontainers.image.title="Throughline" \
       org.opencontainers.image.description="Carries user data from one customer interaction to the next" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# Named, so that a deployment that mounts /config without rules is told so instead of running without.
+# Named, so that a deployment that mounts /config without rules fails to start instead of running without.
 ENV PATH=/usr/local/bin \
     THROUGHLINE_RULES__FILE=/config/rules.toml
 # Inside the container only, for the health check and `throughline status`. To have metrics read from
-# outside: 0.0.0.0:9464 and THROUGHLINE_HTTP__ALLOW_REMOTE=true, in a network without strangers.
+# outside: 0.0.0.0:9464 and THROUGHLINE_HTTP__ALLOW_REMOTE=true, in a private network.
 ENV THROUGHLINE_HTTP__LISTEN=127.0.0.1:9464
-# For the worker; whoever runs another command of this image is done before it counts.
+# For the worker; other commands of this image end before the first check.
 HEALTHCHECK --interval=30s --timeout=6s --start-period=30s --retries=3 \
     CMD ["throughline", "healthcheck"]
 USER 10001:10001

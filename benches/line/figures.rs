@@ -1,6 +1,6 @@
-//! Samples, their medians and their spread, and how they are written.
+//! Samples, their medians and spread, and their text form.
 
-/// Samples of one thing.
+/// Samples of one quantity.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(pub(crate) Vec<f64>);
 
@@ -19,13 +19,13 @@ impl Samples {
         sorted
     }
 
-    /// Each sample as a part of the other's of the same round.
+    /// The ratio of each sample to the other's of the same round.
     pub(crate) fn over(&self, other: &Samples) -> Samples {
         Samples(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect())
     }
 
-    /// The median, and behind it the least and the most.
-    pub(crate) fn told(&self) -> String {
+    /// The median, followed by minimum and maximum.
+    pub(crate) fn summary(&self) -> String {
         let sorted = self.sorted();
         match (sorted.first(), sorted.last()) {
             (Some(least), Some(most)) if sorted.len() > 1 => {

@@ -1,5 +1,5 @@
-//! The command `pipe`: how fast it is, whether a store that is full slows it, and how much a store
-//! keeps of what went through.
+//! The command `pipe`: its speed, with an empty and a full store, and the bytes that a store keeps for
+//! each interaction.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,9 +12,9 @@ use crate::process;
 use crate::subject::{LIVE_KEY, program};
 use crate::support::postgres::{self, Database};
 
-/// What a run of `pipe` came to.
+/// The result of a run of `pipe`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Piped {
+pub(crate) struct PipeMeasurement {
     /// Messages a second, from start to end.
     pub(crate) rate: f64,
     /// Processor time of a message, in microseconds.
@@ -32,8 +32,13 @@ pub(crate) fn write(folder: &Path, name: &str, lines: impl Iterator<Item = Strin
     path
 }
 
-/// Takes a file of `count` messages through `pipe`; `store` names one that stays.
-pub(crate) fn pipe(folder: &Path, input: &Path, count: usize, store: Option<&str>) -> Piped {
+/// Runs `pipe` over a file of `count` messages; `store` names a persistent one.
+pub(crate) fn pipe(
+    folder: &Path,
+    input: &Path,
+    count: usize,
+    store: Option<&str>,
+) -> PipeMeasurement {
     let rules = folder.join("rules.toml");
     std::fs::write(&rules, messages::RULES).expect("the folder can be written");
     let mut command = program();
@@ -46,7 +51,10 @@ pub(crate) fn pipe(folder: &Path, input: &Path, count: usize, store: Option<&str
     let ran = command.stdout(output).stderr(Stdio::piped()).output().expect("it can be run");
     let (took, after) = (began.elapsed(), process::children_cpu_secs());
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    Piped { rate: count as f64 / took.as_secs_f64(), cpu_us: (after - before) * 1e6 / count as f64 }
+    PipeMeasurement {
+        rate: count as f64 / took.as_secs_f64(),
+        cpu_us: (after - before) * 1e6 / count as f64,
+    }
 }
 
 /// What PostgreSQL keeps of the interactions, their index included, in bytes.

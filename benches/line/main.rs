@@ -10,7 +10,7 @@
 //! | `--bench` | cargo's own; without it, as `cargo test --all-targets` has it, nothing is measured |
 //! | `--quick` | one short round of everything |
 //! | `--without-peers` | leaves the workers in Node.js and Python out |
-//! | `--pure PROGRAM` | the program of `benches/pure.rs`, whose figures are told too |
+//! | `--pure PROGRAM` | the program of `benches/pure.rs`, whose figures are reported, too |
 //! | `--write` | puts the figures into docs/performance.md |
 //! | `relay URL QUEUE EXCHANGE` | is the null relay |
 
@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use figures::{Samples, quantile};
-use stage::{Place, Throughput};
+use stage::{SharedServices, Throughput};
 use subject::Subject;
 use support::postgres::{self, Database};
 use support::rabbitmq::Node;
@@ -79,9 +79,9 @@ const QUICK: Size = Size {
 /// Messages a second of the runs at a steady rate.
 const STEADY_RATE: u32 = 1_000;
 
-/// All that was measured.
+/// All measurements.
 #[derive(Default)]
-struct Measured {
+struct Measurements {
     throughput: BTreeMap<Subject, Vec<Throughput>>,
     /// With a prefetch of 2,000.
     wide: Vec<Throughput>,
@@ -122,7 +122,7 @@ fn main() {
     report::tell(&measured, has("--write"));
 }
 
-async fn measure(size: &Size, peers: &[Subject]) -> Measured {
+async fn measure(size: &Size, peers: &[Subject]) -> Measurements {
     let node = Node::start();
     let database = Database::create().await;
     // The tests do without; a benchmark must not.
@@ -130,13 +130,13 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
     database.execute("SELECT pg_reload_conf()").await;
     let folder = tempfile::tempdir().expect("a folder can be made");
     let files = postgres::shared_files().expect("the benchmark starts its own PostgreSQL");
-    let place = Place {
+    let place = SharedServices {
         amqp_url: &node.url,
         broker_mark: format!("node{}@localhost", node.amqp_port),
         database_mark: files.display().to_string(),
         folder: folder.path(),
     };
-    let mut measured = Measured::default();
+    let mut measured = Measurements::default();
     let subjects = [Subject::Relay, Subject::Sqlite, Subject::Postgres];
     for round in 1..=size.rounds {
         for subject in subjects.iter().chain(peers) {
@@ -169,7 +169,7 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
     }
     for subject in subjects {
         let taken = Samples(stage::starts(&place, subject, size.starts).await);
-        eprintln!("{}: {} ms to the first message", subject.name(), taken.told());
+        eprintln!("{}: {} ms to the first message", subject.name(), taken.summary());
         measured.starts.insert(subject, taken);
     }
     measured.growth.insert("SQLite", conversation::sqlite(size.updates).await);
@@ -180,7 +180,7 @@ async fn measure(size: &Size, peers: &[Subject]) -> Measured {
 
 /// What a status gate whose endpoint takes connections and never answers does to the traffic that it is
 /// not asked about, beside the same traffic without a gate.
-async fn gates(size: &Size, place: &Place<'_>, measured: &mut Measured) {
+async fn gates(size: &Size, place: &SharedServices<'_>, measured: &mut Measurements) {
     let endpoint = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}", endpoint.local_addr().expect("it is bound"));
     let hangs = [("THROUGHLINE_GATE__BASE_URL", url.as_str())];
@@ -209,7 +209,7 @@ fn with_calls(count: usize) -> impl Iterator<Item = String> {
 }
 
 /// The command `pipe`, over a temporary store and over stores that stay.
-async fn pipes(size: &Size, folder: &Path, measured: &mut Measured) {
+async fn pipes(size: &Size, folder: &Path, measured: &mut Measurements) {
     let lines = size.lines;
     let input = files::write(folder, "in.ndjson", messages::bodies(lines));
     for _ in 0..size.rounds.min(3) {

@@ -33,8 +33,8 @@ pub(crate) fn cpu_secs_of(text: &str) -> f64 {
         .iter()
         .filter(|pid| {
             ["cmdline", "environ"].iter().any(|file| {
-                let told = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                String::from_utf8_lossy(&told).contains(text)
+                let content = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                String::from_utf8_lossy(&content).contains(text)
             })
         })
         .collect();
@@ -45,7 +45,7 @@ pub(crate) fn cpu_secs_of(text: &str) -> f64 {
     pids.iter().filter(is_part).map(|pid| cpu_secs(*pid)).sum()
 }
 
-/// The fields of `/proc/PID/stat` behind the program's name, the state first; what is no number is 0.
+/// The fields of `/proc/PID/stat` behind the program's name, the state first; fields that are no number are 0.
 fn fields(pid: u32) -> Option<Vec<f64>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;

@@ -1,4 +1,4 @@
-//! The null relay: what is left of the worker when it has no work.
+//! The null relay: the worker without its work.
 //!
 //! It consumes, publishes what it got, persistent and confirmed, and acknowledges; over the same client
 //! library and two connections, in batches of what is there already, published without waiting and

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Measured;
+use crate::Measurements;
 use crate::figures::{Samples, number};
 use crate::stage::Throughput;
 use crate::subject::Subject;
@@ -18,7 +18,7 @@ const END: &str = "<!-- figures: end -->\n";
 const PLOT: &str = "![Messages a second, and processor time of a message](performance.svg)\n";
 
 /// Prints the tables, and with `write` puts them into the documentation.
-pub(crate) fn tell(measured: &Measured, write: bool) {
+pub(crate) fn tell(measured: &Measurements, write: bool) {
     let text = [machine(), against_targets(measured), subjects(measured), capacity(measured)];
     let text = text.join("\n");
     println!("{text}");
@@ -50,17 +50,17 @@ fn machine() -> String {
     let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_default();
     let day = said("date", &["-u", "+%F"]).unwrap_or_default();
     format!(
-        "Measured {day} at commit `{commit}` on {cores} cores of {model}, load {load} at the end. \
+        "Measurements {day} at commit `{commit}` on {cores} cores of {model}, load {load} at the end. \
          Figures are medians, with the least and the most in brackets.\n"
     )
 }
 
 /// A line for each target: what was aimed at, and what came out.
-fn against_targets(measured: &Measured) -> String {
+fn against_targets(measured: &Measurements) -> String {
     let mut table = String::from("| what | target | measured |\n|---|---|---|\n");
     let mut row = |what: &str, target: &str, samples: &Samples| {
         if !samples.0.is_empty() {
-            writeln!(table, "| {what} | {target} | {} |", samples.told()).expect("a string");
+            writeln!(table, "| {what} | {target} | {} |", samples.summary()).expect("a string");
         }
     };
     let rates = |subject| samples(measured, subject, |run| run.rate);
@@ -148,7 +148,7 @@ fn against_targets(measured: &Measured) -> String {
 }
 
 /// Who was measured, side by side.
-fn subjects(measured: &Measured) -> String {
+fn subjects(measured: &Measurements) -> String {
     let mut table = String::from(
         "| who | messages/s | CPU, µs per message | of the broker | of PostgreSQL | memory, MiB | \
          p50 at 1,000/s, ms | p99, ms |\n|---|---|---|---|---|---|---|---|\n",
@@ -156,13 +156,13 @@ fn subjects(measured: &Measured) -> String {
     for subject in measured.throughput.keys() {
         let column = |of: fn(&Throughput) -> f64| samples(measured, *subject, of);
         let latency = measured.latency.get(subject);
-        let latency = |which: usize| latency.map_or("".to_owned(), |both| both[which].told());
+        let latency = |which: usize| latency.map_or("".to_owned(), |both| both[which].summary());
         writeln!(
             table,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
             subject.name(),
-            column(|run| run.rate).told(),
-            column(|run| run.cpu_us).told(),
+            column(|run| run.rate).summary(),
+            column(|run| run.cpu_us).summary(),
             number(column(|run| run.broker_us).median()),
             number(column(|run| run.database_us).median()),
             number(column(|run| run.peak_mib).median()),
@@ -175,7 +175,7 @@ fn subjects(measured: &Measured) -> String {
 }
 
 /// What so many messages a second need, from the processor times of the worker over PostgreSQL.
-fn capacity(measured: &Measured) -> String {
+fn capacity(measured: &Measurements) -> String {
     /// Busier than this, a queue in front of anything grows long.
     const BUSY: f64 = 0.7;
     let of = |of: fn(&Throughput) -> f64| samples(measured, Subject::Postgres, of).median();
@@ -206,17 +206,17 @@ fn capacity(measured: &Measured) -> String {
     table
 }
 
-fn samples(measured: &Measured, subject: Subject, of: impl Fn(&Throughput) -> f64) -> Samples {
+fn samples(measured: &Measurements, subject: Subject, of: impl Fn(&Throughput) -> f64) -> Samples {
     Samples(measured.throughput.get(&subject).into_iter().flatten().map(of).collect())
 }
 
 /// A figure from elsewhere, once a round.
-fn constant(measured: &Measured, value: f64) -> Samples {
+fn constant(measured: &Measurements, value: f64) -> Samples {
     Samples(measured.throughput.values().next().map_or(Vec::new(), |runs| vec![value; runs.len()]))
 }
 
 /// Throughput and processor time of everybody, as bars.
-fn plot(measured: &Measured) -> String {
+fn plot(measured: &Measurements) -> String {
     let rate = |subject: &Subject| samples(measured, *subject, |run| run.rate).median();
     let cpu = |subject: &Subject| samples(measured, *subject, |run| run.cpu_us).median();
     let height = 40 + 34 * measured.throughput.len();

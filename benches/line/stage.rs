@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::messages;
 use crate::process;
-use crate::subject::{Running, Subject};
+use crate::subject::{RunningSubject, Subject};
 use crate::support::bench::{Bench, headers, prepared, text};
 use crate::support::postgres::Database;
 
@@ -42,18 +42,18 @@ pub(crate) struct Throughput {
     pub(crate) peak_mib: f64,
 }
 
-/// What runs share: a broker, a PostgreSQL, and a folder for files.
-pub(crate) struct Place<'p> {
+/// The services that all runs share: a broker, a PostgreSQL, and a folder for files.
+pub(crate) struct SharedServices<'p> {
     pub(crate) amqp_url: &'p str,
-    /// What the environment of the broker's process holds, and nobody else's.
+    /// A text that is in the environment of the broker's process only.
     pub(crate) broker_mark: String,
-    /// What the command line of PostgreSQL's holds.
+    /// A text that is in the command line of PostgreSQL's processes only.
     pub(crate) database_mark: String,
     pub(crate) folder: &'p Path,
 }
 
-/// Queues of one run, and a store of its own.
-struct Stage {
+/// The queues of one run, and a store of its own.
+struct RunSetup {
     bench: Bench,
     downstream: String,
     folder: tempfile::TempDir,
@@ -62,8 +62,8 @@ struct Stage {
     _database: Option<Database>,
 }
 
-impl Stage {
-    async fn set(place: &Place<'_>, subject: Subject) -> Stage {
+impl RunSetup {
+    async fn set(place: &SharedServices<'_>, subject: Subject) -> RunSetup {
         let mut bench = Bench::at(place.amqp_url).await;
         prepared(&mut bench).await;
         let quorum = headers([("x-queue-type", text("quorum"))]);
@@ -77,11 +77,11 @@ impl Stage {
             Some(database) => database.url.clone(),
             None => format!("sqlite:{}", folder.path().join("store.db").display()),
         };
-        Stage { bench, downstream, folder, store, _database: database }
+        RunSetup { bench, downstream, folder, store, _database: database }
     }
 
-    fn start(&self, subject: Subject, more: &[(&str, &str)]) -> Running {
-        Running::start(subject, self.folder.path(), &self.bench.settings, &self.store, more)
+    fn start(&self, subject: Subject, more: &[(&str, &str)]) -> RunningSubject {
+        RunningSubject::start(subject, self.folder.path(), &self.bench.settings, &self.store, more)
     }
 
     /// Publishes messages and awaits their confirms.
@@ -108,7 +108,7 @@ impl Stage {
     }
 
     /// Waits until so many messages are downstream; says how many there are then.
-    async fn arrived(&self, count: usize, running: &mut Running) -> usize {
+    async fn arrived(&self, count: usize, running: &mut RunningSubject) -> usize {
         let waiting = async {
             loop {
                 let ready = self.bench.ready(&self.downstream).await as usize;
@@ -126,12 +126,12 @@ impl Stage {
 
 /// Has a subject empty a queue of these messages. The first tenth is its start and does not count.
 pub(crate) async fn throughput(
-    place: &Place<'_>,
+    place: &SharedServices<'_>,
     subject: Subject,
     bodies: &[String],
     more: &[(&str, &str)],
 ) -> Throughput {
-    let stage = Stage::set(place, subject).await;
+    let stage = RunSetup::set(place, subject).await;
     stage.fill(bodies).await;
     let count = bodies.len();
     let mut running = stage.start(subject, more);
@@ -164,12 +164,12 @@ pub(crate) async fn throughput(
 /// Feeds a subject `rate` messages a second for `secs` seconds; the times from publishing a message to
 /// its arrival downstream, in milliseconds, sorted. The first second does not count.
 pub(crate) async fn latencies(
-    place: &Place<'_>,
+    place: &SharedServices<'_>,
     subject: Subject,
     rate: u32,
     secs: u32,
 ) -> Vec<f64> {
-    let stage = Stage::set(place, subject).await;
+    let stage = RunSetup::set(place, subject).await;
     let running = stage.start(subject, &[]);
     let channel = &stage.bench.channel;
     channel.basic_qos(1_000, BasicQosOptions::default()).await.expect("qos");
@@ -218,8 +218,8 @@ pub(crate) async fn latencies(
 
 /// The time from starting a subject to the arrival of the message that waited for it, in milliseconds.
 /// Its store is migrated: an earlier run has been there.
-pub(crate) async fn starts(place: &Place<'_>, subject: Subject, times: usize) -> Vec<f64> {
-    let stage = Stage::set(place, subject).await;
+pub(crate) async fn starts(place: &SharedServices<'_>, subject: Subject, times: usize) -> Vec<f64> {
+    let stage = RunSetup::set(place, subject).await;
     let channel = &stage.bench.channel;
     let mut taken = Vec::with_capacity(times);
     for n in 0..=times {

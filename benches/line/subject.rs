@@ -39,13 +39,13 @@ impl Subject {
     }
 }
 
-/// A running subject. Killed when it is dropped: what it was to do is done by then.
-pub(crate) struct Running {
+/// A running subject. Killed when dropped: its work is done by then.
+pub(crate) struct RunningSubject {
     pub(crate) child: Child,
 }
 
-impl Running {
-    /// Starts a subject over the names of `broker`, with `store` for those who have one, in `folder`,
+impl RunningSubject {
+    /// Starts a subject over the names of `broker`, with `store` for subjects that have one, in `folder`,
     /// with more settings for the worker as variables.
     pub(crate) fn start(
         subject: Subject,
@@ -53,7 +53,7 @@ impl Running {
         broker: &Settings,
         store: &str,
         more: &[(&str, &str)],
-    ) -> Running {
+    ) -> RunningSubject {
         let mut command = match subject {
             Subject::Relay => {
                 let mut command =
@@ -86,11 +86,11 @@ impl Running {
         let child = command.spawn();
         let child =
             child.unwrap_or_else(|error| panic!("{} cannot start: {error}", subject.name()));
-        Running { child }
+        RunningSubject { child }
     }
 }
 
-impl Running {
+impl RunningSubject {
     /// Insists that it has not ended, which no subject does by itself.
     pub(crate) fn assert_alive(&mut self) {
         let ended = self.child.try_wait().expect("it is our child");
@@ -98,7 +98,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningSubject {
     fn drop(&mut self) {
         // One that has ended by itself has nothing to be killed.
         if self.child.kill().is_ok() {

@@ -52,5 +52,5 @@ fn chat(n: usize) -> String {
 /// Ten of the twelve keys.
 const PAIRS: &str = r#""customerType":"returning","plan":"gold-annual","AccNum":"A-7781200","Tier":"gold","language":"en-GB","basketTotal":129.90,"visits":17,"pageTitle":"Checkout: your basket and delivery","lastPage":"/shop/checkout/delivery?step=2","utm":{"source":"newsletter","campaign":"autumn"}"#;
 
-/// Members that nobody reads and that are carried along.
+/// Members that no rule reads, and that are passed through.
 const CARRIED: &str = r#""site":"shop.acme.test","browser":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0 Safari/537.36","attributes":{"page":"https://shop.acme.test/checkout/delivery","referrer":"https://www.acme.test/offers","screen":"1920x1080"}"#;

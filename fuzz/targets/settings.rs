@@ -1,4 +1,4 @@
-//! The fuzzer of `tests/it/fuzz/settings.rs`, which has the laws and says what its input looks like.
+//! The fuzzer of `tests/it/fuzz/settings.rs`, which has the laws and describes its input.
 #![no_main]
 
 #[path = "../../tests/it/fuzz/settings.rs"]

@@ -169,7 +169,9 @@ impl http::Monitor for WorkerMonitor {
         warnings.extend(quarantine.map(|why| Problem::new("undeliverable", why)));
         let asking = self.lanes.iter().filter(|lane| lane.progress.is_probing()).count();
         if asking > 0 {
-            let why = format!("{asking} lanes hold a batch: no consumer takes what is published");
+            let why = format!(
+                "{asking} lanes hold a batch: the broker returns or refuses what they publish"
+            );
             warnings.push(Problem::new("takers", why));
         }
         if self.rules.borrow().problem.is_some() {
