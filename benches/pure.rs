@@ -6,8 +6,7 @@
 //! cargo bench --bench pure -- decode  # those of this name
 //! ```
 //!
-//! The least time is the one to look at: nothing makes a batch faster than it is, and whatever else
-//! the machine does makes it slower.
+//! The minimum is the figure to compare: other load on the machine only makes a batch slower.
 //!
 //! `--count N` only takes N batches through all three stages: under callgrind the difference between two
 //! counts is what they take in instructions. Without `--bench`, as `cargo test --all-targets` runs it,
@@ -104,7 +103,7 @@ mod stages {
     }
 }
 
-/// What must not grow with the rules, and what may grow with the message's keys.
+/// Costs that must not grow with the rules, and costs that may grow with the message's keys.
 #[divan::bench_group(sample_count = 31, sample_size = 1)]
 mod scales {
     use super::*;
@@ -131,8 +130,8 @@ fn of_batch(bencher: Bencher<'_, '_>, batch: impl FnMut()) {
     bencher.counter(ItemsCount::new(BATCH)).bench_local(batch);
 }
 
-/// All three for one message after the other, as the worker does it: over one table, and what is
-/// published of a message is let go before the next, so that memory is used again while it is warm.
+/// All three for one message after the other, as the worker does it: over one table, and the output
+/// of a message is freed before the next, so that memory is reused while it is cached.
 /// The number of messages that are published.
 fn whole(rules: &Rules, bodies: &[String]) -> usize {
     let mut table = InteractionTable::for_messages(BATCH);

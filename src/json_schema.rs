@@ -1,9 +1,9 @@
 //! JSON Schema, draft 2020-12, as far as several rooms write it.
 //!
 //! Each room describes what it reads or writes itself, beside the code that does it, and
-//! `throughline schema` prints it. Whatever can be taken from the code is: words from the `ALL` of
-//! their enum, bounds from the read that checks them. What is written by hand (the rules, the case
-//! files, the messages) is held to the code by `tests/it/schema.rs`, in both directions.
+//! `throughline schema` prints it. Parts are taken from the code where possible: words from the
+//! `ALL` of their enum, bounds from the read that checks them. `tests/it/schema.rs` compares the parts
+//! written by hand (the rules, the case files, the messages) with the code, in both directions.
 //!
 //! Only keywords are used that mean the same in draft 7, so that a schema can stand in an AsyncAPI
 //! document and in front of editors that are behind. Deliberately absent: validation. The loaders

@@ -40,7 +40,7 @@ fn read(table: &str) -> BTreeMap<String, f64> {
             [named, time, unit] => {
                 let time = time.parse::<f64>().ok().zip(unit_ns(unit));
                 let Some((time, unit)) = time else { continue };
-                // What is named by a number is one of several of its group.
+                // A figure named by a number is one of several of its group.
                 let is_argument = named.parse::<u32>().is_ok();
                 name = if is_argument { format!("{group}/{named}") } else { named.to_owned() };
                 figures.insert(name.clone(), time * unit / BATCH);

@@ -1,8 +1,8 @@
 //! The null relay: the worker without its work.
 //!
-//! It consumes, publishes what it got, persistent and confirmed, and acknowledges; over the same client
-//! library and two connections, in batches of what is there already, published without waiting and
-//! confirmed as a whole, with one acknowledgement for all. No parsing, no rules, no store. It runs as a
+//! It consumes, publishes each message persistent and confirmed, and acknowledges; over the same client
+//! library and two connections, in batches of the deliveries that have arrived, published without waiting
+//! and confirmed as a whole, with one acknowledgement for all. No parsing, no rules, no store. It runs as a
 //! process of its own, so that its time and its memory are its own.
 
 use futures_util::{FutureExt, StreamExt};

@@ -1,4 +1,4 @@
-//! What was measured as people read it: a table, and a plot. Written into docs/performance.md between
+//! The report of the measurements: a table, and a plot. Written into docs/performance.md between
 //! its two markers, and to docs/performance.svg.
 
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ fn machine() -> String {
     )
 }
 
-/// A line for each target: what was aimed at, and what came out.
+/// A line for each target: the target, and the measurement.
 fn against_targets(measured: &Measurements) -> String {
     let mut table = String::from("| what | target | measured |\n|---|---|---|\n");
     let mut row = |what: &str, target: &str, samples: &Samples| {
@@ -215,7 +215,7 @@ fn constant(measured: &Measurements, value: f64) -> Samples {
     Samples(measured.throughput.values().next().map_or(Vec::new(), |runs| vec![value; runs.len()]))
 }
 
-/// Throughput and processor time of everybody, as bars.
+/// Throughput and processor time of every subject, as bars.
 fn plot(measured: &Measurements) -> String {
     let rate = |subject: &Subject| samples(measured, *subject, |run| run.rate).median();
     let cpu = |subject: &Subject| samples(measured, *subject, |run| run.cpu_us).median();

@@ -235,8 +235,8 @@ pub(crate) async fn starts(place: &SharedServices<'_>, subject: Subject, times: 
         tokio::time::timeout(PATIENCE, waiting).await.expect("it starts");
         taken.push(began.elapsed().as_secs_f64() * 1000.0);
         drop(running);
-        // One that was killed before it could acknowledge has left its message; and what is downstream
-        // is counted from nothing each time.
+        // A subject that was killed before it acknowledged has left its message, and messages downstream
+        // are counted from zero each time.
         for queue in [&stage.bench.settings.queue, &stage.downstream] {
             let purge = channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default());
             purge.await.expect("it is purged");

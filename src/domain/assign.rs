@@ -1,7 +1,7 @@
 //! The engagement strategy's single Assign Data block (rule A1).
 //!
 //! Entries run once, when the interaction is created, in the order of the rules, before anything
-//! else reads the data: they see what every source sent, whatever a User Data Set drops later.
+//! else reads the data: they see the pairs of every source, also those that a User Data Set drops later.
 
 use std::fmt;
 

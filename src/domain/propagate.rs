@@ -82,7 +82,7 @@ pub(crate) fn read_own<'a>(
     reading: Reading<'_>,
     report: &mut Report<'a>,
 ) -> Result<OwnPairs<'a>, NotAMap> {
-    let names = rules.key_names.of(message.format, message.key_names);
+    let names = rules.key_names.for_format(message.format, message.key_names);
     let mut lots = Vec::with_capacity(message.own.len());
     for (n, (source, attached)) in message.own.iter().enumerate() {
         let lot = attached.read(names, source, message.set_ms, report);

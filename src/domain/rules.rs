@@ -68,7 +68,7 @@ pub struct KeyNameRules {
 
 impl KeyNameRules {
     /// The check for a message of this format.
-    pub(crate) fn of(&self, format: &str, default: KeyNames) -> KeyNames {
+    pub(crate) fn for_format(&self, format: &str, default: KeyNames) -> KeyNames {
         self.formats.get(format).copied().or(self.names).unwrap_or(default)
     }
 }

@@ -51,7 +51,7 @@ pub enum Error {
     TokenFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
     /// The file with the authorities cannot be used.
@@ -59,7 +59,7 @@ pub enum Error {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
     /// TLS cannot be set up.

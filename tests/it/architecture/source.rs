@@ -139,7 +139,7 @@ fn code_lines(text: &str) -> Vec<String> {
             rest = &rest[c.len_utf8()..];
             continue;
         }
-        // What is left out leaves its line breaks, so that lines keep their numbers.
+        // Line breaks in skipped text are kept, so that lines keep their numbers.
         code.extend(rest[..skipped].chars().filter(|c| *c == '\n'));
         rest = &rest[skipped..];
     }
