@@ -62,7 +62,7 @@ impl<'a> Walk<'_, 'a> {
         parent: &InlineParent<'a>,
         child: &str,
     ) -> Result<Vec<(Key<'a>, Value<'a>)>, Outcome<'a>> {
-        let names = self.rules.key_names.of(self.message.format, self.message.key_names);
+        let names = self.rules.key_names.for_format(self.message.format, self.message.key_names);
         // Of the parent's report only the keys that K6 refuses concern this message.
         let mut of_parent = Report::default();
         let mut pairs = Received::default();
