@@ -1,12 +1,12 @@
-//! Holds one message by AMQP 1.0: one that RabbitMQ 4 cannot hand over by 0-9-1, so that what lies behind
-//! it can be read there, and that it can be removed.
+//! Holds messages by AMQP 1.0: those that RabbitMQ 4 cannot hand over by 0-9-1, so that what lies behind
+//! them can be read there, and that they can be removed.
 //!
 //! RabbitMQ speaks AMQP 1.0 on the same port from 4.0 on, and only from there on it keeps messages in a
-//! form that 0-9-1 may have no words for. What is spoken here is the least that takes a message and
-//! settles it: one connection, one session, one link with a credit of one. Of what the message holds,
+//! form that 0-9-1 may have no words for. What is spoken here is the least that takes messages and
+//! settles them: one connection, one session, one link. Of what the message holds,
 //! only the types of its application properties are looked at.
 //!
-//! Invariants: every answer is bounded in time and in size. A message that is dropped is in its queue
+//! Invariants: every answer is bounded in time and in size. What is dropped is in its queue
 //! again.
 //!
 //! Deliberately absent: SASL but `PLAIN`, and everything else of the protocol.
@@ -37,6 +37,9 @@ const DISPOSITION: u8 = 0x15;
 const DETACH: u8 = 0x16;
 const END: u8 = 0x17;
 const CLOSE: u8 = 0x18;
+/// States of a delivery.
+const ACCEPTED: u8 = 0x24;
+const RELEASED: u8 = 0x26;
 const SASL_INIT: u8 = 0x41;
 const SASL_OUTCOME: u8 = 0x44;
 
@@ -47,55 +50,84 @@ const SASL: u8 = 1;
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// A message that is held, and is in its queue again when this is dropped.
+/// Messages that are held, and are in their queue again when this is dropped.
 pub(super) struct Held {
     socket: Box<dyn Socket>,
     settings: Arc<Settings>,
-    /// As the broker counts it on this session.
-    delivery: Vec<u8>,
-    /// Whether it is seen to have a property that AMQP 0-9-1 has no words for.
-    is_foreign: bool,
+    /// As the broker counts them on this session.
+    deliveries: Vec<u32>,
 }
 
 impl Held {
-    /// Takes the first message of a queue.
-    pub(super) async fn first_of(settings: &Arc<Settings>, queue: &str) -> Result<Held, Error> {
-        let taken = bounded(settings, take(settings, queue)).await;
-        let (socket, delivery, is_foreign) = taken.map_err(|error| {
-            Error::Unreachable(format!("taking a message of `{queue}` by AMQP 1.0: {error}"))
-        })?;
-        Ok(Held { socket, settings: Arc::clone(settings), delivery, is_foreign })
+    /// Takes the first messages of a queue, and holds those of them that are seen to have a property that
+    /// AMQP 0-9-1 has no words for. The others are given back, once all have come.
+    pub(super) async fn foreign_of(
+        settings: &Arc<Settings>,
+        queue: &str,
+        messages: u32,
+    ) -> Result<Held, Error> {
+        let failed = |error| {
+            Error::Unreachable(format!("taking messages of `{queue}` by AMQP 1.0: {error}"))
+        };
+        let opening = bounded(settings, open(settings, queue, messages)).await;
+        let mut socket = opening.map_err(failed)?;
+        let (mut deliveries, mut others, mut last) = (Vec::new(), Vec::new(), None);
+        while deliveries.len() + others.len() < usize::try_from(messages).unwrap_or(usize::MAX) {
+            let transfer =
+                bounded(settings, expect(&mut socket, TRANSFER)).await.map_err(failed)?;
+            // What goes on with a message that is longer than a frame does not begin another.
+            let Some(number) = delivery_of(&transfer).filter(|number| last != Some(*number)) else {
+                continue;
+            };
+            last = Some(number);
+            match payload(&transfer).and_then(has_foreign_property) {
+                Some(true) => deliveries.push(number),
+                _ => others.push(number),
+            }
+        }
+        let given_back = bounded(settings, async {
+            for delivery in others {
+                send(&mut socket, &settled(delivery, RELEASED)).await?;
+            }
+            Ok(())
+        });
+        given_back.await.map_err(failed)?;
+        Ok(Held { socket, settings: Arc::clone(settings), deliveries })
     }
 
-    /// Whether this is certainly a message that cannot be handed over by AMQP 0-9-1: no other may be
-    /// removed by this way.
-    pub(super) fn is_foreign(&self) -> bool {
-        self.is_foreign
+    /// How many are held.
+    pub(super) fn count(&self) -> usize {
+        self.deliveries.len()
     }
 
-    /// Removes the message from its queue, for good.
-    pub(super) async fn remove(mut self) -> Result<(), Error> {
+    /// Removes one of them from its queue, for good; whether there was one.
+    pub(super) async fn remove(&mut self) -> Result<bool, Error> {
+        let Some(delivery) = self.deliveries.pop() else { return Ok(false) };
         let settings = Arc::clone(&self.settings);
         let removed = bounded(&settings, async {
-            // As its receiver, settled, accepted.
-            let accepted = [&[0, 0x53, 0x24][..], &list(&[])].concat();
-            let fields =
-                [vec![0x41], self.delivery.clone(), self.delivery.clone(), vec![0x41], accepted];
-            send(&mut self.socket, &frame(AMQP, DISPOSITION, &fields)).await?;
-            // By its answer the broker has seen what was said before.
-            send(&mut self.socket, &frame(AMQP, CLOSE, &[])).await?;
-            loop {
-                match receive(&mut self.socket).await {
-                    Ok(body) if descriptor(&body) == Some(CLOSE) => return Ok(()),
-                    Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            // As its receiver, not settled: the broker answers when it has removed it.
+            send(&mut self.socket, &unsettled(delivery, ACCEPTED)).await?;
+            expect(&mut self.socket, DISPOSITION).await
         });
         removed
             .await
+            .map(|_| true)
             .map_err(|error| Error::Unreachable(format!("removing a message by AMQP 1.0: {error}")))
     }
+}
+
+fn settled(delivery: u32, state: u8) -> Vec<u8> {
+    disposition(delivery, 0x41, state)
+}
+
+fn unsettled(delivery: u32, state: u8) -> Vec<u8> {
+    disposition(delivery, 0x42, state)
+}
+
+fn disposition(delivery: u32, is_settled: u8, state: u8) -> Vec<u8> {
+    let state = [&[0, 0x53, state][..], &list(&[])].concat();
+    let fields = [vec![0x41], number(delivery), number(delivery), vec![is_settled], state];
+    frame(AMQP, DISPOSITION, &fields)
 }
 
 async fn bounded<T>(
@@ -106,7 +138,8 @@ async fn bounded<T>(
     tokio::time::timeout(settings.answer_timeout(), work).await.map_err(late)?
 }
 
-async fn take(settings: &Settings, queue: &str) -> io::Result<(Box<dyn Socket>, Vec<u8>, bool)> {
+/// A link from the queue that so many messages may come by.
+async fn open(settings: &Settings, queue: &str, messages: u32) -> io::Result<Box<dyn Socket>> {
     let uri = wire::uri(settings).map_err(io::Error::other)?;
     let tls = wire::tls(settings).await.map_err(io::Error::other)?;
     let runtime = TokioRuntime::tokio_current();
@@ -136,24 +169,18 @@ async fn take(settings: &Settings, queue: &str) -> io::Result<(Box<dyn Socket>, 
     let source = [&[0, 0x53, 0x28][..], &list(&[text(&address(queue))])].concat();
     let target = [&[0, 0x53, 0x29][..], &list(&[])].concat();
     let attach = [text("hold"), number(0), yes, null.clone(), null, source, target];
-    // Of the session: what may come and what has been sent; of the link: no delivery yet, one may come.
+    // Where the broker begins to count, of the session and of the link, is its own affair: it is not
+    // said back.
     let window = number(u32::MAX >> 1);
-    let flow = [number(0), window.clone(), number(0), window, number(0), number(0), number(1)];
+    let null = || vec![0x40];
+    let flow = [null(), window.clone(), number(0), window, number(0), null(), number(messages)];
     for said in [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)]
     {
         send(&mut socket, &said).await?;
     }
     expect(&mut socket, ATTACH).await?;
     send(&mut socket, &frame(AMQP, FLOW, &flow)).await?;
-    let transfer = expect(&mut socket, TRANSFER).await?;
-    let delivery = fields(&transfer).and_then(|fields| {
-        let (handle, rest) = fields.split_at_checked(number_bytes(&fields)?)?;
-        debug_assert!(!handle.is_empty(), "its bytes were counted");
-        Some(rest.get(..number_bytes(rest)?)?.to_vec())
-    });
-    let delivery = delivery.ok_or_else(|| io::Error::other("a transfer without a number"))?;
-    let is_foreign = payload(&transfer).and_then(has_foreign_property).unwrap_or(false);
-    Ok((socket, delivery, is_foreign))
+    Ok(socket)
 }
 
 /// Sends a protocol's header and awaits the same.
@@ -283,12 +310,14 @@ fn value_bytes(value: &[u8]) -> Option<usize> {
     counted.checked_add(1)
 }
 
-/// How many bytes an unsigned number takes, in whichever of its forms.
-fn number_bytes(value: &[u8]) -> Option<usize> {
-    match value.first()? {
-        0x43 => Some(1),
-        0x52 => Some(2),
-        0x70 => Some(5),
+/// The number of the delivery that a transfer belongs to, where it says: its second field.
+fn delivery_of(transfer: &[u8]) -> Option<u32> {
+    let fields = fields(transfer)?;
+    let (_link, rest) = fields.split_at_checked(value_bytes(&fields)?)?;
+    match rest {
+        [0x43, ..] => Some(0),
+        [0x52, number, ..] => Some(u32::from(*number)),
+        [0x70, number @ ..] => Some(u32::from_be_bytes(*number.first_chunk()?)),
         _ => None,
     }
 }
@@ -357,11 +386,16 @@ mod tests {
 
     #[test]
     fn a_delivery_is_told_by_its_number_in_every_form() {
-        for number in [&[0x43][..], &[0x52, 7], &[0x70, 0, 0, 1, 0]] {
-            assert_eq!(number_bytes(number), Some(number.len()));
+        for (number, expected) in [
+            (&[0x43][..], Some(0)),
+            (&[0x52, 7], Some(7)),
+            (&[0x70, 0, 0, 1, 0], Some(256)),
+            (&[0x40], None),
+        ] {
+            let size = u8::try_from(number.len() + 2).expect("short");
+            let transfer = [&[0, 0x53, TRANSFER, 0xc0, size, 2, 0x43][..], number].concat();
+            assert_eq!(delivery_of(&transfer), expected);
         }
-        assert_eq!(number_bytes(&[0x40]), None);
-        assert_eq!(fields(&[0, 0x53, TRANSFER, 0xc0, 3, 1, 0x43]), Some(vec![0x43]));
         assert_eq!(fields(&[0, 0x53, TRANSFER, 0x45]), None);
     }
 }

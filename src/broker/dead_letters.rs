@@ -24,10 +24,9 @@
 //! While a pass lasts, nobody else sees what it has looked at. It ends with an error, and without a
 //! loss, when it lasts longer than the broker's consumer timeout.
 //!
-//! A dead letter that RabbitMQ cannot hand over ends the connection. The pass then reads carefully: it has
-//! each message handed over on another connection first. One that ends it is held by AMQP 1.0
-//! (`amqp_1.rs`) until the pass ends, so that what lies behind it can be read; it can be removed, and
-//! nothing else can be done to it. What was looked at before is taken again, and passed over.
+//! A dead letter that RabbitMQ cannot hand over ends the connection. All of the kind are then held by AMQP
+//! 1.0 (`amqp_1.rs`) until the pass ends, so that what lies behind them can be read; they can be removed,
+//! and nothing else can be done to them. What was looked at before is taken again, and passed over.
 //!
 //! Deliberately absent: which dead letters are meant (`dead_letter.rs` says whether one is), and
 //! publishing several at once: one at a time, a returned message is known by its own confirm
@@ -53,7 +52,7 @@ use super::repair::Repairs;
 use super::wire;
 use super::{DeadLetter, Error, Inbound, NoAnswer, Settings, declare, within};
 
-use step_over::Careful;
+use step_over::SteppedOver;
 
 /// How long the end of a pass waits for the broker to count what it was given back, so that whoever
 /// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
@@ -70,7 +69,7 @@ pub struct DeadLetters {
     /// come again in any order.
     looked_at: HashMap<Digest, u32>,
     /// Set once a connection ended over a dead letter.
-    careful: Option<Careful>,
+    stepped_over: Option<SteppedOver>,
 
     /// Takes messages, acknowledges them, gives them back.
     reading: Channel,
@@ -107,7 +106,7 @@ impl DeadLetters {
         let mut pass = DeadLetters {
             settings: Arc::clone(settings),
             looked_at: HashMap::new(),
-            careful: None,
+            stepped_over: None,
             reading,
             repairs,
             sending,
@@ -140,7 +139,8 @@ impl DeadLetters {
     /// error means that the broker is lost, and the pass cannot go on.
     pub async fn next(&mut self) -> Result<Option<DeadLetter>, Error> {
         while self.left > 0 {
-            if self.careful.is_some() && !self.taste().await? {
+            if let Some(SteppedOver { untold: untold @ 1.., .. }) = &mut self.stepped_over {
+                *untold -= 1;
                 self.left -= 1;
                 let what = format!("`{}` holds one that RabbitMQ cannot hand over", self.queue);
                 return Err(Error::Undeliverable(what));
@@ -149,9 +149,9 @@ impl DeadLetters {
             let got = match within(self.answer_timeout, get).await {
                 Ok(got) => got,
                 Err(NoAnswer::No(error))
-                    if self.careful.is_none() && wire::fault(&error).is_some() =>
+                    if self.stepped_over.is_none() && wire::fault(&error).is_some() =>
                 {
-                    self.begin_carefully().await?;
+                    self.step_over().await?;
                     continue;
                 }
                 Err(error) => return Err(self.lost(&error)),
@@ -166,7 +166,7 @@ impl DeadLetters {
             let undecodable = self.repairs.take(self.reading.id(), got.delivery.delivery_tag);
             let letter = DeadLetter::read(got.delivery, undecodable);
             let digest = letter.digest();
-            let known = self.careful.as_mut().and_then(|it| it.to_pass_over.get_mut(&digest));
+            let known = self.stepped_over.as_mut().and_then(|it| it.to_pass_over.get_mut(&digest));
             if let Some(times @ 1..) = known {
                 *times -= 1;
                 continue;

@@ -1,33 +1,30 @@
-//! Reading carefully: how a pass gets behind a dead letter that RabbitMQ cannot hand over.
+//! How a pass gets behind dead letters that RabbitMQ cannot hand over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lapin::Channel;
-use lapin::options::{BasicGetOptions, BasicNackOptions};
-
+use super::super::Error;
 use super::super::amqp_1::Held;
 use super::super::dead_letter::Digest;
-use super::super::wire::{self, Wire};
-use super::super::{Error, NoAnswer, within};
+use super::super::wire::Wire;
 use super::{DeadLetters, GIVE_BACK_POLL};
 
-/// What it takes to read carefully.
-#[derive(Default)]
-pub(super) struct Careful {
+/// What a pass has after its connection ended over a dead letter.
+pub(super) struct SteppedOver {
     /// The connection of the pass, in place of the one that is gone; it ends with this.
-    _reading: Option<Wire>,
-    /// Has a message handed over before the pass takes it.
-    tasting: Option<(Wire, Channel)>,
+    _reading: Wire,
     /// Dead letters that cannot be handed over.
-    stepped_over: Vec<Held>,
+    held: Held,
+    /// How many of these were not told of yet.
+    pub(super) untold: usize,
     /// Which of those that were looked at have not been taken again.
     pub(super) to_pass_over: HashMap<Digest, u32>,
 }
 
 impl DeadLetters {
-    /// Takes another connection for the one that ended over a dead letter.
-    pub(super) async fn begin_carefully(&mut self) -> Result<(), Error> {
+    /// Takes another connection for the one that ended over a dead letter, and has all that cannot be
+    /// handed over held.
+    pub(super) async fn step_over(&mut self) -> Result<(), Error> {
         let wire = Wire::open(&self.settings, "read dead letters").await?;
         self.reading = wire.channel(self.answer_timeout).await?;
         self.repairs = Arc::clone(&wire.repairs);
@@ -35,48 +32,16 @@ impl DeadLetters {
         let behind = if self.held == 0 { self.left } else { self.ready_behind };
         self.await_ready(behind.saturating_add(self.held)).await?;
         self.held = 0;
-        let to_pass_over = self.looked_at.clone();
-        self.careful = Some(Careful { _reading: Some(wire), to_pass_over, ..Careful::default() });
-        Ok(())
-    }
-
-    /// Whether the next dead letter can be handed over, or there is none. One that cannot is held.
-    pub(super) async fn taste(&mut self) -> Result<bool, Error> {
         let ready = self.ready().await?;
-        let Some(careful) = &mut self.careful else { return Ok(true) };
-        let (wire, channel) = match careful.tasting.take() {
-            Some(tasting) => tasting,
-            None => {
-                let wire = Wire::open(&self.settings, "taste dead letters").await?;
-                let channel = wire.channel(self.answer_timeout).await?;
-                (wire, channel)
-            }
-        };
-        let get = channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        match within(self.answer_timeout, get).await {
-            Ok(got) => {
-                if let Some(got) = got {
-                    let back = BasicNackOptions { multiple: false, requeue: true };
-                    within(self.answer_timeout, got.delivery.acker.nack(back))
-                        .await
-                        .map_err(|error| self.lost(&error))?;
-                    self.await_ready(ready).await?;
-                }
-                if let Some(careful) = &mut self.careful {
-                    careful.tasting = Some((wire, channel));
-                }
-                Ok(true)
-            }
-            Err(NoAnswer::No(error)) if wire::fault(&error).is_some() => {
-                self.await_ready(ready).await?;
-                let held = Held::first_of(&self.settings, self.queue.as_str()).await?;
-                if let Some(careful) = &mut self.careful {
-                    careful.stepped_over.push(held);
-                }
-                Ok(false)
-            }
-            Err(error) => Err(self.lost(&error)),
+        let held = Held::foreign_of(&self.settings, self.queue.as_str(), ready).await?;
+        let untold = held.count();
+        if untold == 0 {
+            return Err(self.lost(&"RabbitMQ cannot hand one over, and it is not seen which"));
         }
+        self.await_ready(ready.saturating_sub(u32::try_from(untold).unwrap_or(u32::MAX))).await?;
+        let to_pass_over = self.looked_at.clone();
+        self.stepped_over = Some(SteppedOver { _reading: wire, held, untold, to_pass_over });
+        Ok(())
     }
 
     /// Waits until so many are ready: what a lost connection held comes back a moment after its end.
@@ -92,18 +57,16 @@ impl DeadLetters {
         tokio::time::timeout(self.answer_timeout, back).await.map_err(late)?
     }
 
-    /// Removes the dead letter that [`Error::Undeliverable`] was last said of.
+    /// Removes a dead letter of those that [`Error::Undeliverable`] was said of.
     ///
     /// # Errors
-    /// When the broker is lost, or it cannot be told that this is the one: it stays.
+    /// When the broker is lost: it stays, unless only the answer is lost.
     pub async fn discard_undeliverable(&mut self) -> Result<(), Error> {
-        let held = self.careful.as_mut().and_then(|careful| careful.stepped_over.pop());
-        match held {
-            Some(held) if held.is_foreign() => held.remove().await,
-            _ => {
-                Err(self
-                    .lost(&"it cannot be told whether this is the one that cannot be handed over"))
-            }
+        if let Some(stepped_over) = &mut self.stepped_over
+            && stepped_over.held.remove().await?
+        {
+            return Ok(());
         }
+        Err(self.lost(&"nothing is held that cannot be handed over"))
     }
 }
