@@ -151,7 +151,7 @@ impl DeadLetters {
                 Err(NoAnswer::No(error))
                     if self.stepped_over.is_none() && wire::fault(&error).is_some() =>
                 {
-                    self.step_over().await?;
+                    Box::pin(self.step_over()).await?;
                     continue;
                 }
                 Err(error) => return Err(self.lost(&error)),

@@ -130,7 +130,7 @@ fn each_place_is_repaired_and_named() {
         ("a header's name", plain.clone(), headers(&name), Place::HeaderName),
         ("a name in a table", plain.clone(), headers(&inner), Place::HeaderName),
         ("a name in an array", plain.clone(), headers(&array), Place::HeaderName),
-        ("too deep", plain.clone(), headers(&nested(NESTING_MAX)), Place::HeaderNesting),
+        ("too deep", plain, headers(&nested(NESTING_MAX)), Place::HeaderNesting),
     ] {
         let repairs = Arc::new(Repairs::default());
         let sent = [method, head].concat();

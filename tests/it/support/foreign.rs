@@ -153,7 +153,6 @@ pub(crate) fn send_by_amqp_1(url: &str, queue: &str, messages: &[(&str, bool)]) 
     let number = |number: u32| [&[0x70][..], &number.to_be_bytes()].concat();
     say(b"AMQP\x03\x01\0\0");
     say(&frame(1, 0x41, &[b"\xa3\x05PLAIN".to_vec(), binary(&login)], &[]));
-    drop(say);
     let mut header = [0; 8];
     stream.read_exact(&mut header).expect("SASL");
     await_frame(&mut stream, 0x44);
