@@ -87,7 +87,7 @@ impl Held {
         }
         let given_back = bounded(settings, async {
             for delivery in others {
-                send(&mut socket, &settled(delivery, RELEASED)).await?;
+                send(&mut socket, &disposition(delivery, true, RELEASED)).await?;
             }
             Ok(())
         });
@@ -106,7 +106,7 @@ impl Held {
         let settings = Arc::clone(&self.settings);
         let removed = bounded(&settings, async {
             // As its receiver, not settled: the broker answers when it has removed it.
-            send(&mut self.socket, &unsettled(delivery, ACCEPTED)).await?;
+            send(&mut self.socket, &disposition(delivery, false, ACCEPTED)).await?;
             expect(&mut self.socket, DISPOSITION).await
         });
         removed
@@ -116,17 +116,16 @@ impl Held {
     }
 }
 
-fn settled(delivery: u32, state: u8) -> Vec<u8> {
-    disposition(delivery, 0x41, state)
-}
-
-fn unsettled(delivery: u32, state: u8) -> Vec<u8> {
-    disposition(delivery, 0x42, state)
-}
-
-fn disposition(delivery: u32, is_settled: u8, state: u8) -> Vec<u8> {
+/// Says what becomes of a delivery, and whether no answer is needed.
+fn disposition(delivery: u32, is_settled: bool, state: u8) -> Vec<u8> {
     let state = [&[0, 0x53, state][..], &list(&[])].concat();
-    let fields = [vec![0x41], number(delivery), number(delivery), vec![is_settled], state];
+    let fields = [
+        vec![0x41],
+        number(delivery),
+        number(delivery),
+        vec![if is_settled { 0x41 } else { 0x42 }],
+        state,
+    ];
     frame(AMQP, DISPOSITION, &fields)
 }
 
