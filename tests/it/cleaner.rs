@@ -11,8 +11,8 @@ use throughline::cleaner::Cleaner;
 use throughline::clock::Clock;
 use throughline::store::{self, Lifetimes, Retention, Settings, Swept};
 
-use crate::support::conversation::{Running, run, throughline};
-use crate::support::program::signal;
+use crate::support::conversation::{run, throughline};
+use crate::support::program::{ProcessGuard, signal};
 
 /// Longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ async fn the_worker_sweeps_its_store_also_while_the_broker_is_away_and_stops_whe
     // Nobody listens on port 1.
     command.env("THROUGHLINE_AMQP__URL", "amqp://guest:guest@127.0.0.1:1/%2f");
     let worker = command.stderr(Stdio::piped()).spawn().expect("the program is built");
-    let mut worker = Running(worker);
+    let mut worker = ProcessGuard(worker);
     let mut lines = BufReader::new(worker.0.stderr.take().expect("piped")).lines();
     let reading = tokio::task::spawn_blocking(move || {
         let swept = |line: &String| line.contains("swept the store");

@@ -13,7 +13,7 @@ use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher
 
 use crate::support::bench::{Bench, headers, next, on, settle, text};
 use crate::support::rabbitmq;
-use operator::{Ran, Running, run};
+use operator::{Ran, RunningCommand, run};
 
 /// Long ago, in milliseconds since the Unix epoch: 1970-01-01T00:00:01.500Z.
 const LONG_AGO_MS: i64 = 1_500;
@@ -216,7 +216,7 @@ async fn a_dry_run_changes_nothing() {
 async fn a_list_that_nobody_reads_to_its_end_is_no_failure() {
     on(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
-        let mut list = Running::start(&bench.settings, &["dead-letters", "list"]);
+        let mut list = RunningCommand::start(&bench.settings, &["dead-letters", "list"]);
         assert!(list.next_line().await.starts_with("ID"));
         assert_eq!(list.ended().await, Some(0));
         assert_eq!(ids(bench).await.len(), 3);

@@ -8,8 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use pretty_assertions::assert_eq;
 
-use crate::support::conversation::{Running, throughline};
-use crate::support::program::{folder, run, signal, stderr, stdout, write};
+use crate::support::conversation::throughline;
+use crate::support::program::{ProcessGuard, folder, run, signal, stderr, stdout, write};
 
 const CREATED: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat","userData":{"plan":"gold"}}}"#;
 
@@ -26,7 +26,7 @@ fn code(command: &mut Command) -> Option<i32> {
 fn signalled(folder: &Path, name: &str) -> ExitStatus {
     let mut pipe = throughline(folder, &["pipe"]);
     let pipe = pipe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut pipe = Running(pipe.spawn().expect("the program can be run"));
+    let mut pipe = ProcessGuard(pipe.spawn().expect("the program can be run"));
     let mut stdin = pipe.0.stdin.take().expect("piped");
     writeln!(stdin, "{CREATED}").expect("it listens");
     let mut stdout = BufReader::new(pipe.0.stdout.take().expect("piped"));

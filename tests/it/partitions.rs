@@ -7,8 +7,6 @@ mod operator;
 mod rolling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
-use std::process::Output;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
@@ -22,10 +20,10 @@ use throughline::broker::{Partitioned, Queue, Settings, Topology};
 use throughline::pipeline::ports::{Delivery as _, Distributor as _, PublishOutcome, Settlement};
 use throughline::retry::RetrySchedule;
 
-use crate::run::{RULES, cause, quorum, traffic};
-use crate::support::bench::{self, Bench, headers, next, settle, text};
+use crate::run::{RULES, traffic};
+use crate::support::bench::{self, Bench, cause, headers, next, quorum, settle, text};
 use crate::support::postgres::Database;
-use crate::support::program::{LIVE_KEY, Worker, folder, program, stderr};
+use crate::support::program::{Worker, folder, run_on_broker, stderr, store_variables};
 use crate::support::rabbitmq;
 use crate::support::watched::Watched;
 
@@ -42,11 +40,7 @@ impl Fleet {
     }
 
     fn settings<'f>(&'f self, more: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
-        let own = [
-            ("THROUGHLINE_STORE__URL", self.database.url.as_str()),
-            ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
-        ];
-        [&own[..], more].concat()
+        [&store_variables(&self.database)[..], more].concat()
     }
 
     fn start(&self, which: usize, bench: &Bench, count: u16, more: &[(&str, &str)]) -> Worker {
@@ -320,28 +314,12 @@ async fn what_waits_and_what_is_replayed_comes_back_to_its_partition() {
         bench.send("vendor.key", BasicProperties::default(), &created("late", None, "4")).await;
         assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 4);
         let arguments = ["dead-letters", "replay", "--id", "m-3"];
-        let replayed = command(folder.path(), bench, &TWO, &arguments);
+        let replayed = run_on_broker(folder.path(), &bench.settings, &TWO, &arguments);
         assert!(replayed.status.success(), "{}", stderr(&replayed));
         assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 3);
         assert_eq!(worker.stop().code(), Some(0));
     })
     .await;
-}
-
-/// Runs a command over the names of a bench.
-fn command(folder: &Path, bench: &Bench, more: &[(&str, &str)], arguments: &[&str]) -> Output {
-    let of = &bench.settings;
-    program(folder)
-        .args(arguments)
-        .env("THROUGHLINE_AMQP__URL", &of.url)
-        .env("THROUGHLINE_AMQP__QUEUE", &of.queue)
-        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &of.inbound_exchange)
-        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &of.outbound_exchange)
-        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &of.dead_letters)
-        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &of.waiting_prefix)
-        .envs(more.iter().copied())
-        .output()
-        .expect("the program can be run")
 }
 
 fn created(id: &str, parent: Option<&str>, event: &str) -> String {

@@ -12,7 +12,7 @@ use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::reload::{ReloadStatus, Reloader, RulesSource};
 use tokio::sync::{Notify, watch};
 
-use crate::support::bench::{self, prepared, soon};
+use crate::support::bench::{self, prepared};
 use crate::support::program::{Worker, folder, run, stderr, stdout, write};
 use crate::support::rabbitmq;
 
@@ -207,15 +207,7 @@ impl Log<'_> {
 
     /// Waits until a line that was not passed yet holds `words`, and passes it.
     async fn wait_for(&mut self, words: &str) {
-        let found = soon(async {
-            loop {
-                if let Some(place) = self.worker.log()[self.read..].find(words) {
-                    return place + words.len();
-                }
-                tokio::task::yield_now().await;
-            }
-        });
-        self.read += found.await;
+        self.read = self.worker.wait_for_log(words, self.read).await;
     }
 }
 

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use futures_util::StreamExt;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::support::bench::{self, Bench, headers, prepared, text};
-use crate::support::program::{Worker, folder, run, stdout};
+use crate::support::bench::{self, Bench, cause, prepared, publish_all, quorum, text};
+use crate::support::program::{Worker, folder, history};
 use crate::support::rabbitmq::{self, Node};
 
 pub(crate) const RULES: &str = r#"
@@ -154,35 +154,11 @@ fn model() -> HashMap<String, Value> {
     (0..CONVERSATIONS).flat_map(|n| [engagement(n), chat(n)]).collect()
 }
 
-fn history(folder: &Path) -> HashMap<String, Value> {
-    let output = run(folder, &["history", "--store", "sqlite:store.db", "--format", "json"]);
-    assert!(output.status.success());
-    let rows = stdout(&output);
-    rows.lines()
-        .map(|line| serde_json::from_str(line).expect("a row is JSON"))
-        .map(|row: Value| (row["id"].as_str().expect("an id").to_owned(), row["extraData"].clone()))
-        .collect()
-}
-
-/// Publishes all bodies, and waits for all confirms.
-pub(crate) async fn publish_all(bench: &Bench, bodies: &[String]) {
-    let mut confirms = Vec::with_capacity(bodies.len());
-    for body in bodies {
-        let exchange = bench.settings.inbound_exchange.as_str().into();
-        let properties = BasicProperties::default().with_delivery_mode(2);
-        let options = BasicPublishOptions::default();
-        let confirm = bench.channel.basic_publish(
-            exchange,
-            "any".into(),
-            options,
-            body.as_bytes(),
-            properties,
-        );
-        confirms.push(confirm.await.expect("it can be published"));
-    }
-    for confirm in confirms {
-        assert!(confirm.await.expect("it is answered").is_ack());
-    }
+/// The extra data of each saved interaction, by id.
+fn saved_extra_data(folder: &Path) -> HashMap<String, Value> {
+    let row =
+        |row: Value| (row["id"].as_str().expect("an id").to_owned(), row["extraData"].clone());
+    history(folder, &[]).into_iter().map(row).collect()
 }
 
 /// Consumes a queue until `enough` says so, or the connection is lost.
@@ -211,15 +187,6 @@ async fn consume(
     }
 }
 
-pub(crate) fn cause(delivery: &Delivery) -> usize {
-    let id = delivery.properties.correlation_id().as_ref().expect("a correlation id");
-    id.as_str().parse().expect("event ids are numbers here")
-}
-
-pub(crate) fn quorum() -> FieldTable {
-    headers([("x-queue-type", text("quorum"))])
-}
-
 #[tokio::test]
 async fn twenty_thousand_come_out_in_order_and_history_is_as_the_model_has_it() {
     bench::on(rabbitmq::shared(), async |bench| {
@@ -242,7 +209,7 @@ async fn twenty_thousand_come_out_in_order_and_history_is_as_the_model_has_it() 
         assert_eq!(bench.ready(&downstream).await, 0, "nothing more came out");
         assert_eq!(bench.ready(&bench.settings.queue).await, 0);
         assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0);
-        assert!(history(folder.path()) == model(), "history is not what the model has");
+        assert!(saved_extra_data(folder.path()) == model(), "history is not what the model has");
     })
     .await;
 }
@@ -289,7 +256,7 @@ async fn a_broker_that_is_killed_in_the_middle_loses_nothing() {
     assert_eq!(ids.values().collect::<HashSet<_>>().len(), bodies.len());
     assert_eq!(after_restart.ready(&bench.settings.queue).await, 0);
     assert_eq!(after_restart.ready(&bench.settings.dead_letters).await, 0);
-    assert!(history(folder.path()) == model(), "history is not what the model has");
+    assert!(saved_extra_data(folder.path()) == model(), "history is not what the model has");
 }
 
 #[tokio::test]

@@ -9,24 +9,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueBindOptions,
-};
+use lapin::Consumer;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Consumer};
 
-use crate::support::bench::{self, Bench, headers, prepared, text};
+use crate::run::RULES;
+use crate::support::bench::{self, Bench, cause, prepared, publish_all, quorum};
 use crate::support::postgres::Database;
-use crate::support::program::{LIVE_KEY, Worker, folder};
+use crate::support::program::{Worker, folder, store_variables};
 use crate::support::rabbitmq::Node;
-
-const RULES: &str = r#"
-[copy_user_data]
-value = "rule;strategy"
-[history]
-chat = "rule, plan"
-webengagement = "rule"
-"#;
 
 /// Messages that are under way at most, so that the work queue is a queue and not a store.
 const WINDOW: usize = 5_000;
@@ -54,12 +45,9 @@ async fn one_worker() {
     let database = Database::create().await;
     let mut bench = Bench::at(&node.url).await;
     prepared(&mut bench).await;
-    let queue = bench.downstream(ENDED, headers([("x-queue-type", text("quorum"))])).await;
+    let queue = bench.downstream(ENDED, quorum()).await;
     let folder = folder();
-    let store = [
-        ("THROUGHLINE_STORE__URL", database.url.as_str()),
-        ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
-    ];
+    let store = store_variables(&database);
     let worker = Worker::start(folder.path(), &bench.settings, RULES, &store);
     let told = Told(std::env::var_os("THROUGHLINE_SOAK_DIR").expect("scripts/soak says where"));
     told.tell("pid", worker.id());
@@ -150,21 +138,7 @@ impl Soak {
 
     /// Publishes so many more, and waits until the broker has them.
     async fn send(&mut self, count: usize) {
-        let mut confirms = Vec::with_capacity(count);
-        for n in self.sent..self.sent + count {
-            let body = body(n);
-            let confirm = self.bench.channel.basic_publish(
-                self.bench.settings.inbound_exchange.as_str().into(),
-                "any".into(),
-                BasicPublishOptions::default(),
-                body.as_bytes(),
-                BasicProperties::default().with_delivery_mode(2),
-            );
-            confirms.push(confirm.await.expect("published"));
-        }
-        for confirm in confirms {
-            assert!(confirm.await.expect("answered").is_ack());
-        }
+        publish_all(&self.bench, (self.sent..self.sent + count).map(body)).await;
         self.sent += count;
         self.seen.resize(self.sent, false);
     }
@@ -179,9 +153,7 @@ impl Soak {
             let delivery = bench::soon(self.consumer.next()).await.expect("the queue is there");
             let delivery = delivery.expect("delivered");
             delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
-            let id = delivery.properties.correlation_id().as_ref().expect("a correlation id");
-            let id: usize = id.as_str().parse().expect("event ids are numbers here");
-            self.out += usize::from(!std::mem::replace(&mut self.seen[id], true));
+            self.out += usize::from(!std::mem::replace(&mut self.seen[cause(&delivery)], true));
             if self.out.is_multiple_of(1000) {
                 self.told.tell("out", self.out);
             }

@@ -9,27 +9,14 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::bench::{self, Bench, headers, prepared, text};
 use crate::support::postgres::Database;
-use crate::support::program::{self, Worker, folder, program, run, stderr, stdout};
+use crate::support::program::{
+    self, Worker, folder, program, run, run_on_broker, stderr, stdout, store_variables,
+};
 use crate::support::rabbitmq;
-
-/// 32 times the byte 1, in base64.
-const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 /// `throughline check --connect` over the names of a bench.
 fn check(folder: &Path, bench: &Bench, more: &[(&str, &str)]) -> Output {
-    let settings = &bench.settings;
-    program(folder)
-        .args(["check", "--connect"])
-        .env("THROUGHLINE_AMQP__URL", &settings.url)
-        .env("THROUGHLINE_AMQP__QUEUE", &settings.queue)
-        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &settings.inbound_exchange)
-        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &settings.outbound_exchange)
-        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &settings.dead_letters)
-        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &settings.waiting_prefix)
-        .env("THROUGHLINE_STORE__URL", "sqlite:store.db")
-        .envs(more.iter().copied())
-        .output()
-        .expect("the program can be run")
+    run_on_broker(folder, &bench.settings, more, &["check", "--connect"])
 }
 
 /// Lets a worker run until it has taken a message, stops it, and gives its log.
@@ -121,18 +108,10 @@ async fn a_work_queue_that_cannot_be_declared_is_waited_for_and_named() {
         let [.., (_, arguments, named)] = other_queues(&dead_letters);
         declare_otherwise(bench, arguments).await;
         let worker = Worker::start(folder.path(), &bench.settings, "", &[]);
-        let told = bench::soon(async {
-            loop {
-                let log = worker.log();
-                if log.contains(named) {
-                    return log;
-                }
-                tokio::task::yield_now().await;
-            }
-        });
-        let told = told.await;
+        worker.wait_for_log(named, 0).await;
+        let log = worker.log();
         let failed = format!("failed to declare queue `{}`", bench.settings.queue);
-        assert!(told.contains(&failed), "{told}");
+        assert!(log.contains(&failed), "{log}");
         assert_eq!(worker.stop().code(), Some(0));
     })
     .await;
@@ -144,10 +123,7 @@ async fn a_clock_that_is_far_from_the_stores_is_told() {
         prepared(bench).await;
         let folder = folder();
         let database = Database::create().await;
-        let settings = [
-            ("THROUGHLINE_STORE__URL", database.url.as_str()),
-            ("THROUGHLINE_STORE__LIVE_KEY", KEY),
-        ];
+        let settings = store_variables(&database);
         let output = check(folder.path(), bench, &settings);
         assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
         assert!(!stdout(&output).contains("clock"), "{}", stdout(&output));
@@ -215,8 +191,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
     let with_key = |arguments: &[&str]| {
         program(folder.path())
             .args(arguments)
-            .env("THROUGHLINE_STORE__URL", &database.url)
-            .env("THROUGHLINE_STORE__LIVE_KEY", KEY)
+            .envs(store_variables(&database))
             // Nobody listens on port 1: the store is looked at first.
             .env("THROUGHLINE_AMQP__URL", "amqp://127.0.0.1:1")
             .output()

@@ -26,10 +26,9 @@ use throughline::settings::rules_file::{Document, compile};
 
 use super::all_files;
 use crate::partitions::unpartitioned;
-use crate::run::quorum;
-use crate::support::bench::{self, Bench, headers, text};
+use crate::support::bench::{self, Bench, headers, quorum, text};
 use crate::support::postgres::Database;
-use crate::support::program::{LIVE_KEY, folder, write};
+use crate::support::program::{folder, store_variables, write};
 use crate::support::rabbitmq;
 use crate::support::watched::{Watched, look};
 
@@ -240,9 +239,10 @@ impl Fleet {
         self.folders.push(folder());
         let own = self.folders.last().expect("it has been pushed").path();
         let (lanes, partitions) = (self.crew.lanes.to_string(), self.crew.partitions.to_string());
+        let [store_url, live_key] = store_variables(&self.database);
         let settings = [
-            ("THROUGHLINE_STORE__URL", self.database.url.as_str()),
-            ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY),
+            store_url,
+            live_key,
             ("THROUGHLINE_TOPOLOGY__DECLARE", "false"),
             ("THROUGHLINE_RULES__FILE", self.rules.to_str().expect("a temporary folder")),
             ("THROUGHLINE_RULES__WATCH_SECS", "0"),

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use throughline::broker::Settings;
 
-use crate::support::program::{folder, program, stderr, stdout};
+use crate::support::program::{ProcessGuard, folder, program_on_broker, stderr, stdout};
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -27,23 +27,24 @@ pub(super) async fn run(settings: &Settings, arguments: &[&str]) -> Ran {
 }
 
 /// A run of the program that is killed at its end.
-pub(super) struct Running {
-    process: Child,
+pub(super) struct RunningCommand {
+    process: ProcessGuard,
     _folder: tempfile::TempDir,
 }
 
-impl Running {
+impl RunningCommand {
     /// Starts the program with these arguments; a worker has a store of its own.
-    pub(super) fn start(settings: &Settings, arguments: &[&str]) -> Running {
+    pub(super) fn start(settings: &Settings, arguments: &[&str]) -> RunningCommand {
         let folder = folder();
         let mut command = command(settings, folder.path());
         let process = command.args(arguments).stdout(Stdio::piped()).spawn();
-        Running { process: process.expect("the program can be run"), _folder: folder }
+        let process = ProcessGuard(process.expect("the program can be run"));
+        RunningCommand { process, _folder: folder }
     }
 
     /// The next line of its output; after that nobody reads it any more.
     pub(super) async fn next_line(&mut self) -> String {
-        let out = self.process.stdout.take().expect("it is read once");
+        let out = self.process.0.stdout.take().expect("it is read once");
         let read = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(out).read_line(&mut line).map(|_| line)
@@ -53,34 +54,19 @@ impl Running {
 
     /// Its exit code, once it has ended by itself.
     pub(super) async fn ended(mut self) -> Option<i32> {
-        let ended = tokio::task::spawn_blocking(move || self.process.wait()).await;
+        let ended = tokio::task::spawn_blocking(move || self.process.0.wait()).await;
         ended.expect("it does not panic").expect("it can be waited for").code()
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
-            eprintln!("the program may still be running: {error}");
-        }
-    }
-}
-
-/// The program in a folder of its own, with the settings as variables.
+/// The program with all settings of the broker as variables.
 fn command(settings: &Settings, folder: &Path) -> Command {
     let bound = |number: Option<u64>| number.unwrap_or(0).to_string();
-    let mut command = program(folder);
+    let mut command = program_on_broker(folder, settings);
     command
-        .env("THROUGHLINE_AMQP__URL", &settings.url)
-        .env("THROUGHLINE_AMQP__QUEUE", &settings.queue)
-        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &settings.inbound_exchange)
-        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &settings.outbound_exchange)
-        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &settings.dead_letters)
-        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &settings.waiting_prefix)
         .env("THROUGHLINE_DEAD_LETTERS__MAX_BYTES", bound(settings.dead_letters_max_bytes))
         .env("THROUGHLINE_DEAD_LETTERS__MAX_AGE_SECS", bound(settings.dead_letters_max_age_secs))
         .env("THROUGHLINE_DEAD_LETTERS__OVERFLOW", settings.dead_letters_overflow.as_str())
-        .env("THROUGHLINE_WAITING__MAX_BYTES", bound(settings.waiting_max_bytes))
-        .env("THROUGHLINE_STORE__URL", format!("sqlite:{}", folder.join("test.db").display()));
+        .env("THROUGHLINE_WAITING__MAX_BYTES", bound(settings.waiting_max_bytes));
     command
 }

@@ -15,7 +15,7 @@ use throughline::formats::enriched::rfc3339;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Settlement};
 use throughline::retry::RetrySchedule;
 
-use super::operator::Running;
+use super::operator::RunningCommand;
 use super::{LONG_AGO_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
 use crate::support::bench::{Bench, headers, next, on, settle, soon, text};
 use crate::support::rabbitmq;
@@ -102,7 +102,7 @@ async fn a_replay_that_is_killed_loses_nothing() {
         let letters: Vec<_> = ids.iter().map(|id| (id.as_str(), NotJson, LONG_AGO_MS)).collect();
         set_aside(bench, &letters).await;
         let arguments = ["dead-letters", "replay", "--all", "--json"];
-        let mut replay = Running::start(&bench.settings, &arguments);
+        let mut replay = RunningCommand::start(&bench.settings, &arguments);
         assert!(replay.next_line().await.contains("m-0"));
         drop(replay);
 
@@ -161,7 +161,7 @@ async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again()
             let properties = BasicProperties::default().with_message_id(format!("m-{n}").into());
             bench.send("vendor.key", properties, &format!("{SECRET}: no JSON")).await;
         }
-        let worker = Running::start(&bench.settings, &["run"]);
+        let worker = RunningCommand::start(&bench.settings, &["run"]);
         let dead = settled(bench, 3).await;
         for (n, letter) in dead.iter().enumerate() {
             let first_seen = letter["firstSeen"].as_str().expect("it was seen").to_owned();

@@ -145,9 +145,7 @@ async fn a_worker_that_is_told_to_stop_waits_for_the_answers() {
         bench.send("any", BasicProperties::default(), &created("V", "voice", Some("held"))).await;
         mindful.asked(1).await;
         worker.signal("TERM");
-        while !worker.log().contains("told to stop") {
-            tokio::task::yield_now().await;
-        }
+        worker.wait_for_log("told to stop", 0).await;
         mindful.release();
         assert_eq!(routing(&bench.take(&downstream, 1).await[0]), callback());
         assert_eq!(worker.wait().code(), Some(0));

@@ -3,8 +3,8 @@
 use pretty_assertions::assert_eq;
 
 use super::{Fleet, Outcome, assert_in_order, left, partitioned, run_empty};
-use crate::run::{publish_all, quorum, traffic};
-use crate::support::bench::{self, Bench};
+use crate::run::traffic;
+use crate::support::bench::{self, Bench, publish_all, quorum};
 use crate::support::program::Worker;
 use crate::support::rabbitmq;
 

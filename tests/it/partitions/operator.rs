@@ -4,9 +4,9 @@ use pretty_assertions::assert_eq;
 use throughline::broker::Topology;
 use throughline::retry::RetrySchedule;
 
-use super::{TWO, command, partitioned, publish, unpartitioned};
+use super::{TWO, partitioned, publish, unpartitioned};
 use crate::support::bench;
-use crate::support::program::{Worker, folder, program, stderr, stdout};
+use crate::support::program::{Worker, folder, program, run_on_broker, stderr, stdout};
 use crate::support::rabbitmq;
 
 #[tokio::test]
@@ -17,18 +17,14 @@ async fn partitions_that_nobody_would_read_are_not_left_behind() {
         let folder = folder();
         let environment = [("THROUGHLINE_PARTITIONS__COUNT", "3")];
 
-        let check = command(folder.path(), bench, &environment, &["check", "--connect"]);
+        let check =
+            run_on_broker(folder.path(), &bench.settings, &environment, &["check", "--connect"]);
         assert_eq!(check.status.code(), Some(1));
         let expected = format!("`{}` must be empty first", four.queue(3));
         assert!(stdout(&check).contains(&expected), "{}{}", stdout(&check), stderr(&check));
 
         let worker = Worker::start(folder.path(), &unpartitioned(bench), "", &environment);
-        bench::soon(async {
-            while !worker.log().contains(&expected) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        worker.wait_for_log(&expected, 0).await;
         assert_eq!(worker.stop().code(), Some(0));
     })
     .await;
@@ -41,13 +37,14 @@ async fn the_topology_is_shown_declared_and_compared() {
         bench.settings.sources = vec![source];
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
-        let shown = command(folder.path(), bench, &TWO, &["topology", "show"]);
+        let shown = run_on_broker(folder.path(), &bench.settings, &TWO, &["topology", "show"]);
         assert_eq!(stdout(&shown).trim(), bench.topology.to_string().trim());
         let single = "x-single-active-consumer=true";
         assert_eq!(stdout(&shown).matches(single).count(), 3, "the intake and two partitions");
-        let declared = command(folder.path(), bench, &TWO, &["topology", "declare"]);
+        let declared =
+            run_on_broker(folder.path(), &bench.settings, &TWO, &["topology", "declare"]);
         assert!(declared.status.success(), "{}", stderr(&declared));
-        let compared = command(folder.path(), bench, &TWO, &["check", "--connect"]);
+        let compared = run_on_broker(folder.path(), &bench.settings, &TWO, &["check", "--connect"]);
         assert!(compared.status.success(), "{}{}", stdout(&compared), stderr(&compared));
         for queue in &bench.topology.queues {
             let line = format!("ok       queue `{}`", queue.name);

@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Fleet, Outcome, assert_in_order, left, partitioned, run_empty};
-use crate::run::{publish_all, quorum, traffic};
-use crate::support::bench::{self, Bench};
+use crate::run::traffic;
+use crate::support::bench::{self, Bench, publish_all, quorum};
 use crate::support::program::history;
 use crate::support::rabbitmq;
 use crate::support::watched::{Watched, look};

@@ -233,3 +233,30 @@ pub(crate) fn headers(pairs: impl IntoIterator<Item = (&'static str, AMQPValue)>
 pub(crate) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
+
+/// Arguments of a quorum queue.
+pub(crate) fn quorum() -> FieldTable {
+    headers([("x-queue-type", text("quorum"))])
+}
+
+/// Publishes all bodies, and waits for all confirms.
+pub(crate) async fn publish_all(bench: &Bench, bodies: impl IntoIterator<Item: AsRef<str>>) {
+    let mut confirms = Vec::new();
+    for body in bodies {
+        let exchange = bench.settings.inbound_exchange.as_str().into();
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let (options, body) = (BasicPublishOptions::default(), body.as_ref().as_bytes());
+        let confirm =
+            bench.channel.basic_publish(exchange, "any".into(), options, body, properties);
+        confirms.push(confirm.await.expect("it can be published"));
+    }
+    for confirm in confirms {
+        assert!(confirm.await.expect("it is answered").is_ack());
+    }
+}
+
+/// The event that a published message was made of, where event ids are numbers.
+pub(crate) fn cause(delivery: &Delivery) -> usize {
+    let id = delivery.properties.correlation_id().as_ref().expect("a correlation id");
+    id.as_str().parse().expect("event ids are numbers here")
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
-use super::program::program;
+use super::program::{ProcessGuard, program};
 
 /// A command line in `folder`, with temporary files there too.
 pub(crate) fn throughline(folder: &Path, arguments: &[&str]) -> Command {
@@ -27,21 +27,9 @@ pub(crate) fn run(mut command: Command, input: &str) -> Output {
     output
 }
 
-/// A program that runs; killed when the test fails in between.
-pub(crate) struct Running(pub(crate) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Killing can only fail where there is nothing left to wait for.
-        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) && self.0.kill().is_ok() {
-            drop(self.0.wait());
-        }
-    }
-}
-
 /// A program that is talked to while it runs.
 pub(crate) struct Conversation {
-    child: Running,
+    child: ProcessGuard,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: JoinHandle<String>,
@@ -62,7 +50,7 @@ impl Conversation {
             stdin: child.stdin.take().expect("piped"),
             stdout: BufReader::new(child.stdout.take().expect("piped")),
             stderr,
-            child: Running(child),
+            child: ProcessGuard(child),
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod conversation;
 pub(crate) mod files;
 pub(crate) mod foreign;
+pub(crate) mod guard_script;
 pub(crate) mod mindful;
 pub(crate) mod poison;
 pub(crate) mod postgres;

@@ -9,15 +9,16 @@
 //! for the end of its standard input, which is a pipe from this process, then stops the server and
 //! removes its directory.
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::str::FromStr as _;
 use std::sync::OnceLock;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, raw_sql};
+
+use super::guard_script::GuardScript;
 
 const URL_VARIABLE: &str = "THROUGHLINE_TEST_PG_URL";
 
@@ -121,8 +122,8 @@ pub(crate) fn shared_files() -> Option<&'static Path> {
 /// A server of one's own, to be stopped and started again in tests of outages.
 pub(crate) struct Server {
     dir: PathBuf,
-    /// Its standard input is what keeps the server running.
-    keeper: Child,
+    /// Keeps the server running.
+    _guard: GuardScript,
 }
 
 impl Server {
@@ -132,23 +133,15 @@ impl Server {
     /// When PostgreSQL is not installed, or does not start.
     pub(crate) fn start() -> Server {
         let dir = tempfile::Builder::new().prefix("throughline-pg-").tempdir();
-        // From here on the keeper removes it.
+        // From here on the guard script removes it.
         let dir = dir.expect("a temporary directory").keep();
         // The server's user must come in; `initdb` makes its own directory private.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).expect("ours");
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "postgres-keeper"])
-            .arg(&dir)
-            .arg(binaries())
-            .args(as_user())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut said = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut said).expect("a pipe");
-        assert_eq!(said, "ready\n", "PostgreSQL does not start; what it said stands above");
-        Server { dir, keeper }
+        let arguments = [dir.clone().into_os_string(), binaries().into_os_string()];
+        let arguments = arguments.into_iter().chain(as_user().into_iter().map(Into::into));
+        let (guard, line) = GuardScript::start(GUARD_SCRIPT, "postgres-guard", arguments);
+        assert_eq!(line, "ready\n", "PostgreSQL does not start; its output stands above");
+        Server { dir, _guard: guard }
     }
 
     /// Where the server is reached, as its superuser.
@@ -205,18 +198,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        self.keeper.wait().expect("the keeper is our child");
-    }
-}
-
 /// Arguments: directory, binaries, then the words that start a program as the server's user.
-/// No signal may end it before its work: Ctrl-C reaches the whole group, and tests that end early
-/// leave nobody to hear that the server is ready.
+/// No signal may end it before its work: Ctrl-C reaches the whole group, and a test process that ends
+/// early no longer reads that the server is ready.
 /// The locale's order is not that of bytes: what relies on that order must ask for it.
-const KEEPER: &str = r#"
+const GUARD_SCRIPT: &str = r#"
 trap '' INT HUP TERM PIPE
 dir=$1 bin=$2
 shift 2

@@ -7,6 +7,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 use throughline::broker::Settings;
 
+use super::bench::soon;
+use super::postgres::Database;
+
 /// 32 times the byte 7, in base64: the live key of workers that share a store.
 pub(crate) const LIVE_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
@@ -20,6 +23,37 @@ pub(crate) fn program(folder: &Path) -> Command {
     }
     command.current_dir(folder).stdin(Stdio::null());
     command
+}
+
+/// The program over the names of a bench, with a store of its own: `store.db` in the folder.
+pub(crate) fn program_on_broker(folder: &Path, broker: &Settings) -> Command {
+    let mut command = program(folder);
+    command
+        .env("THROUGHLINE_AMQP__URL", &broker.url)
+        .env("THROUGHLINE_AMQP__QUEUE", &broker.queue)
+        .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &broker.inbound_exchange)
+        .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &broker.outbound_exchange)
+        .env("THROUGHLINE_AMQP__DEAD_LETTERS", &broker.dead_letters)
+        .env("THROUGHLINE_AMQP__WAITING_PREFIX", &broker.waiting_prefix)
+        .env("THROUGHLINE_STORE__URL", "sqlite:store.db");
+    command
+}
+
+/// Runs a command of the program over the names of a bench, with more settings as variables.
+pub(crate) fn run_on_broker(
+    folder: &Path,
+    broker: &Settings,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+) -> Output {
+    let mut command = program_on_broker(folder, broker);
+    command.args(arguments).envs(variables.iter().copied());
+    command.output().expect("the program can be run")
+}
+
+/// The variables that make a database the store of a program.
+pub(crate) fn store_variables(database: &Database) -> [(&'static str, &str); 2] {
+    [("THROUGHLINE_STORE__URL", &database.url), ("THROUGHLINE_STORE__LIVE_KEY", LIVE_KEY)]
 }
 
 /// A folder that is removed with all that is in it.
@@ -68,9 +102,21 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
 }
 
+/// A process that is killed when it is dropped, unless it has ended before.
+pub(crate) struct ProcessGuard(pub(crate) Child);
+
+impl Drop for ProcessGuard {
+    fn drop(&mut self) {
+        // Killing can only fail where there is nothing left to wait for.
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) && self.0.kill().is_ok() {
+            drop(self.0.wait());
+        }
+    }
+}
+
 /// A `throughline run` that is killed when it is dropped.
 pub(crate) struct Worker {
-    child: Child,
+    process: ProcessGuard,
     log: PathBuf,
 }
 
@@ -107,28 +153,21 @@ impl Worker {
         let rules = write(folder, "rules.toml", rules);
         let log = folder.join("worker.log");
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
-        let child = program(folder)
+        let child = program_on_broker(folder, broker)
             .arg("run")
             .args(flags)
             .env("THROUGHLINE_RULES__FILE", rules)
-            .env("THROUGHLINE_AMQP__URL", &broker.url)
-            .env("THROUGHLINE_AMQP__QUEUE", &broker.queue)
-            .env("THROUGHLINE_AMQP__INBOUND_EXCHANGE", &broker.inbound_exchange)
-            .env("THROUGHLINE_AMQP__OUTBOUND_EXCHANGE", &broker.outbound_exchange)
-            .env("THROUGHLINE_AMQP__DEAD_LETTERS", &broker.dead_letters)
-            .env("THROUGHLINE_AMQP__WAITING_PREFIX", &broker.waiting_prefix)
-            .env("THROUGHLINE_STORE__URL", "sqlite:store.db")
             .envs(more.iter().copied())
             .stderr(file)
             .stdout(Stdio::null())
             .spawn()
             .expect("the program can be started");
-        Worker { child, log }
+        Worker { process: ProcessGuard(child), log }
     }
 
     /// The number of its process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Sends it a signal: `TERM`, `KILL`, …
@@ -144,20 +183,24 @@ impl Worker {
 
     /// Waits for an end that it comes to by itself.
     pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().expect("it ends")
+        self.process.0.wait().expect("it ends")
     }
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log can be read")
     }
-}
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("a killed process ends");
-        }
+    /// Waits until the log holds `text` after its first `skip` bytes; gives the place behind it.
+    pub(crate) async fn wait_for_log(&self, text: &str, skip: usize) -> usize {
+        soon(async {
+            loop {
+                if let Some(place) = self.log()[skip..].find(text) {
+                    return skip + place + text.len();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 }

@@ -7,10 +7,11 @@
 //! end of its standard input, which is a pipe from this process.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::guard_script::GuardScript;
 
 const VARIABLE: &str = "THROUGHLINE_TEST_SMALL_DISK";
 
@@ -23,14 +24,11 @@ const BALLAST: &str = "ballast";
 /// A disk that can be filled up.
 pub(crate) struct SmallDisk {
     dir: PathBuf,
-    /// One of our own lasts as long as its keeper.
-    _keeper: Option<Keeper>,
+    /// One of our own lasts as long as its guard script.
+    _guard: Option<GuardScript>,
     /// A given one is one test's at a time.
     _turn: Option<MutexGuard<'static, ()>>,
 }
-
-/// The script that has mounted the disk; its standard input is what keeps it.
-struct Keeper(Child);
 
 impl SmallDisk {
     /// An empty disk.
@@ -44,27 +42,19 @@ impl SmallDisk {
             for entry in fs::read_dir(&given).expect("the disk that is given can be read") {
                 fs::remove_file(entry.expect("an entry").path()).expect("a test's file");
             }
-            return SmallDisk { dir: given.into(), _keeper: None, _turn: Some(turn) };
+            return SmallDisk { dir: given.into(), _guard: None, _turn: Some(turn) };
         }
         let dir = tempfile::Builder::new().prefix("throughline-disk-").tempdir();
-        // From here on the keeper removes it.
+        // From here on the guard script removes it.
         let dir = dir.expect("a temporary directory").keep();
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "disk-keeper"])
-            .arg(&dir)
-            .arg(BYTES.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut said = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut said).expect("a pipe");
+        let arguments = [dir.clone().into_os_string(), BYTES.to_string().into()];
+        let (guard, line) = GuardScript::start(GUARD_SCRIPT, "disk-guard", arguments);
         assert_eq!(
-            said, "ready\n",
+            line, "ready\n",
             "tests of a full disk mount a small tmpfs, which takes root (and in a container \
              CAP_SYS_ADMIN); or name a directory on a file system of some {BYTES} bytes in {VARIABLE}"
         );
-        SmallDisk { dir, _keeper: Some(Keeper(keeper)), _turn: None }
+        SmallDisk { dir, _guard: Some(guard), _turn: None }
     }
 
     /// Where it is.
@@ -94,15 +84,8 @@ impl SmallDisk {
     }
 }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().expect("the keeper is our child");
-    }
-}
-
 /// Arguments: directory, size. No signal may end it before its work.
-const KEEPER: &str = r#"
+const GUARD_SCRIPT: &str = r#"
 trap '' INT HUP TERM PIPE
 mount -t tmpfs -o size="$2" throughline-test "$1" || { rmdir "$1"; exit 1; }
 echo ready
