@@ -8,8 +8,9 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use crate::partitions::{partitioned, unpartitioned};
-use crate::run::{RULES, cause, publish_all, quorum, traffic};
+use crate::run::{RULES, traffic};
 use crate::support::bench::{Bench, on, prepared};
+use crate::support::bench::{cause, publish_all, quorum};
 use crate::support::foreign::{Foreign, Odd};
 use crate::support::program::{Worker, folder};
 use crate::support::rabbitmq;

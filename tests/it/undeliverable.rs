@@ -9,8 +9,9 @@ use throughline::broker::Settings;
 
 use crate::dead_letters::run_dead_letters;
 use crate::partitions::{partitioned, unpartitioned};
-use crate::run::{RULES, cause, publish_all, quorum, traffic};
+use crate::run::{RULES, traffic};
 use crate::support::bench::{self, Bench, on, prepared};
+use crate::support::bench::{cause, publish_all, quorum};
 use crate::support::foreign::send_by_amqp_1;
 use crate::support::poison::{MARK, Poison};
 use crate::support::program::folder;
