@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::messages;
 use crate::process;
 use crate::subject::{RunningSubject, Subject};
-use crate::support::bench::{Bench, headers, prepared, text};
+use crate::support::bench::{Bench, declare_topology, headers, text};
 use crate::support::postgres::Database;
 
 /// Publishes without waiting for their confirms, at most. Enough to fill a queue quickly.
@@ -64,8 +64,8 @@ struct RunSetup {
 
 impl RunSetup {
     async fn set(place: &SharedServices<'_>, subject: Subject) -> RunSetup {
-        let mut bench = Bench::at(place.amqp_url).await;
-        prepared(&mut bench).await;
+        let mut bench = Bench::connect(place.amqp_url).await;
+        declare_topology(&mut bench).await;
         let quorum = headers([("x-queue-type", text("quorum"))]);
         let downstream = bench.downstream("#", quorum).await;
         let folder = tempfile::tempdir_in(place.folder).expect("a folder can be made");

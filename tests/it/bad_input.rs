@@ -1,5 +1,5 @@
-//! What nobody should send, and what nobody may choke on: bodies of every kind, each rejected with
-//! the right reason or accepted, and never a panic.
+//! Malformed and extreme message bodies: the decoder rejects each with the right reason or accepts it,
+//! and never panics.
 //!
 //! The corpus is data, in the spirit of JSONTestSuite: `tests/fixtures/json/*.json` hold pairs of a
 //! name and a text. Each text is tried twice: as a body, and as a value within a message. Bytes that
@@ -50,7 +50,7 @@ fn corpus(name: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_is_json_is_a_value_that_leaves_as_it_came() {
+fn valid_json_values_are_published_unchanged() {
     let entries = corpus("accepted.json");
     assert!(entries.len() >= 60, "the corpus has {} entries", entries.len());
     for (name, json) in &entries {
@@ -61,7 +61,7 @@ fn what_is_json_is_a_value_that_leaves_as_it_came() {
 }
 
 #[test]
-fn what_is_no_json_is_not_json_wherever_it_stands() {
+fn invalid_json_is_rejected_at_any_position() {
     let entries = corpus("refused.json");
     assert!(entries.len() >= 100, "the corpus has {} entries", entries.len());
     for (name, json) in &entries {
@@ -96,7 +96,7 @@ fn bytes_that_are_no_utf8_are_not_json() {
 }
 
 #[test]
-fn marks_and_other_encodings_are_not_json() {
+fn byte_order_marks_and_other_encodings_are_not_json() {
     let message = message_with_text("1");
     let utf16: Vec<u8> = message.iter().flat_map(|byte| [*byte, 0]).collect();
     for (name, bytes) in [
@@ -147,7 +147,7 @@ fn every_byte_changed_to_every_other_is_decided() {
 }
 
 #[test]
-fn depth_has_a_limit_and_no_cost() {
+fn deep_nesting_is_rejected_cheaply() {
     let nested = |open: &str, close: &str, levels: usize| {
         message_with_text(&format!("{}0{}", open.repeat(levels), close.repeat(levels)))
     };
@@ -166,7 +166,7 @@ fn depth_has_a_limit_and_no_cost() {
 }
 
 #[test]
-fn size_has_a_limit_and_it_comes_first() {
+fn size_limit_is_checked_before_content() {
     let empty = message_with_text(r#""""#).len();
     let of_bytes = |bytes: usize| message_with_text(&format!("\"{}\"", "x".repeat(bytes - empty)));
     // As a body it is accepted; as user data it is over K7's limit: the same reason, another stage.
@@ -196,7 +196,7 @@ fn a_message_of_very_many_members_is_decided() {
 }
 
 #[test]
-fn no_refusal_repeats_what_was_sent() {
+fn refusals_do_not_quote_the_body() {
     for body in [
         r#"{"planted"#,
         r#"{"type":"planted"}"#,

@@ -12,7 +12,9 @@ use throughline::pipeline::ports::{
     Attempts, Outgoing, PublishOutcome, Publisher, Settlement, Settler, Source,
 };
 
-use crate::support::bench::{DELAY, headers, next, on, published, settle, soon, text};
+use crate::support::bench::{
+    WAITING_DELAY, headers, published, receive_batch, settle_all, text, with_bench, within_timeout,
+};
 use crate::support::rabbitmq;
 
 fn header(delivery: &Delivery, name: &str) -> Option<AMQPValue> {
@@ -25,8 +27,8 @@ fn bodies(deliveries: &[Delivery]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_topology_is_looked_for_and_declared_again_without_harm() {
-    on(rabbitmq::shared(), async |bench| {
+async fn redeclaring_the_topology_changes_nothing() {
+    with_bench(rabbitmq::shared(), async |bench| {
         bench.settings.declare = false;
         let Err(Error::Missing(missing)) = bench.link().await.prepare(&bench.topology).await else {
             panic!("nothing is declared yet, so all is missing");
@@ -47,7 +49,7 @@ async fn the_topology_is_looked_for_and_declared_again_without_harm() {
 
 #[tokio::test]
 async fn a_queue_that_exists_with_other_arguments_is_named() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let link = bench.link().await;
         link.prepare(&bench.topology).await.expect("declared");
         let mut other = bench.settings.clone();
@@ -67,7 +69,7 @@ async fn a_queue_that_exists_with_other_arguments_is_named() {
 
 #[tokio::test]
 async fn an_enriched_message_carries_its_properties_and_headers() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         let queue = bench.downstream("interaction.enriched.web_chat", FieldTable::default()).await;
         let answers = lane.publisher.publish(&[published("m-1", "web chat")]).await;
@@ -94,7 +96,7 @@ async fn an_enriched_message_carries_its_properties_and_headers() {
 
 #[tokio::test]
 async fn a_channel_of_255_bytes_is_published_under_a_shortened_routing_key() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         bench.downstream("interaction.enriched.*", FieldTable::default()).await;
         let answers = lane.publisher.publish(&[published("m-1", &"c".repeat(255))]).await;
@@ -105,8 +107,8 @@ async fn a_channel_of_255_bytes_is_published_under_a_shortened_routing_key() {
 
 /// Four lanes at once, each with batches of 50 of which every third message is unroutable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_returned_message_is_told_from_every_confirmed_one() {
-    on(rabbitmq::shared(), async |bench| {
+async fn returned_messages_are_distinguished_from_confirmed_ones() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (link, first) = bench.lane().await;
         bench.downstream("interaction.enriched.chat", FieldTable::default()).await;
         let mut publishers = vec![first.publisher];
@@ -118,7 +120,7 @@ async fn every_returned_message_is_told_from_every_confirmed_one() {
                 for round in 0..50 {
                     let batch: Vec<_> = (0..50)
                         .map(|n| {
-                            let channel = if n % 3 == 0 { "nobody" } else { "chat" };
+                            let channel = if n % 3 == 0 { "unbound" } else { "chat" };
                             published(&format!("{lane}-{round}-{n}"), channel)
                         })
                         .collect();
@@ -137,22 +139,22 @@ async fn every_returned_message_is_told_from_every_confirmed_one() {
             })
         });
         for lane in lanes.collect::<Vec<_>>() {
-            soon(lane).await.expect("every answer is right");
+            within_timeout(lane).await.expect("every answer is right");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn messages_that_share_an_id_or_have_none_are_answered_each() {
-    on(rabbitmq::shared(), async |bench| {
+async fn messages_with_equal_or_missing_ids_each_get_an_answer() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         bench.downstream("interaction.enriched.chat", FieldTable::default()).await;
         let twin = || BasicProperties::default().with_message_id("twin".into());
         bench.send("a", twin(), "1").await;
         bench.send("a", twin(), "2").await;
         bench.send_all(["3", "4"]).await;
-        let received = next(&mut lane, 4).await;
+        let received = receive_batch(&mut lane, 4).await;
 
         let waiting = |n: usize, delay| Outgoing::Waiting {
             delivery: &received[n],
@@ -161,14 +163,14 @@ async fn messages_that_share_an_id_or_have_none_are_answered_each() {
             attempts: Attempts::default(),
         };
         // No queue waits that long, so these come back.
-        let nowhere = DELAY * 3;
+        let nowhere = WAITING_DELAY * 3;
         let batch = [
             published("same", "chat"),
             published("same", "chat"),
-            published("same", "nobody"),
-            waiting(0, DELAY),
+            published("same", "unbound"),
+            waiting(0, WAITING_DELAY),
             waiting(1, nowhere),
-            waiting(2, DELAY),
+            waiting(2, WAITING_DELAY),
             waiting(3, nowhere),
         ];
         use PublishOutcome::{Confirmed as Yes, Returned as Back};
@@ -179,8 +181,8 @@ async fn messages_that_share_an_id_or_have_none_are_answered_each() {
 }
 
 #[tokio::test]
-async fn a_queue_at_its_bound_refuses() {
-    on(rabbitmq::shared(), async |bench| {
+async fn full_queue_refuses_publish() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         let bound = headers([
             ("x-max-length", AMQPValue::LongInt(1)),
@@ -189,7 +191,8 @@ async fn a_queue_at_its_bound_refuses() {
         bench.downstream("interaction.enriched.chat", bound).await;
         let first = lane.publisher.publish(&[published("m-1", "chat")]).await;
         assert_eq!(first.expect("published"), [PublishOutcome::Confirmed]);
-        let more = [published("m-2", "chat"), published("m-3", "nobody"), published("m-4", "chat")];
+        let more =
+            [published("m-2", "chat"), published("m-3", "unbound"), published("m-4", "chat")];
         let answers = lane.publisher.publish(&more).await.expect("published");
         assert_eq!(
             answers,
@@ -200,8 +203,8 @@ async fn a_queue_at_its_bound_refuses() {
 }
 
 #[tokio::test]
-async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
-    on(rabbitmq::shared(), async |bench| {
+async fn waiting_and_dead_lettered_message_is_unchanged() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         let received = BasicProperties::default()
             .with_message_id("m-1".into())
@@ -215,7 +218,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
             ]));
         bench.send("vendor.key", received, "{ }").await;
 
-        let batch = next(&mut lane, 1).await;
+        let batch = receive_batch(&mut lane, 1).await;
         assert_eq!(batch[0].arrival().attempts, Attempts::default());
         let attempts = |count| Attempts {
             count,
@@ -228,14 +231,14 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
             let waiting = Outgoing::Waiting {
                 delivery: &batch[0],
                 awaited: None,
-                delay: DELAY,
+                delay: WAITING_DELAY,
                 attempts: attempts(count),
             };
             let answers = lane.publisher.publish(&[waiting]).await.expect("published");
             assert_eq!(answers, [PublishOutcome::Confirmed]);
-            settle(&mut lane, batch, Settlement::Acknowledge).await;
+            settle_all(&mut lane, batch, Settlement::Acknowledge).await;
 
-            batch = next(&mut lane, 1).await;
+            batch = receive_batch(&mut lane, 1).await;
             let arrival = batch[0].arrival();
             assert_eq!(arrival.attempts, attempts(count));
             assert_eq!(arrival.message_id.as_deref(), Some("m-1"));
@@ -254,7 +257,7 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
         };
         let answers = lane.publisher.publish(&[dead]).await.expect("published");
         assert_eq!(answers, [PublishOutcome::Confirmed]);
-        settle(&mut lane, batch, Settlement::Acknowledge).await;
+        settle_all(&mut lane, batch, Settlement::Acknowledge).await;
 
         let dead = bench.take(&bench.settings.dead_letters, 1).await;
         assert_eq!(bodies(&dead), ["{ }"]);
@@ -285,13 +288,13 @@ async fn a_message_waits_comes_back_and_is_set_aside_as_it_was_received() {
 
 #[tokio::test]
 async fn a_message_that_fails_too_often_is_set_aside_by_the_broker() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         bench.send_all(["poison"]).await;
         // The delivery limit is 100: the first delivery and as many again.
         for _ in 0..=100 {
-            let batch = next(&mut lane, 1).await;
-            settle(&mut lane, batch, Settlement::Requeue).await;
+            let batch = receive_batch(&mut lane, 1).await;
+            settle_all(&mut lane, batch, Settlement::Requeue).await;
         }
         let dead = bench.take(&bench.settings.dead_letters, 1).await;
         assert_eq!(bodies(&dead), ["poison"]);
@@ -303,36 +306,36 @@ async fn a_message_that_fails_too_often_is_set_aside_by_the_broker() {
 
 #[tokio::test]
 async fn no_more_is_delivered_than_the_prefetch_allows() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         bench.settings.prefetch_messages = 3;
         let (_link, mut lane) = bench.lane().await;
         bench.send_all(1..=10).await;
-        let mut batch = next(&mut lane, 3).await;
+        let mut batch = receive_batch(&mut lane, 3).await;
         assert_eq!(bench.ready(&bench.settings.queue).await, 7);
 
-        settle(&mut lane, vec![batch.remove(0)], Settlement::Acknowledge).await;
-        let more = soon(lane.consumer.next_batch(100)).await.expect("a batch");
+        settle_all(&mut lane, vec![batch.remove(0)], Settlement::Acknowledge).await;
+        let more = within_timeout(lane.consumer.next_batch(100)).await.expect("a batch");
         assert_eq!(more.iter().map(|received| received.body()).collect::<Vec<_>>(), [b"4"]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_batch_holds_what_is_there_and_at_most_what_is_asked_for() {
-    on(rabbitmq::shared(), async |bench| {
+async fn batch_holds_available_messages_up_to_the_maximum() {
+    with_bench(rabbitmq::shared(), async |bench| {
         bench.settings.format = Some("genesys-open-media".into());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         bench.send_all(1..=5).await;
         let (_link, mut lane) = bench.lane().await;
-        let batch = soon(lane.consumer.next_batch(2)).await.expect("a batch");
+        let batch = within_timeout(lane.consumer.next_batch(2)).await.expect("a batch");
         assert!((1..=2).contains(&batch.len()));
-        let rest = next(&mut lane, 5 - batch.len()).await;
+        let rest = receive_batch(&mut lane, 5 - batch.len()).await;
         let all: Vec<_> = batch.iter().chain(&rest).map(|received| received.body()).collect();
         assert_eq!(all, [b"1", b"2", b"3", b"4", b"5"]);
         assert_eq!(rest[0].arrival().format.as_deref(), Some("genesys-open-media"));
 
         lane.consumer.stop().await.expect("cancelled");
-        let end = soon(lane.consumer.next_batch(10)).await.expect("the end of input");
+        let end = within_timeout(lane.consumer.next_batch(10)).await.expect("the end of input");
         assert!(end.is_empty());
     })
     .await;
@@ -340,10 +343,10 @@ async fn a_batch_holds_what_is_there_and_at_most_what_is_asked_for() {
 
 #[tokio::test]
 async fn a_settled_batch_leaves_exactly_what_was_requeued() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (link, mut lane) = bench.lane().await;
         bench.send_all(1..=10).await;
-        let mut first = next(&mut lane, 10).await;
+        let mut first = receive_batch(&mut lane, 10).await;
         let second = first.split_off(5);
         let plan = |batch: Vec<_>, how: [Settlement; 5]| batch.into_iter().zip(how).collect();
         use Settlement::{Acknowledge as Ack, GiveBack, Requeue};
@@ -368,13 +371,14 @@ async fn a_settled_batch_leaves_exactly_what_was_requeued() {
 
 #[tokio::test]
 async fn a_deleted_queue_ends_the_source_with_an_error() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (_link, mut lane) = bench.lane().await;
         bench.send_all(["1"]).await;
-        let batch = next(&mut lane, 1).await;
+        let batch = receive_batch(&mut lane, 1).await;
         let queue = bench.settings.queue.as_str().into();
         bench.channel.queue_delete(queue, Default::default()).await.expect("deleted");
-        let error = soon(lane.consumer.next_batch(1)).await.expect_err("the consumer is gone");
+        let error =
+            within_timeout(lane.consumer.next_batch(1)).await.expect_err("the consumer is gone");
         assert_eq!(error.to_string(), "consume: the broker has cancelled the consumer");
         drop(batch);
     })
@@ -382,11 +386,11 @@ async fn a_deleted_queue_ends_the_source_with_an_error() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_settled_any_more_is_an_error() {
-    on(rabbitmq::shared(), async |bench| {
+async fn settling_after_connection_loss_is_an_error() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let (link, mut lane) = bench.lane().await;
         bench.send_all(["1"]).await;
-        let batch = next(&mut lane, 1).await;
+        let batch = receive_batch(&mut lane, 1).await;
         link.close().await;
         let batch = batch.into_iter().map(|received| (received, Settlement::Acknowledge)).collect();
         lane.settler.settle(batch).await.expect_err("the channel is gone");

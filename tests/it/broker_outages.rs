@@ -12,12 +12,14 @@ use throughline::pipeline::ports::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::bench::{self, Bench, DELAY, headers, next, published, settle, soon, text};
+use crate::support::bench::{
+    self, Bench, WAITING_DELAY, headers, published, receive_batch, settle_all, text, within_timeout,
+};
 use crate::support::certificates::certificate;
 use crate::support::rabbitmq::Node;
 
 fn supervisor(settings: Settings) -> Supervisor {
-    let topology = Topology::of(&settings, &[DELAY]);
+    let topology = Topology::of(&settings, &[WAITING_DELAY]);
     Supervisor::new(settings, topology)
 }
 
@@ -32,7 +34,7 @@ fn open_connections(node: &Node) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_supervisor_waits_for_a_broker_and_for_its_return() {
+async fn supervisor_reconnects_when_the_broker_returns() {
     let node = Arc::new(Node::prepare());
     let start = |node: &Arc<Node>| {
         let node = node.clone();
@@ -43,32 +45,38 @@ async fn the_supervisor_waits_for_a_broker_and_for_its_return() {
     let shutdown = CancellationToken::new();
 
     let starting = start(&node);
-    let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
-    soon(starting).await.expect("it starts");
-    soon(health.wait_for(|health| *health == Health::Up)).await.expect("the sender is there");
+    let link =
+        within_timeout(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
+    within_timeout(starting).await.expect("it starts");
+    within_timeout(health.wait_for(|health| *health == Health::Up))
+        .await
+        .expect("the sender is there");
     let mut lane = link.lane().await.expect("a lane");
 
     node.kill();
-    soon(lane.consumer.next_batch(1)).await.expect_err("the connection is lost");
+    within_timeout(lane.consumer.next_batch(1)).await.expect_err("the connection is lost");
     let lost = lane.publisher.publish(&[published("m-1", "chat")]).await;
     lost.expect_err("the connection is lost");
-    soon(health.wait_for(|health| *health == Health::Down)).await.expect("the sender is there");
+    within_timeout(health.wait_for(|health| *health == Health::Down))
+        .await
+        .expect("the sender is there");
     drop(link);
 
     let starting = start(&node);
-    let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
-    soon(starting).await.expect("it starts");
+    let link =
+        within_timeout(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
+    within_timeout(starting).await.expect("it starts");
     let mut lane = link.lane().await.expect("a lane");
-    let answers = soon(lane.publisher.publish(&[published("m-1", "chat")])).await;
+    let answers = within_timeout(lane.publisher.publish(&[published("m-1", "chat")])).await;
     assert_eq!(answers.expect("published"), [PublishOutcome::Returned]);
 }
 
 #[tokio::test]
-async fn the_supervisor_stops_at_once_when_told_to() {
+async fn supervisor_stops_immediately_on_request() {
     let node = Node::prepare();
     let shutdown = CancellationToken::new();
     let mut supervisor = supervisor(bench::settings(&node.url));
-    let (link, ()) = tokio::join!(soon(supervisor.connect(&shutdown)), async {
+    let (link, ()) = tokio::join!(within_timeout(supervisor.connect(&shutdown)), async {
         tokio::task::yield_now().await;
         shutdown.cancel();
     });
@@ -76,18 +84,18 @@ async fn the_supervisor_stops_at_once_when_told_to() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_work_are_not_tried_again() {
+async fn unusable_settings_are_not_retried() {
     for url in ["not a url", "http://127.0.0.1"] {
         let mut supervisor = supervisor(bench::settings(url));
-        let error = soon(supervisor.connect(&CancellationToken::new())).await;
+        let error = within_timeout(supervisor.connect(&CancellationToken::new())).await;
         assert!(error.expect_err("it is no broker's URL").is_final(), "{url}");
     }
 }
 
 #[tokio::test]
-async fn a_frozen_broker_is_noticed_and_left_behind() {
+async fn frozen_broker_is_detected_and_abandoned() {
     let node = Node::start();
-    let mut bench = Bench::at(&node.url).await;
+    let mut bench = Bench::connect(&node.url).await;
     // Short, but not for a machine that builds at the same time.
     bench.settings.heartbeat_secs = 2;
     bench.settings.confirm_timeout_ms = 3_000;
@@ -97,20 +105,20 @@ async fn a_frozen_broker_is_noticed_and_left_behind() {
     let others = open_connections(&node) - 2;
 
     node.freeze();
-    let error = soon(lane.publisher.publish(&[published("m-1", "chat")])).await;
-    let error = error.expect_err("nobody confirms");
+    let error = within_timeout(lane.publisher.publish(&[published("m-1", "chat")])).await;
+    let error = error.expect_err("no confirm arrives");
     assert_eq!(error.to_string(), "publish a batch: no answer in 3000 ms");
-    soon(lane.consumer.next_batch(1)).await.expect_err("the heartbeat is missed");
+    within_timeout(lane.consumer.next_batch(1)).await.expect_err("the heartbeat is missed");
     drop(link);
 
     let health = watch::Sender::default();
-    let error = soon(Link::open(Arc::new(bench.settings.clone()), health)).await;
-    error.expect_err("nobody answers");
+    let error = within_timeout(Link::open(Arc::new(bench.settings.clone()), health)).await;
+    error.expect_err("no response arrives");
     assert_eq!(open_connections(&node), others, "connections are left behind");
 }
 
 #[tokio::test]
-async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
+async fn memory_alarm_is_reported_and_does_not_block_the_worker() {
     let node = Node::start();
     let mut settings = bench::settings(&node.url);
     settings.confirm_timeout_ms = 2_000;
@@ -118,7 +126,8 @@ async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
     let mut supervisor = supervisor(settings);
     let mut health = supervisor.health();
     let shutdown = CancellationToken::new();
-    let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
+    let link =
+        within_timeout(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
     let mut lane = link.lane().await.expect("a lane");
     // The broker closes the channel that asks; the connections are as they were, and still watched.
     let depths = link.depths(vec!["nowhere".into()]).await.expect("answered");
@@ -127,24 +136,25 @@ async fn a_memory_alarm_is_seen_and_does_not_hang_the_worker() {
     node.control(&["set_vm_memory_high_watermark", "0.0000001"]);
     let batch = [published("m-1", "chat")];
     let (answer, blocked) = tokio::join!(
-        soon(lane.publisher.publish(&batch)),
-        soon(health.wait_for(|health| *health == Health::Blocked)),
+        within_timeout(lane.publisher.publish(&batch)),
+        within_timeout(health.wait_for(|health| *health == Health::Blocked)),
     );
     drop(blocked.expect("the sender is there"));
     answer.expect_err("the broker takes nothing");
-    soon(link.close()).await;
+    within_timeout(link.close()).await;
     drop(lane);
     assert_eq!(open_connections(&node), 0, "connections are left behind");
 
     node.control(&["set_vm_memory_high_watermark", "0.4"]);
-    let link = soon(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
+    let link =
+        within_timeout(supervisor.connect(&shutdown)).await.expect("settings").expect("a link");
     let mut lane = link.lane().await.expect("a lane");
-    let answers = soon(lane.publisher.publish(&batch)).await.expect("published");
+    let answers = within_timeout(lane.publisher.publish(&batch)).await.expect("published");
     assert_eq!(answers, [PublishOutcome::Returned]);
 }
 
 #[tokio::test]
-async fn over_tls_both_sides_show_their_certificates() {
+async fn tls_connection_verifies_both_certificates() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = |name: &str| directory.path().join(name);
     certificate(directory.path(), "ca", None, "basicConstraints=critical,CA:TRUE");
@@ -165,7 +175,7 @@ async fn over_tls_both_sides_show_their_certificates() {
 
     let mut settings = bench::settings(&node.url.replace("amqp://", "amqps://"));
     let connect = async |settings: &Settings| {
-        soon(Link::open(Arc::new(settings.clone()), watch::Sender::default())).await
+        within_timeout(Link::open(Arc::new(settings.clone()), watch::Sender::default())).await
     };
     connect(&settings).await.expect_err("the server's certificate is not trusted");
     settings.tls_ca_file = Some(file("ca.pem"));
@@ -177,9 +187,9 @@ async fn over_tls_both_sides_show_their_certificates() {
     connect(&settings).await.expect("both are content").close().await;
 }
 
-/// RabbitMQ closes the channel of whoever publishes under another user's `user_id`.
+/// RabbitMQ closes the channel of a client that publishes with another user's `user_id`.
 #[tokio::test]
-async fn another_users_message_can_wait_and_be_set_aside() {
+async fn message_with_a_foreign_user_id_can_wait_and_be_dead_lettered() {
     let node = Node::start();
     node.control(&[
         "eval",
@@ -187,7 +197,7 @@ async fn another_users_message_can_wait_and_be_set_aside() {
            rabbit_auth_backend_internal:set_permissions(
                <<"vendor">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)."#,
     ]);
-    let mut bench = Bench::at(&node.url).await;
+    let mut bench = Bench::connect(&node.url).await;
     let (_link, mut lane) = bench.lane().await;
     let vendor = node.url.replace("guest:guest", "vendor:vendor");
     let vendor = Connection::connect(&vendor, ConnectionProperties::default()).await;
@@ -198,12 +208,12 @@ async fn another_users_message_can_wait_and_be_set_aside() {
     bench.send("any", BasicProperties::default().with_user_id("vendor".into()), "1").await;
     bench.channel = client;
 
-    let batch = next(&mut lane, 1).await;
+    let batch = receive_batch(&mut lane, 1).await;
     let copies = [
         Outgoing::Waiting {
             delivery: &batch[0],
             awaited: None,
-            delay: DELAY,
+            delay: WAITING_DELAY,
             attempts: Attempts::default(),
         },
         Outgoing::DeadLetter {
@@ -214,18 +224,18 @@ async fn another_users_message_can_wait_and_be_set_aside() {
             attempts: Attempts::default(),
         },
     ];
-    let answers = soon(lane.publisher.publish(&copies)).await.expect("published");
+    let answers = within_timeout(lane.publisher.publish(&copies)).await.expect("published");
     assert_eq!(answers, [PublishOutcome::Confirmed, PublishOutcome::Confirmed]);
-    settle(&mut lane, batch, Settlement::Acknowledge).await;
+    settle_all(&mut lane, batch, Settlement::Acknowledge).await;
 }
 
-/// A quorum queue tells whoever publishes to it when it is full, and again when it is not; but not
-/// when it is its bound that has gone. Then only another channel learns of it.
+/// A quorum queue tells its publishers when it is full and when it has space again, but not when its
+/// bound is removed: only a new channel learns of that.
 #[tokio::test]
-async fn a_full_queue_whose_bound_is_taken_off_is_published_to_again() {
+async fn publishing_resumes_after_a_queue_bound_is_removed() {
     const POLICY: &str = "full";
     let node = Node::start();
-    let mut bench = Bench::at(&node.url).await;
+    let mut bench = Bench::connect(&node.url).await;
     let (_link, mut lane) = bench.lane().await;
     let queue = bench.downstream("#", headers([("x-queue-type", text("quorum"))])).await;
     let bound = r#"{"max-length":1,"overflow":"reject-publish"}"#;
@@ -233,7 +243,7 @@ async fn a_full_queue_whose_bound_is_taken_off_is_published_to_again() {
     node.control(&["set_policy", "--apply-to", "queues", POLICY, &pattern, bound]);
     let batch = [published("m-1", "chat")];
     let mut publish_until = async |answer| {
-        soon(async {
+        within_timeout(async {
             while lane.publisher.publish(&batch).await.expect("published") != [answer] {}
         })
         .await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use throughline::broker::{Error, Link, Settings};
 use tokio::sync::watch;
 
-use crate::support::bench::{self, soon};
+use crate::support::bench::{self, within_timeout};
 use crate::support::certificates::certificate;
 use crate::support::rabbitmq::Node;
 
@@ -15,7 +15,7 @@ use crate::support::rabbitmq::Node;
 const PASSWORD: &str = "hunter2-planted";
 
 async fn connect(settings: &Settings) -> Result<Link, Error> {
-    soon(Link::open(Arc::new(settings.clone()), watch::Sender::default())).await
+    within_timeout(Link::open(Arc::new(settings.clone()), watch::Sender::default())).await
 }
 
 #[tokio::test]

@@ -10,13 +10,13 @@ use std::process::Command;
 
 use lapin::types::FieldTable;
 
-use crate::support::bench::{self, prepared};
+use crate::support::bench::{self, declare_topology};
 use crate::support::collector::Collector;
-use crate::support::conversation::{Conversation, run, throughline};
 use crate::support::files::any_holds;
+use crate::support::interactive_process::{InteractiveProcess, run, throughline};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::postgres::{Database, shared_files};
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
 const RULES: &str = r#"
 [copy_user_data]
@@ -36,7 +36,7 @@ const LIVE_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 struct Canary(String);
 
 impl Canary {
-    fn hatch() -> Canary {
+    fn new() -> Canary {
         let mut random = [0; 8];
         getrandom::fill(&mut random).expect("the system has randomness");
         Canary(format!("canary-{:016x}", u64::from_be_bytes(random)))
@@ -86,7 +86,7 @@ fn active(canary: &str, listed: &str) -> String {
     lines.map(|line| line.replace('\n', "") + "\n").concat()
 }
 
-/// Their ends, with the canary where nobody should look any more.
+/// The ends of the interactions, with the canary in members that an end does not use.
 fn ends(canary: &str) -> String {
     let end = |id| {
         format!(
@@ -160,22 +160,22 @@ fn pipe(folder: &Path, store: &str, more: &[&str]) -> Command {
 /// what the store still holds in memory.
 async fn no_file_holds_it(store: &str, files: &Path, settle: impl AsyncFn()) {
     let folder = folder();
-    let (canary, listed) = (Canary::hatch(), Canary::hatch());
-    let mut program = Conversation::start(pipe(folder.path(), store, &["-vv"]));
+    let (canary, listed) = (Canary::new(), Canary::new());
+    let mut program = InteractiveProcess::start(pipe(folder.path(), store, &["-vv"]));
     let search = async |stage: &str| {
         settle().await;
         assert!(listed.is_in_a_file_of(files), "{stage}: the search does not find what is saved");
         assert!(!canary.is_in_a_file_of(files), "{stage}: it is in the store's files");
         assert!(!canary.is_in_a_file_of(folder.path()), "{stage}: it is in a temporary file");
     };
-    program.say(&active(&canary.0, &listed.0));
-    let published = program.hear(4).concat();
+    program.write_lines(&active(&canary.0, &listed.0));
+    let published = program.read_lines(4).concat();
     assert!(canary.is_in(&published), "it was in the messages");
     search("while they are active").await;
-    program.say(&ends(&canary.0));
-    program.hear(3);
+    program.write_lines(&ends(&canary.0));
+    program.read_lines(3);
     search("after their end").await;
-    let logged = program.end();
+    let logged = program.finish();
     assert!(!canary.is_in(&logged) && !listed.is_in(&logged), "it is in the log: {logged}");
     search("after the program").await;
 }
@@ -190,7 +190,7 @@ async fn unlisted_values_are_in_no_file_of_sqlite() {
 #[tokio::test]
 async fn unlisted_values_are_in_no_file_of_postgres() {
     let database = Database::create().await;
-    // The files of a server that somebody else runs are out of reach; its rows are not.
+    // The files of a server that the tests did not start are out of reach; its rows are not.
     match shared_files() {
         Some(files) => {
             let checkpoint = async || database.execute("CHECKPOINT").await;
@@ -198,7 +198,7 @@ async fn unlisted_values_are_in_no_file_of_postgres() {
         }
         None => {
             let folder = folder();
-            let (canary, listed) = (Canary::hatch(), Canary::hatch());
+            let (canary, listed) = (Canary::new(), Canary::new());
             let input = active(&canary.0, &listed.0);
             let output = run(pipe(folder.path(), &database.url, &[]), &input);
             assert!(output.status.success());
@@ -212,10 +212,10 @@ async fn unlisted_values_are_in_no_file_of_postgres() {
 }
 
 #[test]
-fn what_is_said_of_refused_messages_holds_no_value() {
+fn logs_of_refused_messages_hold_no_value() {
     for log in ["text", "json"] {
         let folder = folder();
-        let canary = Canary::hatch();
+        let canary = Canary::new();
         let (known, refused) = (active(&canary.0, "x"), refused(&canary.0));
         let mut command = pipe(
             folder.path(),
@@ -240,9 +240,9 @@ fn what_is_said_of_refused_messages_holds_no_value() {
 }
 
 #[test]
-fn what_is_explained_holds_no_value_unless_it_is_asked_for() {
+fn explain_shows_no_value_unless_requested() {
     let folder = folder();
-    let canary = Canary::hatch();
+    let canary = Canary::new();
     // Where the canary is a key, its name may be shown.
     let known = active(&canary.0, "x").replace(&format!("\"{}\":1,", canary.0), "");
     let input = format!("{known}{}", refused(&canary.0));
@@ -258,23 +258,23 @@ fn what_is_explained_holds_no_value_unless_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn no_answer_of_the_http_server_and_no_span_holds_a_value() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn http_responses_and_spans_hold_no_value() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let folder = folder();
-        let canary = Canary::hatch();
+        let canary = Canary::new();
         let collector = Collector::start();
         let traces = [("THROUGHLINE_TRACES__ENDPOINT", collector.endpoint.as_str())];
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &traces).await;
+        let watched = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &traces).await;
         let (known, refused) = (active(&canary.0, "x"), refused(&canary.0));
         bench.send_all(known.lines().chain(refused.lines())).await;
         let published = bench.take(&downstream, known.lines().count()).await;
         let published = published.iter().map(|message| String::from_utf8_lossy(&message.data));
         assert!(canary.is_in(&published.collect::<String>()), "it was in the messages");
-        // One of the refused is an update of an interaction that nobody knows: it waits.
+        // One of the refused is an update of an unknown interaction: it waits.
         let all = known.lines().count() + refused.lines().count();
-        look(async || {
+        poll_until_some(async || {
             let status = watched.json("/status").await;
             let finished = status["finished"].as_object().expect("outcomes").values();
             let finished: u64 = finished.filter_map(serde_json::Value::as_u64).sum();

@@ -11,11 +11,11 @@ use throughline::cleaner::Cleaner;
 use throughline::clock::Clock;
 use throughline::store::{self, Lifetimes, Retention, Settings, Swept};
 
-use crate::support::conversation::{run, throughline};
+use crate::support::interactive_process::{run, throughline};
 use crate::support::program::{ProcessGuard, signal};
 
 /// Longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Puts `count` ended interactions without history into a store.
 async fn fill(url: &str, count: u32) {
@@ -30,7 +30,7 @@ async fn fill(url: &str, count: u32) {
 }
 
 #[tokio::test]
-async fn a_round_walks_over_all_rows() {
+async fn sweep_round_visits_all_rows() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("sqlite:{}", folder.path().join("store.db").display());
     let store = store::connect(&Settings::new(&url)).await.expect("connected");
@@ -48,7 +48,7 @@ async fn a_round_walks_over_all_rows() {
 }
 
 #[tokio::test]
-async fn the_worker_sweeps_its_store_also_while_the_broker_is_away_and_stops_when_told() {
+async fn worker_sweeps_while_the_broker_is_down_and_stops_on_signal() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = ["--store", "sqlite:store.db"];
     let migrated = run(throughline(folder.path(), &[&["migrate"][..], &store].concat()), "");
@@ -64,7 +64,7 @@ async fn the_worker_sweeps_its_store_also_while_the_broker_is_away_and_stops_whe
     .expect("the SQL is right");
 
     let mut command = throughline(folder.path(), &[&["run"][..], &store].concat());
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     command.env("THROUGHLINE_AMQP__URL", "amqp://guest:guest@127.0.0.1:1/%2f");
     let worker = command.stderr(Stdio::piped()).spawn().expect("the program is built");
     let mut worker = ProcessGuard(worker);
@@ -73,7 +73,7 @@ async fn the_worker_sweeps_its_store_also_while_the_broker_is_away_and_stops_whe
         let swept = |line: &String| line.contains("swept the store");
         (lines.find_map(|line| line.ok().filter(swept)), lines)
     });
-    let read = tokio::time::timeout(PATIENCE, reading).await.expect("it sweeps soon");
+    let read = tokio::time::timeout(SWEEP_TIMEOUT, reading).await.expect("it sweeps soon");
     let (swept, lines) = read.expect("no panic");
     let swept = swept.expect("the worker has ended early");
     let counts = "swept the store rows=1 expired=1 forgotten=0 deleted=0 ";

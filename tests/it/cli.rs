@@ -33,7 +33,7 @@ fn pipe(folder: &Path, input: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn pipe_tries_a_child_again_when_its_parent_arrives() {
+fn pipe_retries_a_child_when_its_parent_arrives() {
     let folder = folder();
     let output = pipe(folder.path(), &[CHILD, PARENT].join("\n"), &[]);
     assert_eq!((code(&output), ids(&output)), (0, vec!["1".to_owned(), "2".to_owned()]));
@@ -42,7 +42,7 @@ fn pipe_tries_a_child_again_when_its_parent_arrives() {
 }
 
 #[test]
-fn pipe_tries_again_before_the_parent_goes_on_to_its_end() {
+fn pipe_retries_a_child_before_its_parent_ends() {
     let folder = folder();
     let end = r#"{"type":"interaction.ended","id":"9","interaction":{"id":"P"}}"#;
     let update =
@@ -54,7 +54,7 @@ fn pipe_tries_again_before_the_parent_goes_on_to_its_end() {
 }
 
 #[test]
-fn pipe_decides_at_the_end_what_still_waits() {
+fn pipe_decides_waiting_messages_at_end_of_input() {
     let folder = folder();
     let grandchild = CHILD.replace(r#""C""#, r#""G""#).replace(r#""P""#, r#""C""#);
     let grandchild = grandchild.replace(r#""id":"2""#, r#""id":"3""#);
@@ -65,7 +65,7 @@ fn pipe_decides_at_the_end_what_still_waits() {
 }
 
 #[test]
-fn pipe_sets_bad_lines_aside_and_goes_on() {
+fn pipe_dead_letters_bad_lines_and_continues() {
     let folder = folder();
     let bad = [r#"{"type":"#, "[1,2]", "\u{feff}{}"];
     let input =
@@ -229,7 +229,7 @@ fn what_cannot_be_parsed_names_its_file() {
 }
 
 #[test]
-fn pipe_keeps_what_the_store_that_is_named_holds() {
+fn pipe_keeps_existing_rows_of_a_named_store() {
     let folder = folder();
     let store = ["--store", "sqlite:kept.db"];
     assert_eq!(ids(&pipe(folder.path(), PARENT, &store)), ["1"]);
@@ -240,8 +240,8 @@ fn pipe_keeps_what_the_store_that_is_named_holds() {
     let csv = stdout(&history);
     let fields: Vec<_> = csv.lines().nth(1).expect("a row").split(',').collect();
     assert_eq!((fields[1], fields[2], fields[8], fields[9]), ("C", "chat", "plan", "gold"));
-    let nobody = run(folder.path(), &["history", "nobody", "--store", "sqlite:kept.db"]);
-    assert_eq!(code(&nobody), 1);
+    let unknown = run(folder.path(), &["history", "unknown", "--store", "sqlite:kept.db"]);
+    assert_eq!(code(&unknown), 1);
 }
 
 // ----------------------------------------------------------------------------------------- explain
@@ -319,7 +319,7 @@ fn a_case_that_expects_nothing_and_an_unknown_key_are_errors() {
 // ---------------------------------------------------------------------------- settings and services
 
 #[test]
-fn all_problems_of_the_settings_are_told_at_once() {
+fn all_settings_problems_are_reported_together() {
     let folder = folder();
     write(folder.path(), "bad.toml", "lanes = 0\n[amqp]\nqueu = \"x\"\n");
     let output = run(folder.path(), &["check", "--config", "bad.toml"]);
@@ -329,7 +329,7 @@ fn all_problems_of_the_settings_are_told_at_once() {
 }
 
 #[test]
-fn all_problems_of_the_rules_are_told_at_once() {
+fn all_rules_problems_are_reported_together() {
     let folder = folder();
     let rules = "colour = 1\n[[widget]]\nid = \"w\"\nuser_data_set = \"nope\"\n";
     write(folder.path(), "rules.toml", rules);
@@ -342,7 +342,7 @@ fn all_problems_of_the_rules_are_told_at_once() {
 }
 
 #[test]
-fn a_file_that_is_named_must_be_there() {
+fn missing_named_file_is_an_error() {
     let folder = folder();
     for arguments in [["check", "--rules", "absent.toml"], ["check", "--config", "absent.toml"]] {
         let output = run(folder.path(), &arguments);
@@ -363,9 +363,9 @@ fn without_rules_nothing_is_saved_and_a_warning_says_so() {
 }
 
 #[test]
-fn a_broker_or_store_that_is_away_is_told_with_its_code_and_without_its_password() {
+fn unreachable_broker_or_store_is_reported_with_its_exit_code_and_no_password() {
     let folder = folder();
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     let away = |arguments: &[&str], name: &str, value: &str| {
         let output = program(folder.path()).args(arguments).env(name, value).output();
         let output = output.expect("the program can be run");
@@ -391,7 +391,7 @@ fn postgres_without_a_live_key_is_refused() {
 }
 
 #[test]
-fn a_wrong_command_line_is_a_matter_of_usage() {
+fn invalid_command_line_is_a_usage_error() {
     let folder = folder();
     for arguments in [&["frobnicate"][..], &["pipe", "--nope"], &[], &["test"]] {
         assert_eq!(code(&run(folder.path(), arguments)), 2, "{arguments:?}");
@@ -443,7 +443,7 @@ fn completions_name_the_commands() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn closed_output_pipe_is_no_failure() {
     let folder = folder();
     let mut child = program(folder.path())
         .args(["topology", "show"])

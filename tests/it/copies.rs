@@ -14,7 +14,7 @@ use throughline::pipeline::ports::{
 };
 
 use crate::partitions::partitioned;
-use crate::support::bench::{headers, next, on, settle, text};
+use crate::support::bench::{headers, receive_batch, settle_all, text, with_bench};
 use crate::support::rabbitmq;
 
 /// A waiting queue of the ladder.
@@ -45,12 +45,12 @@ fn acting() -> Vec<(&'static str, BasicProperties)> {
 
 #[tokio::test]
 async fn the_broker_takes_every_copy() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let partitions = partitioned(bench, 2).await;
         let (_link, mut lane) = bench.lane().await;
         for (name, properties) in acting() {
             bench.send("vendor.key", properties.with_message_id("m-1".into()), "{}").await;
-            let batch = next(&mut lane, 1).await;
+            let batch = receive_batch(&mut lane, 1).await;
             let delivery = &batch[0];
             let attempts =
                 Attempts { count: 1, cause: Some("unroutable".into()), first_seen_ms: Some(1) };
@@ -67,7 +67,7 @@ async fn the_broker_takes_every_copy() {
             assert_eq!(answers, [PublishOutcome::Confirmed; 2], "{name}");
             let passed_on = lane.publisher.pass_on(&[(delivery, 1)]).await;
             assert_eq!(passed_on.expect("the link is up"), [PublishOutcome::Confirmed], "{name}");
-            settle(&mut lane, batch, Settlement::Acknowledge).await;
+            settle_all(&mut lane, batch, Settlement::Acknowledge).await;
 
             for queue in [&partitions.queue(1), &bench.settings.dead_letters] {
                 let [copy] = &bench.take(queue, 1).await[..] else { panic!("one is taken") };
@@ -84,8 +84,8 @@ async fn the_broker_takes_every_copy() {
                 }
             }
             // It comes back from waiting, once.
-            let back = next(&mut lane, 1).await;
-            settle(&mut lane, back, Settlement::Acknowledge).await;
+            let back = receive_batch(&mut lane, 1).await;
+            settle_all(&mut lane, back, Settlement::Acknowledge).await;
         }
     })
     .await;

@@ -1,4 +1,5 @@
-//! A worker that dies at a named point of the line: the next one goes on, and the end is as promised.
+//! A worker that is killed at a named point of the line: the next worker continues, and the result is
+//! as documented.
 //!
 //! Every event is published; a repeat carries the id it had, and there are no more repeats than the
 //! point allows; history is what the model has; nothing is left in the queues.
@@ -12,7 +13,7 @@ use lapin::types::FieldTable;
 use serde_json::{Value, json};
 use throughline::pipeline::crash_point::CrashPoint;
 
-use crate::support::bench::{self, Bench, prepared};
+use crate::support::bench::{self, Bench, declare_topology};
 use crate::support::program::{Worker, folder, history};
 use crate::support::rabbitmq;
 
@@ -25,11 +26,11 @@ webengagement = "rule"
 "#;
 
 /// The most messages in a batch: few, so that a crash has batches before and after it.
-const BATCH: usize = 10;
+const BATCH_MESSAGES: usize = 10;
 /// Conversations; with four messages each they are six batches.
 const CONVERSATIONS: usize = 15;
 /// `SIGABRT`.
-const ABORTED: i32 = 6;
+const SIGABRT: i32 = 6;
 
 /// How many messages may come out again after a crash at a point: those that were sent and not
 /// acknowledged, as far as the broker knows. Acknowledgements are not confirmed, so the last one that
@@ -37,12 +38,12 @@ const ABORTED: i32 = 6;
 fn repeats(point: CrashPoint) -> RangeInclusive<usize> {
     match point {
         // The batch before this one may be on its way.
-        CrashPoint::BeforeSave | CrashPoint::AfterSave => 0..=BATCH,
+        CrashPoint::BeforeSave | CrashPoint::AfterSave => 0..=BATCH_MESSAGES,
         // The acknowledgement of the one before may be lost.
-        CrashPoint::BeforePublish | CrashPoint::AfterAcknowledge => 0..=BATCH,
+        CrashPoint::BeforePublish | CrashPoint::AfterAcknowledge => 0..=BATCH_MESSAGES,
         // What was sent may be lost, and so may that acknowledgement.
-        CrashPoint::AfterPublish => 0..=2 * BATCH,
-        CrashPoint::AfterConfirm | CrashPoint::BeforeAcknowledge => 1..=2 * BATCH,
+        CrashPoint::AfterPublish => 0..=2 * BATCH_MESSAGES,
+        CrashPoint::AfterConfirm | CrashPoint::BeforeAcknowledge => 1..=2 * BATCH_MESSAGES,
     }
 }
 
@@ -79,24 +80,25 @@ fn model() -> BTreeMap<String, (String, Value)> {
 }
 
 #[tokio::test]
-async fn wherever_a_worker_dies_the_next_one_goes_on() {
+async fn next_worker_recovers_after_a_crash_at_any_point() {
     for point in CrashPoint::ALL {
-        bench::on(rabbitmq::shared(), async |bench| die_and_go_on(bench, point).await).await;
+        bench::with_bench(rabbitmq::shared(), async |bench| crash_and_recover(bench, point).await)
+            .await;
     }
 }
 
-async fn die_and_go_on(bench: &mut Bench, point: CrashPoint) {
+async fn crash_and_recover(bench: &mut Bench, point: CrashPoint) {
     let name = point.name();
-    prepared(bench).await;
+    declare_topology(bench).await;
     let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
     let bodies = traffic();
     bench.send_all(&bodies).await;
     let folder = folder();
-    let batch = ("THROUGHLINE_PIPELINE__BATCH_MESSAGES", &*BATCH.to_string());
+    let batch = ("THROUGHLINE_PIPELINE__BATCH_MESSAGES", &*BATCH_MESSAGES.to_string());
     let crash = ("THROUGHLINE_TEST_CRASH_AT", &*format!("{name}:3"));
 
     let worker = Worker::start(folder.path(), &bench.settings, RULES, &[batch, crash]);
-    assert_eq!(worker.wait().signal(), Some(ABORTED), "at {name}: it dies there");
+    assert_eq!(worker.wait().signal(), Some(SIGABRT), "at {name}: it dies there");
 
     let worker = Worker::start(folder.path(), &bench.settings, RULES, &[batch]);
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();

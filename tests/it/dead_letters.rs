@@ -11,12 +11,12 @@ use throughline::clock::Clock;
 use throughline::domain::RejectReason::{self, NotJson, Unroutable};
 use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher, Settlement};
 
-use crate::support::bench::{Bench, headers, next, on, settle, text};
+use crate::support::bench::{Bench, headers, receive_batch, settle_all, text, with_bench};
 use crate::support::rabbitmq;
-use operator::{Ran, RunningCommand, run};
+use operator::{CommandOutput, RunningCommand, run};
 
 /// Long ago, in milliseconds since the Unix epoch: 1970-01-01T00:00:01.500Z.
-const LONG_AGO_MS: i64 = 1_500;
+const OLD_MS: i64 = 1_500;
 
 /// What is said to be wrong with each of them.
 const DETAIL: &str = "interaction.id is missing";
@@ -34,7 +34,7 @@ async fn set_aside(bench: &Bench, letters: &[(&str, RejectReason, i64)]) {
             .with_expiration("60000".into())
             .with_headers(headers([("vendor", text("kept"))]));
         bench.send("vendor.key", properties, &format!("{SECRET} of {id}")).await;
-        let batch = next(&mut lane, 1).await;
+        let batch = receive_batch(&mut lane, 1).await;
         let dead = Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: *reason,
@@ -48,7 +48,7 @@ async fn set_aside(bench: &Bench, letters: &[(&str, RejectReason, i64)]) {
         };
         let answers = lane.publisher.publish(&[dead]).await.expect("published");
         assert_eq!(answers, [PublishOutcome::Confirmed]);
-        settle(&mut lane, batch, Settlement::Acknowledge).await;
+        settle_all(&mut lane, batch, Settlement::Acknowledge).await;
     }
     drop(lane);
     link.close().await;
@@ -57,26 +57,25 @@ async fn set_aside(bench: &Bench, letters: &[(&str, RejectReason, i64)]) {
 /// Three that differ in everything that can be selected by.
 async fn set_three_aside(bench: &Bench) {
     let now_ms = Clock::System.now_ms();
-    let three =
-        [("m-1", NotJson, LONG_AGO_MS), ("m-2", Unroutable, now_ms), ("m-3", NotJson, now_ms)];
+    let three = [("m-1", NotJson, OLD_MS), ("m-2", Unroutable, now_ms), ("m-3", NotJson, now_ms)];
     set_aside(bench, &three).await;
 }
 
 /// Runs `throughline dead-letters` with these words.
-async fn dead_letters(bench: &Bench, words: &str) -> Ran {
+async fn dead_letters(bench: &Bench, words: &str) -> CommandOutput {
     let words: Vec<_> = std::iter::once("dead-letters").chain(words.split_whitespace()).collect();
     run(&bench.settings, &words).await
 }
 
 /// The same for other tests: the exit code, and what is printed.
 pub(crate) async fn run_dead_letters(bench: &Bench, words: &str) -> (Option<i32>, String) {
-    let Ran { code, out, .. } = dead_letters(bench, words).await;
+    let CommandOutput { code, out, .. } = dead_letters(bench, words).await;
     (code, out)
 }
 
 /// The objects of a run with `--json`.
-fn objects(ran: &Ran) -> Vec<Value> {
-    ran.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+fn objects(output: &CommandOutput) -> Vec<Value> {
+    output.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
 /// The ids of the dead letters that are there, in order.
@@ -84,42 +83,42 @@ async fn ids(bench: &Bench) -> Vec<String> {
     ids_of(&dead_letters(bench, "list --json").await)
 }
 
-fn ids_of(ran: &Ran) -> Vec<String> {
+fn ids_of(output: &CommandOutput) -> Vec<String> {
     let id = |object: Value| object["id"].as_str().expect("it has an id").to_owned();
-    objects(ran).into_iter().map(id).collect()
+    objects(output).into_iter().map(id).collect()
 }
 
 #[tokio::test]
-async fn a_list_tells_everything_but_the_body() {
-    on(rabbitmq::shared(), async |bench| {
-        set_aside(bench, &[("m-1", NotJson, LONG_AGO_MS)]).await;
-        let ran = dead_letters(bench, "list").await;
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+async fn list_shows_everything_except_the_body() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        set_aside(bench, &[("m-1", NotJson, OLD_MS)]).await;
+        let output = dead_letters(bench, "list").await;
+        assert_eq!(output.code, Some(0), "{output:?}");
         let rows: Vec<Vec<_>> =
-            ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
-        let [head, row] = &rows[..] else { panic!("a head and a row: {ran:?}") };
+            output.out.lines().map(|line| line.split_whitespace().collect()).collect();
+        let [head, row] = &rows[..] else { panic!("a head and a row: {output:?}") };
         assert_eq!(head[..3], ["ID", "REASON", "STAGE"]);
-        let [told @ .., member, is, missing] = &row[..] else { panic!("a row: {ran:?}") };
+        let [told @ .., member, is, missing] = &row[..] else { panic!("a row: {output:?}") };
         let expected =
             ["m-1", "not_json", "decode", "2", "1970-01-01T00:00:01.500Z", "0", "13", "vendor.key"];
         assert_eq!(*told, expected);
         assert_eq!([*member, *is, *missing].join(" "), DETAIL);
 
-        let ran = dead_letters(bench, "list --json").await;
+        let output = dead_letters(bench, "list --json").await;
         let expected = json!({
             "id": "m-1", "reason": "not_json", "detail": DETAIL, "stage": "decode", "attempts": 2,
             "firstSeen": "1970-01-01T00:00:01.500Z", "replayed": 0, "routingKey": "vendor.key",
             "bodyBytes": 13,
         });
-        assert_eq!(objects(&ran), [expected]);
-        assert!(!format!("{ran:?}").contains(SECRET), "{ran:?}");
+        assert_eq!(objects(&output), [expected]);
+        assert!(!format!("{output:?}").contains(SECRET), "{output:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn every_selector_selects() {
-    on(rabbitmq::shared(), async |bench| {
+async fn each_selector_filters_dead_letters() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         for (selectors, expected) in [
             ("", &["m-1", "m-2", "m-3"][..]),
@@ -137,9 +136,9 @@ async fn every_selector_selects() {
                     // Not beside another selector.
                     _ => command.trim_end_matches(" --all"),
                 };
-                let ran = dead_letters(bench, &format!("{command} {selectors} --json")).await;
-                assert_eq!(ids_of(&ran), expected, "{command} {selectors}: {ran:?}");
-                assert_eq!(ran.code, Some(0));
+                let output = dead_letters(bench, &format!("{command} {selectors} --json")).await;
+                assert_eq!(ids_of(&output), expected, "{command} {selectors}: {output:?}");
+                assert_eq!(output.code, Some(0));
             }
         }
         let shown = dead_letters(bench, "show --reason not_json --json").await;
@@ -152,8 +151,8 @@ async fn every_selector_selects() {
 }
 
 #[tokio::test]
-async fn what_was_looked_at_is_there_again_in_its_order() {
-    on(rabbitmq::shared(), async |bench| {
+async fn listed_dead_letters_return_in_order() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         let link = bench.link().await;
         for _ in 0..30 {
@@ -171,17 +170,17 @@ async fn what_was_looked_at_is_there_again_in_its_order() {
 
 #[tokio::test]
 async fn a_body_is_shown_on_request_only() {
-    on(rabbitmq::shared(), async |bench| {
-        set_aside(bench, &[("m-1", NotJson, LONG_AGO_MS)]).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        set_aside(bench, &[("m-1", NotJson, OLD_MS)]).await;
         for form in ["", "--json"] {
-            let ran = dead_letters(bench, &format!("show --id m-1 {form}")).await;
-            assert_eq!(ran.code, Some(0), "{ran:?}");
-            assert!(!ran.out.contains(SECRET) && ran.out.contains(DETAIL), "{ran:?}");
-            let ran = dead_letters(bench, &format!("show --id m-1 --show-body {form}")).await;
-            assert!(ran.out.contains(&format!("{SECRET} of m-1")), "{ran:?}");
+            let output = dead_letters(bench, &format!("show --id m-1 {form}")).await;
+            assert_eq!(output.code, Some(0), "{output:?}");
+            assert!(!output.out.contains(SECRET) && output.out.contains(DETAIL), "{output:?}");
+            let output = dead_letters(bench, &format!("show --id m-1 --show-body {form}")).await;
+            assert!(output.out.contains(&format!("{SECRET} of m-1")), "{output:?}");
         }
-        let ran = dead_letters(bench, "show --id m-1 --show-body --json").await;
-        let shown = objects(&ran).remove(0);
+        let output = dead_letters(bench, "show --id m-1 --show-body --json").await;
+        let shown = objects(&output).remove(0);
         assert_eq!(
             shown["properties"],
             json!({
@@ -199,12 +198,12 @@ async fn a_body_is_shown_on_request_only() {
 
 #[tokio::test]
 async fn a_dry_run_changes_nothing() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         for command in ["replay --dry-run --all", "discard --dry-run --id m-2"] {
-            let ran = dead_letters(bench, command).await;
-            assert_eq!(ran.code, Some(0), "{ran:?}");
-            assert!(ran.err.contains("nothing was done"), "{ran:?}");
+            let output = dead_letters(bench, command).await;
+            assert_eq!(output.code, Some(0), "{output:?}");
+            assert!(output.err.contains("nothing was done"), "{output:?}");
         }
         assert_eq!(ids(bench).await, ["m-1", "m-2", "m-3"]);
         assert_eq!(bench.ready(&bench.settings.queue).await, 0);
@@ -213,8 +212,8 @@ async fn a_dry_run_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_list_that_nobody_reads_to_its_end_is_no_failure() {
-    on(rabbitmq::shared(), async |bench| {
+async fn closed_list_output_is_no_failure() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         let mut list = RunningCommand::start(&bench.settings, &["dead-letters", "list"]);
         assert!(list.next_line().await.starts_with("ID"));
@@ -225,16 +224,16 @@ async fn a_list_that_nobody_reads_to_its_end_is_no_failure() {
 }
 
 #[tokio::test]
-async fn discarding_removes_what_is_meant_and_nothing_else() {
-    on(rabbitmq::shared(), async |bench| {
+async fn discard_removes_only_selected_dead_letters() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
-        let ran = dead_letters(bench, "discard --older-than 3600").await;
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert!(ran.err.contains("1 discarded") && !ran.out.contains(SECRET), "{ran:?}");
+        let output = dead_letters(bench, "discard --older-than 3600").await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.err.contains("1 discarded") && !output.out.contains(SECRET), "{output:?}");
         assert_eq!(ids(bench).await, ["m-2", "m-3"]);
 
-        let ran = dead_letters(bench, "discard --all --limit 1").await;
-        assert!(ran.err.contains("not looked at: 1"), "{ran:?}");
+        let output = dead_letters(bench, "discard --all --limit 1").await;
+        assert!(output.err.contains("not looked at: 1"), "{output:?}");
         assert_eq!(ids(bench).await, ["m-3"]);
         assert_eq!(bench.ready(&bench.settings.queue).await, 0);
     })
@@ -242,16 +241,16 @@ async fn discarding_removes_what_is_meant_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_end_has_its_exit_code() {
-    on(rabbitmq::shared(), async |bench| {
+async fn every_result_has_its_exit_code() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let missing = dead_letters(bench, "list").await;
         assert_eq!(missing.code, Some(69), "no such queue: {missing:?}");
 
         set_three_aside(bench).await;
         for (words, code) in [
-            ("list --id nobody", 1),
-            ("show --id nobody", 1),
-            ("replay --id nobody", 1),
+            ("list --id unknown", 1),
+            ("show --id unknown", 1),
+            ("replay --id unknown", 1),
             ("discard --reason internal --dry-run", 1),
             ("replay", 2),
             ("discard --dry-run", 2),
@@ -261,19 +260,19 @@ async fn every_end_has_its_exit_code() {
             ("list --older-than yesterday", 2),
             ("list --json", 0),
         ] {
-            let ran = dead_letters(bench, words).await;
-            assert_eq!(ran.code, Some(code), "{words}: {ran:?}");
+            let output = dead_letters(bench, words).await;
+            assert_eq!(output.code, Some(code), "{words}: {output:?}");
         }
         assert_eq!(ids(bench).await, ["m-1", "m-2", "m-3"]);
 
-        // Nobody listens on a port that was free a moment ago.
+        // No server listens on a port that was free a moment ago.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = free.local_addr().expect("it is bound").port();
         drop(free);
         let mut nowhere = bench.settings.clone();
         nowhere.url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
-        let ran = run(&nowhere, &["dead-letters", "list"]).await;
-        assert_eq!(ran.code, Some(69), "{ran:?}");
+        let output = run(&nowhere, &["dead-letters", "list"]).await;
+        assert_eq!(output.code, Some(69), "{output:?}");
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! How commands end that are told to stop, whose output nobody takes, or that cannot have what they are to
-//! look at: with the exit code that says so, and with nothing left behind.
+//! How commands end when they receive a signal, when their output is closed, or when their input or
+//! store is missing: with the documented exit code, and with no files left behind.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,22 +8,22 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use pretty_assertions::assert_eq;
 
-use crate::support::conversation::throughline;
+use crate::support::interactive_process::throughline;
 use crate::support::program::{ProcessGuard, folder, run, signal, stderr, stdout, write};
 
 const CREATED: &str = r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat","userData":{"plan":"gold"}}}"#;
 
-/// Whatever is written to it does not fit.
-fn full() -> Stdio {
+/// A device on which every write fails, as on a full disk.
+fn full_device() -> Stdio {
     File::options().write(true).open("/dev/full").expect("Linux has it").into()
 }
 
-fn code(command: &mut Command) -> Option<i32> {
+fn exit_code(command: &mut Command) -> Option<i32> {
     command.status().expect("the program can be run").code()
 }
 
 /// Sends a signal to a `pipe` that has published a message and waits for more.
-fn signalled(folder: &Path, name: &str) -> ExitStatus {
+fn run_pipe_and_signal(folder: &Path, name: &str) -> ExitStatus {
     let mut pipe = throughline(folder, &["pipe"]);
     let pipe = pipe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut pipe = ProcessGuard(pipe.spawn().expect("the program can be run"));
@@ -38,17 +38,17 @@ fn signalled(folder: &Path, name: &str) -> ExitStatus {
 }
 
 #[test]
-fn pipe_that_is_told_to_stop_leaves_neither_its_store_nor_its_key() {
+fn pipe_stopped_by_signal_leaves_no_temporary_files() {
     for signal in ["INT", "TERM", "HUP"] {
         let folder = folder();
-        assert_eq!(signalled(folder.path(), signal).code(), Some(75), "{signal}");
+        assert_eq!(run_pipe_and_signal(folder.path(), signal).code(), Some(75), "{signal}");
         let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
         assert!(left.is_empty(), "{signal}: {left:?}");
     }
 }
 
 #[test]
-fn what_cannot_be_said_on_stderr_changes_nothing() {
+fn unwritable_stderr_does_not_change_the_exit_code() {
     let folder = folder();
     write(folder.path(), "good.ndjson", CREATED);
     write(folder.path(), "bad.ndjson", "no JSON\n");
@@ -60,13 +60,13 @@ fn what_cannot_be_said_on_stderr_changes_nothing() {
         (&["pipe", "."], 2),
     ] {
         let mut command = throughline(folder.path(), arguments);
-        let code = code(command.stdout(Stdio::null()).stderr(full()));
+        let code = exit_code(command.stdout(Stdio::null()).stderr(full_device()));
         assert_eq!(code, Some(expected), "{arguments:?}");
     }
 }
 
 #[test]
-fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
+fn failed_output_is_an_error_and_a_closed_pipe_is_not() {
     let folder = folder();
     // More than a pipe holds.
     write(folder.path(), "many.ndjson", &format!("{CREATED}\n").repeat(2_000));
@@ -77,7 +77,7 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
         &["config", "show"],
     ] {
         let mut command = throughline(folder.path(), arguments);
-        let code = code(command.stdout(full()).stderr(Stdio::null()));
+        let code = exit_code(command.stdout(full_device()).stderr(Stdio::null()));
         assert_eq!(code, Some(70), "{arguments:?}");
 
         let mut command = throughline(folder.path(), arguments);
@@ -91,7 +91,7 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_who_goes_is_none() {
 }
 
 #[test]
-fn pipe_does_not_put_dead_letters_in_the_place_of_its_input() {
+fn pipe_refuses_dead_letters_over_its_input_file() {
     let folder = folder();
     write(folder.path(), "in.ndjson", "no JSON\n");
     let output = run(folder.path(), &["pipe", "in.ndjson", "--dead-letters", "./in.ndjson"]);
@@ -100,7 +100,7 @@ fn pipe_does_not_put_dead_letters_in_the_place_of_its_input() {
     assert_eq!(input, "no JSON\n");
 }
 
-/// Customers choose keys and ids; whoever looks at a table has a terminal.
+/// Customers choose keys and ids, and the operator's terminal interprets control characters.
 #[test]
 fn tables_hold_no_control_characters() {
     let folder = folder();
@@ -125,7 +125,7 @@ fn tables_hold_no_control_characters() {
 }
 
 #[test]
-fn mistakes_in_toml_are_told_without_the_line_that_has_them() {
+fn toml_errors_do_not_quote_the_line() {
     let folder = folder();
     let case = "[[cases]]\ngiven = '{}'\n[cases.expect]\noutcome = \"planted\" oops\n";
     write(folder.path(), "case.toml", case);
@@ -141,7 +141,7 @@ fn mistakes_in_toml_are_told_without_the_line_that_has_them() {
 }
 
 #[test]
-fn a_store_that_is_only_looked_at_is_not_made() {
+fn read_only_commands_do_not_create_a_store() {
     let folder = folder();
     let store = ["--store", "sqlite:typo.db"];
     let input = write(folder.path(), "one.ndjson", CREATED);
@@ -152,7 +152,7 @@ fn a_store_that_is_only_looked_at_is_not_made() {
         &["erase", "A"],
         &["erase", "--dry-run", "A"],
         &["check"],
-        // Nobody is asked for the broker, which is at no address where one could be.
+        // The store is checked first: the broker's address is unusable.
         &["check", "--connect"],
     ] {
         let mut command = throughline(folder.path(), &[arguments, &store[..]].concat());
@@ -173,7 +173,7 @@ fn a_store_that_is_only_looked_at_is_not_made() {
 
 /// A copy of a store without its key: what history says can be looked at, and no key is made up beside it.
 #[test]
-fn a_store_without_its_key_can_be_looked_at() {
+fn store_without_its_key_can_be_inspected() {
     let folder = folder();
     write(folder.path(), "in.ndjson", CREATED);
     write(folder.path(), "rules.toml", "[history]\nchat = \"plan\"\n");
@@ -190,7 +190,7 @@ fn a_store_without_its_key_can_be_looked_at() {
 }
 
 #[test]
-fn check_says_what_would_end_a_worker_at_once() {
+fn check_reports_what_would_stop_a_worker_at_startup() {
     let folder = folder();
     let key = ("STORE__LIVE_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
     for (settings, expected) in [

@@ -1,4 +1,4 @@
-//! `throughline erase`, as whoever protects the data runs it, and what later messages come to.
+//! `throughline erase`, as a data protection officer runs it, and the results of later messages.
 
 use std::path::Path;
 use std::process::Output;
@@ -6,7 +6,7 @@ use std::process::Output;
 use pretty_assertions::assert_eq;
 use tempfile::TempDir;
 
-use crate::support::conversation::{run, throughline};
+use crate::support::interactive_process::{run, throughline};
 
 const RULES: &str = "[history]\nchat = ['customer', 'plan']\nwebengagement = 'customer'\n";
 
@@ -83,7 +83,7 @@ fn no_later_message_brings_erased_data_back() {
 }
 
 #[test]
-fn a_value_is_searched_for_and_never_shown() {
+fn erase_by_value_never_shows_the_value() {
     let folder = folder();
     let folder = folder.path();
     let dry = erase(folder, &["--where", "customer=C-1", "--dry-run", "--json"], "");
@@ -109,13 +109,13 @@ fn a_value_is_searched_for_and_never_shown() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn unknown_interactions_are_named() {
     let folder = folder();
-    let output = erase(folder.path(), &["a", "nobody", "--tenant", ""], "");
+    let output = erase(folder.path(), &["a", "unknown", "--tenant", ""], "");
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("throughline: no such interaction: nobody\n"), "{said}");
-    assert_eq!(erase(folder.path(), &["nobody"], "").status.code(), Some(1));
+    assert!(said.contains("throughline: no such interaction: unknown\n"), "{said}");
+    assert_eq!(erase(folder.path(), &["unknown"], "").status.code(), Some(1));
     assert_eq!(erase(folder.path(), &["a", "--tenant", "t"], "").status.code(), Some(1));
 }
 

@@ -19,7 +19,9 @@ use throughline::domain::RejectReason::NotJson;
 use throughline::pipeline::ports::{Attempts, Delivery as _, Outgoing, Publisher, Settlement};
 use throughline::retry::RetrySchedule;
 
-use crate::support::bench::{Bench, DELAY, headers, next, on, settle, text};
+use crate::support::bench::{
+    Bench, WAITING_DELAY, headers, receive_batch, settle_all, text, with_bench,
+};
 use crate::support::program::{Worker, folder, run, stderr, stdout, write};
 use crate::support::rabbitmq;
 
@@ -45,7 +47,7 @@ fn two_sources(bench: &mut Bench, exchanges: &[&str]) {
     bench.settings.sources = vec![source(bench, "a"), source(bench, "b")];
     let further = exchanges.iter().map(|name| exchange(bench, name)).collect();
     bench.settings.further_exchanges = further;
-    bench.topology = Topology::of(&bench.settings, &[DELAY]);
+    bench.topology = Topology::of(&bench.settings, &[WAITING_DELAY]);
 }
 
 /// Gives the bench the two sources and no further exchange, and has all of it declared.
@@ -92,11 +94,11 @@ fn sections(bench: &Bench, more: [&str; 2]) -> String {
 }
 
 #[tokio::test]
-async fn what_comes_by_two_queues_goes_out_in_every_shape() {
-    on(rabbitmq::shared(), async |bench| {
-        two_sources(bench, &["crm", "events", "nobody"]);
+async fn messages_of_two_sources_are_published_to_every_output() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        two_sources(bench, &["crm", "events", "unbound"]);
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
-        let [crm, events, nobody] = ["crm", "events", "nobody"].map(|name| exchange(bench, name));
+        let [crm, events, unbound] = ["crm", "events", "unbound"].map(|name| exchange(bench, name));
         let settings = sections(
             bench,
             ["format = 'sinch-conversation'\ntenant = 'emea'\nlanes = 2", "tenant = 'apac'"],
@@ -105,7 +107,7 @@ async fn what_comes_by_two_queues_goes_out_in_every_shape() {
              [[output]]\nexchange = '{crm}'\nrouting_key = 'xml.{{channel}}'\nformat = 'sap-c4c'\n\
              encoding = 'xml'\nchannels = ['voice']\n\
              [[output]]\nexchange = '{events}'\nrouting_key = '{{tenant}}'\nformat = 'cloud-event'\n\
-             [[output]]\nexchange = '{nobody}'\nrouting_key = '{{id}}'\nformat = 'cloud-event-binary'\n\
+             [[output]]\nexchange = '{unbound}'\nrouting_key = '{{id}}'\nformat = 'cloud-event-binary'\n\
              mandatory = false\n"
         );
         let folder = folder();
@@ -186,7 +188,7 @@ async fn what_comes_by_two_queues_goes_out_in_every_shape() {
         assert!(ids.contains(&derived), "{derived} is none of {ids:?}");
 
         assert_eq!(worker.stop().code(), Some(0));
-        assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0, "nobody need listen there");
+        assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0, "that output is not mandatory");
     })
     .await;
 }
@@ -215,8 +217,8 @@ fn ran(folder: &std::path::Path, bench: &Bench, command: &[&str], settings: &str
 }
 
 #[tokio::test]
-async fn what_waits_comes_back_to_its_own_queue() {
-    on(rabbitmq::shared(), async |bench| {
+async fn waiting_message_returns_to_its_own_queue() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let link = two_sources_declared(bench).await;
         let mut lanes = Vec::new();
         for source in link.sources() {
@@ -226,19 +228,23 @@ async fn what_waits_comes_back_to_its_own_queue() {
             bench.send(key, BasicProperties::default(), key).await;
         }
         for (lane, key) in lanes.iter_mut().zip(["a.x", "b.x"]) {
-            let batch = next(lane, 1).await;
+            let batch = receive_batch(lane, 1).await;
             assert_eq!(batch[0].body(), key.as_bytes());
             let attempts = Attempts { count: 1, ..Attempts::default() };
-            let waiting =
-                Outgoing::Waiting { delivery: &batch[0], awaited: None, delay: DELAY, attempts };
+            let waiting = Outgoing::Waiting {
+                delivery: &batch[0],
+                awaited: None,
+                delay: WAITING_DELAY,
+                attempts,
+            };
             lane.publisher.publish(&[waiting]).await.expect("published");
-            settle(lane, batch, Settlement::Acknowledge).await;
+            settle_all(lane, batch, Settlement::Acknowledge).await;
         }
         for (lane, key) in lanes.iter_mut().zip(["a.x", "b.x"]) {
-            let batch = next(lane, 1).await;
+            let batch = receive_batch(lane, 1).await;
             assert_eq!(batch[0].body(), key.as_bytes(), "to where it was");
             assert_eq!(batch[0].arrival().attempts.count, 1);
-            settle(lane, batch, Settlement::Acknowledge).await;
+            settle_all(lane, batch, Settlement::Acknowledge).await;
         }
     })
     .await;
@@ -249,7 +255,7 @@ async fn set_aside_one_of_each(bench: &Bench, link: &Link) {
     for (source, key) in link.sources().iter().zip(["a.x", "b.x"]) {
         let mut lane = link.lane_of(source).await.expect("a lane");
         bench.send(key, BasicProperties::default().with_message_id(key.into()), key).await;
-        let batch = next(&mut lane, 1).await;
+        let batch = receive_batch(&mut lane, 1).await;
         let dead = Outgoing::DeadLetter {
             delivery: &batch[0],
             reason: NotJson,
@@ -258,13 +264,13 @@ async fn set_aside_one_of_each(bench: &Bench, link: &Link) {
             attempts: Attempts::default(),
         };
         lane.publisher.publish(&[dead]).await.expect("published");
-        settle(&mut lane, batch, Settlement::Acknowledge).await;
+        settle_all(&mut lane, batch, Settlement::Acknowledge).await;
     }
 }
 
 #[tokio::test]
-async fn a_replay_goes_to_where_the_dead_letter_came_from() {
-    on(rabbitmq::shared(), async |bench| {
+async fn replay_returns_to_the_original_source() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let link = two_sources_declared(bench).await;
         set_aside_one_of_each(bench, &link).await;
         link.close().await;
@@ -286,7 +292,7 @@ async fn a_replay_goes_to_where_the_dead_letter_came_from() {
 
 /// Two dead letters that came by no source: one does not say by which queue, one by a foreign one.
 async fn set_aside_two_strays(bench: &Bench) {
-    let foreign = headers([("x-throughline-queue", text("somebody.elses"))]);
+    let foreign = headers([("x-throughline-queue", text("foreign.queue"))]);
     for headers in [FieldTable::default(), foreign] {
         let (exchange, options) =
             (bench.settings.dead_letters.as_str().into(), BasicPublishOptions::default());
@@ -297,8 +303,8 @@ async fn set_aside_two_strays(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_replay_goes_on_behind_what_came_by_no_source() {
-    on(rabbitmq::shared(), async |bench| {
+async fn replay_continues_after_a_dead_letter_of_unknown_origin() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let link = two_sources_declared(bench).await;
         set_aside_two_strays(bench).await;
         set_aside_one_of_each(bench, &link).await;
@@ -317,19 +323,19 @@ async fn a_replay_goes_on_behind_what_came_by_no_source() {
     .await;
 }
 
-/// Whoever may publish can write a header; a queue that is none of ours is never sent to.
+/// Any publisher can set a header; a replay never publishes to a queue that is no source's.
 #[tokio::test]
-async fn a_dead_letter_of_unknown_origin_stays() {
-    on(rabbitmq::shared(), async |bench| {
+async fn dead_letter_of_unknown_origin_is_kept() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let link = two_sources_declared(bench).await;
         set_aside_two_strays(bench).await;
         let mut pass = link.dead_letters().await.expect("a pass");
         for why in [
             "it does not say which source's queue it came from",
-            "it came from `somebody.elses`, which is no source's queue",
+            "it came from `foreign.queue`, which is no source's queue",
         ] {
             let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
-            let error = pass.replay(letter).await.expect_err("nobody knows where to");
+            let error = pass.replay(letter).await.expect_err("its source is unknown");
             assert!(matches!(&error, Error::NoSource(said) if said == why), "{error}");
         }
         pass.finish().await.expect("the broker is up");

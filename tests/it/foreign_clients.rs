@@ -8,17 +8,17 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use crate::run::RULES;
-use crate::support::bench::{on, prepared};
+use crate::support::bench::{declare_topology, with_bench};
 use crate::support::program::{Worker, folder};
 use crate::support::{clients, rabbitmq};
 
 #[tokio::test]
 async fn both_bindings_of_the_package_cloudevents_read_and_write_what_we_do() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let names = ["ce", "underscore", "structured"];
         let exchanges = names.map(|name| format!("{}-{name}", bench.settings.outbound_exchange));
         bench.settings.further_exchanges = exchanges.to_vec();
-        prepared(bench).await;
+        declare_topology(bench).await;
         // Nothing is published that no queue is bound for.
         bench.downstream("#", Default::default()).await;
         let [ce, underscore, structured] = exchanges;

@@ -17,7 +17,7 @@ use throughline::formats::{self, Decoded, Hints};
 use self::payloads::{Payload, decode, decode_as, payloads, refusal};
 
 /// What a message is about, in one line: event, tenant/interaction, and what is known of it.
-fn gist(decoded: &Decoded<'_>) -> String {
+fn describe(decoded: &Decoded<'_>) -> String {
     let message = &decoded.message;
     let facts = &message.facts;
     let mut gist = format!("{} {}", message.event.as_str(), message.identity);
@@ -84,7 +84,7 @@ fn each_payload_becomes_an_interaction() {
         .iter()
         .map(|payload| {
             let decoded = decode(&payload.body);
-            let gist = gist(&decoded);
+            let gist = describe(&decoded);
             let id = decoded.message.identity.id.as_ref();
             let gist = if is_digest(id) { gist.replace(id, "SHA") } else { gist };
             (payload.name.clone(), decoded.message.format, gist)
@@ -207,7 +207,7 @@ fn the_rest_of_a_payload_is_carried_untouched_and_holds_no_user_data() {
 }
 
 #[test]
-fn number_literals_and_enum_values_nobody_knows_are_carried_as_they_came() {
+fn unknown_number_literals_and_enum_values_are_kept_verbatim() {
     let body = r#"{"channel_type":"hologram","attached_data":null,"status":"pondering","n":1.10,"big":12345678901234567890}"#;
     let decoded = decode(body);
     assert_eq!(decoded.message.facts.channel, "hologram");
@@ -219,7 +219,7 @@ fn number_literals_and_enum_values_nobody_knows_are_carried_as_they_came() {
 }
 
 #[test]
-fn nothing_of_an_ended_interaction_leaves_by_another_door() {
+fn ended_interaction_publishes_user_data_in_no_other_member() {
     let body = r#"{"topicName":"v2.detail.events.conversation.c.customer.end","eventBody":{"conversationId":"c","attributes":{"k":"secret"}}}"#;
     let decoded = decode(body);
     assert_eq!(decoded.message.event, Event::Ended(EndState::Ended));
@@ -251,10 +251,10 @@ fn every_format_comes_through_cloud_events_too() {
             assert_eq!(wrapped.carried, bare.carried, "{name} {mode}");
             let id = bare.message.identity.id.as_ref();
             let expected = match is_digest(id) {
-                true => gist(&bare).replace(id, "ce-1"),
-                false => gist(&bare),
+                true => describe(&bare).replace(id, "ce-1"),
+                false => describe(&bare),
             };
-            assert_eq!(gist(&wrapped), expected, "{name} {mode}");
+            assert_eq!(describe(&wrapped), expected, "{name} {mode}");
         }
     }
 }
@@ -390,7 +390,7 @@ fn a_widgets_plugin_says_which_channel() {
 }
 
 #[test]
-fn a_widgets_false_is_no_value() {
+fn widget_value_false_is_omitted() {
     let body = r#"{"event":"opened","id":"a","metadata":{"proactive":false,"opened":false,"elapsed":false,"errors":false,"form":false,"started":0,"count":1.50}}"#;
     let decoded = decode(body);
     let [(_, Attached::Pairs(pairs))] = &decoded.message.own[..] else { panic!("{decoded:?}") };

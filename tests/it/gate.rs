@@ -9,7 +9,7 @@ use throughline::domain::RoutingTarget;
 use throughline::gate::{BaseUrl, Settings, StatusGate};
 use throughline::pipeline::ports::{Gate, GateReason, GateReply, GateVerdict};
 
-use crate::support::mindful::Mindful;
+use crate::support::mindful::MindfulServer;
 use crate::support::program::{folder, write};
 
 fn settings(base_url: &str) -> Settings {
@@ -26,7 +26,7 @@ async fn ask(settings: &Settings, widget: &str) -> GateVerdict {
 
 #[tokio::test]
 async fn every_state_is_published_and_two_offer_a_callback() {
-    let mindful = Mindful::start().await;
+    let mindful = MindfulServer::start().await;
     for (state, target) in [
         ("offer_callback", RoutingTarget::Callback),
         ("offer_asap_callback", RoutingTarget::Callback),
@@ -42,8 +42,8 @@ async fn every_state_is_published_and_two_offer_a_callback() {
 }
 
 #[tokio::test]
-async fn anything_else_is_the_agents_queue() {
-    let mindful = Mindful::start().await;
+async fn any_other_status_routes_to_the_agent_queue() {
+    let mindful = MindfulServer::start().await;
     for (widget, why) in [
         ("404", GateReason::Status),
         ("401", GateReason::Status),
@@ -74,7 +74,7 @@ async fn anything_else_is_the_agents_queue() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_the_agents_queue() {
+async fn unreachable_endpoint_routes_to_the_agent_queue() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = unused.local_addr().expect("it is bound").port();
     drop(unused);
@@ -92,7 +92,7 @@ async fn nobody_there_is_the_agents_queue() {
 #[tokio::test]
 async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
     let folder = folder();
-    let (mindful, authority) = Mindful::with_certificate("127.0.0.1", folder.path()).await;
+    let (mindful, authority) = MindfulServer::with_certificate("127.0.0.1", folder.path()).await;
     let mut trusting = settings(&mindful.base_url);
     trusting.timeout = Duration::from_secs(60);
     let unknown_authority = ask(&trusting, "offer_callback").await;
@@ -100,7 +100,7 @@ async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
     trusting.ca_file = Some(authority);
     assert_eq!(ask(&trusting, "offer_callback").await.routing.target, RoutingTarget::Callback);
 
-    let (mindful, authority) = Mindful::with_certificate("mindful.test", folder.path()).await;
+    let (mindful, authority) = MindfulServer::with_certificate("mindful.test", folder.path()).await;
     let mut wrong_host = settings(&mindful.base_url);
     wrong_host.timeout = Duration::from_secs(60);
     wrong_host.ca_file = Some(authority);
@@ -111,7 +111,7 @@ async fn a_certificate_is_trusted_for_its_host_and_by_its_authority() {
 
 #[tokio::test]
 async fn the_token_is_sent_as_its_file_has_it() {
-    let mindful = Mindful::start().await;
+    let mindful = MindfulServer::start().await;
     let folder = folder();
     let mut with_token = settings(&mindful.base_url);
     with_token.token_file = Some(write(folder.path(), "token", "t0k3n-4711\n"));
@@ -125,7 +125,7 @@ async fn the_token_is_sent_as_its_file_has_it() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_and_their_content_is_not() {
+async fn unusable_files_are_named_without_their_content() {
     let folder = folder();
     let file = |name, text| Some(write(folder.path(), name, text));
     let base = settings("https://mindful.test");

@@ -1,5 +1,4 @@
-//! What a worker tells over HTTP: whether it is ready, through every outage and its end; what it
-//! counted; what it does.
+//! A worker's HTTP server: readiness through outages and shutdown, metrics, and status.
 
 mod counted;
 
@@ -10,11 +9,11 @@ use lapin::types::FieldTable;
 use serde_json::Value;
 use throughline::settings::{self, SettingsError, Sources};
 
-use crate::support::bench::{self, Bench, prepared};
+use crate::support::bench::{self, Bench, declare_topology};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::postgres::Server;
 use crate::support::program::{folder, program, stderr, stdout, write};
 use crate::support::rabbitmq::{self, Node};
-use crate::support::watched::{Watched, look};
 
 /// A live key for stores that need one: 32 times the byte 1, in base64.
 const LIVE_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -31,7 +30,7 @@ fn created(id: &str) -> String {
 }
 
 #[test]
-fn an_address_that_others_can_reach_must_be_allowed_in_so_many_words() {
+fn non_loopback_address_requires_explicit_permission() {
     let listen = |address: &str, more: &[(&str, &str)]| {
         let variables = [("THROUGHLINE_HTTP__LISTEN", address)].into_iter();
         let env = variables.chain(more.iter().copied());
@@ -61,7 +60,7 @@ fn an_address_that_others_can_reach_must_be_allowed_in_so_many_words() {
 }
 
 #[test]
-fn a_taken_address_is_found_out_before_anything_else() {
+fn occupied_address_fails_at_startup() {
     let folder = folder();
     write(folder.path(), "rules.toml", RULES);
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -82,35 +81,36 @@ async fn readiness_follows_the_broker_and_the_worker_stays_alive() {
     let node = Node::prepare();
     let folder = folder();
     let settings = bench::settings(&node.url);
-    let watched = Watched::start(folder.path(), &settings, RULES, &[]).await;
-    watched.misses(vec!["broker"]).await;
+    let watched = MonitoredWorker::start(folder.path(), &settings, RULES, &[]).await;
+    watched.await_missing(vec!["broker"]).await;
     node.start_again();
-    watched.misses(vec![]).await;
+    watched.await_missing(vec![]).await;
     node.kill();
-    watched.misses(vec!["broker"]).await;
+    watched.await_missing(vec!["broker"]).await;
     assert_eq!(watched.get("/livez").await.status, 200, "waiting for a broker is no standstill");
     node.start_again();
-    watched.misses(vec![]).await;
+    watched.await_missing(vec![]).await;
     assert_eq!(watched.get("/nothing").await.status, 404);
     assert_eq!(watched.worker.stop().code(), Some(0));
 }
 
 #[tokio::test]
 async fn readiness_follows_the_store_and_the_worker_stays_alive() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let server = Server::start();
         let folder = folder();
         let (url, key) = ("THROUGHLINE_STORE__URL", "THROUGHLINE_STORE__LIVE_KEY");
         let of_store = [(url, server.url()), (key, LIVE_KEY.to_owned())];
         let of_store = of_store.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &of_store).await;
-        watched.misses(vec![]).await;
+        let watched =
+            MonitoredWorker::start(folder.path(), &bench.settings, RULES, &of_store).await;
+        watched.await_missing(vec![]).await;
         server.stop();
-        watched.misses(vec!["store"]).await;
+        watched.await_missing(vec!["store"]).await;
         bench.send("any", BasicProperties::default(), &created("a")).await;
-        look(async || {
+        poll_until_some(async || {
             let lane = &watched.json("/status").await["lanes"][0];
             (lane["waits_for_store"] == true && lane["in_hand"] == 1).then_some(())
         })
@@ -118,34 +118,35 @@ async fn readiness_follows_the_store_and_the_worker_stays_alive() {
         assert_eq!(watched.get("/livez").await.status, 200, "waiting for a store is no standstill");
         server.start_again();
         bench.take(&downstream, 1).await;
-        watched.misses(vec![]).await;
+        watched.await_missing(vec![]).await;
         assert_eq!(watched.worker.stop().code(), Some(0));
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_alarm_is_told_and_a_drain_that_takes_too_long_tells_what_it_leaves() {
+async fn alarm_and_unfinished_drain_are_reported() {
     let node = Node::start();
-    let mut bench = Bench::at(&node.url).await;
-    prepared(&mut bench).await;
+    let mut bench = Bench::connect(&node.url).await;
+    declare_topology(&mut bench).await;
     bench.downstream("interaction.#", FieldTable::default()).await;
     bench.send_all(["a", "b", "c"].map(created)).await;
     node.control(&["set_vm_memory_high_watermark", "0.0000001"]);
     for (drain_secs, signals) in [("1", 1), ("3600", 2)] {
         let folder = folder();
         let drain = [("THROUGHLINE_SHUTDOWN__DRAIN_SECS", drain_secs)];
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &drain).await;
+        let watched = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &drain).await;
         // The broker says so to who tries to publish.
-        watched.misses(vec!["broker_alarm"]).await;
-        look(async || (watched.json("/status").await["in_hand"] == 3).then_some(())).await;
+        watched.await_missing(vec!["broker_alarm"]).await;
+        poll_until_some(async || (watched.json("/status").await["in_hand"] == 3).then_some(()))
+            .await;
         let health = asked(&watched, &["healthcheck"]);
         assert_eq!(health.status.code(), Some(1));
         assert!(stdout(&health).starts_with("missing  broker_alarm: "), "{}", stdout(&health));
         for signal in 0..signals {
             watched.worker.signal("TERM");
             if signal + 1 < signals {
-                watched.misses(vec!["broker_alarm", "draining"]).await;
+                watched.await_missing(vec!["broker_alarm", "draining"]).await;
             }
         }
         let log = folder.path().join("worker.log");
@@ -157,28 +158,28 @@ async fn an_alarm_is_told_and_a_drain_that_takes_too_long_tells_what_it_leaves()
 }
 
 /// Runs a command that asks the worker.
-fn asked(watched: &Watched, arguments: &[&str]) -> std::process::Output {
+fn asked(watched: &MonitoredWorker, arguments: &[&str]) -> std::process::Output {
     let folder = folder();
     let mut command = program(folder.path());
     command.args(arguments).env("THROUGHLINE_HTTP__LISTEN", watched.address.to_string());
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     command.env("THROUGHLINE_AMQP__URL", "amqp://guest:guest@127.0.0.1:1/%2f");
     command.output().expect("the program can be run")
 }
 
 #[tokio::test]
-async fn an_operator_sees_what_waits_and_for_whom() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn status_shows_waiting_messages_and_their_dependencies() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let patience = [("THROUGHLINE_WAITING__PARENT_SECS", "3600")];
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &patience).await;
-        watched.misses(vec![]).await;
+        let watched = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &patience).await;
+        watched.await_missing(vec![]).await;
         let child = r#"{"type":"interaction.created","id":"1","interaction":{"id":"child","tenant":"t","channel":"chat","parentId":"late-parent"}}"#;
         bench.send("any", BasicProperties::default().with_message_id("m-1".into()), child).await;
         bench.send("any", BasicProperties::default(), "no JSON").await;
         // Its waits grow, so sooner or later one is long enough to be seen in.
-        let waiting = look(async || {
+        let waiting = poll_until_some(async || {
             let status = watched.json("/status").await;
             let is_set_aside = status["dead_lettered"]["not_json"] == 1;
             status["waiting"].get(0).filter(|_| is_set_aside).cloned()
@@ -190,7 +191,7 @@ async fn an_operator_sees_what_waits_and_for_whom() {
         assert_eq!(waiting["cause"], "parent_unknown");
 
         // The same for a person. Between two waits it is listed nowhere, so it may take a second look.
-        let seen = look(async || {
+        let seen = poll_until_some(async || {
             let output = asked(&watched, &["status"]);
             assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
             let text = stdout(&output);
@@ -238,7 +239,7 @@ async fn an_operator_sees_what_waits_and_for_whom() {
 }
 
 #[test]
-fn commands_that_ask_a_worker_must_know_where() {
+fn status_commands_require_a_worker_address() {
     let folder = folder();
     for command in ["status", "healthcheck"] {
         let output = program(folder.path()).arg(command).output().expect("it can be run");

@@ -20,7 +20,9 @@ use throughline::pipeline::ports::{Plaintext, StoredLiveData};
 use throughline::pipeline::save::table::InteractionTable;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
-use samples::{Rows, any_document, checked, compiled, decoded, message, object, pairs, rules};
+use samples::{
+    StoredRows, any_document, checked, compiled, decoded, message, object, pairs, rules,
+};
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -63,7 +65,7 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn history_is_what_is_listed_and_finished(document in rules(), bodies in vec(message(), 1..8)) {
+    fn history_holds_exactly_the_listed_finished_data(document in rules(), bodies in vec(message(), 1..8)) {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
@@ -99,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_comes_to_what_its_messages_come_to_one_by_one(
+    fn batch_result_equals_sequential_result(
         document in rules(), bodies in vec((message(), any::<[bool; 2]>()), 1..10),
     ) {
         let rules = compiled(&document);
@@ -112,7 +114,7 @@ proptest! {
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
         let mut together = InteractionTable::default();
-        let mut stored = Rows::default();
+        let mut stored = StoredRows::default();
         for (n, decoded) in decoded.iter().enumerate() {
             let step = together.take(&rules, &decoded.message, attempt(n));
             let mut alone = stored.table();
@@ -124,11 +126,11 @@ proptest! {
                 prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok());
                 prop_assert!(!bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')), "one line");
             }
-            let changed = Rows::changed(&alone, 0);
+            let changed = StoredRows::changed(&alone, 0);
             stored.write(changed);
         }
-        let mut at_once = Rows::default();
-        at_once.write(Rows::changed(&together, 0));
+        let mut at_once = StoredRows::default();
+        at_once.write(StoredRows::changed(&together, 0));
         prop_assert_eq!(at_once.0.len(), stored.0.len());
         for (identity, row) in &at_once.0 {
             let other = &stored.0[identity];
@@ -145,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn json_event_is_kept_nowhere(document in rules(), bodies in vec(message(), 1..8)) {
+    fn json_event_is_never_stored(document in rules(), bodies in vec(message(), 1..8)) {
         let rules = compiled(&document);
         let texts = checked(&bodies);
         let decoded = decoded(&texts);
@@ -155,7 +157,7 @@ proptest! {
             let brought = body.contains("jsonEvent");
             prop_assert!(brought || enriched.data.get(&Key::from("jsonEvent")).is_none());
         }
-        for row in Rows::changed(&table, 0) {
+        for row in StoredRows::changed(&table, 0) {
             prop_assert!(row.record.pairs().all(|(key, _)| key != "jsonEvent"));
             if let StoredLiveData::Open(Plaintext(bytes)) = &row.live {
                 let name = b"jsonEvent".as_slice();
@@ -165,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn values_leave_byte_for_byte(own in pairs(), channel in select(&["chat", "voice"][..])) {
+    fn values_are_published_byte_for_byte(own in pairs(), channel in select(&["chat", "voice"][..])) {
         // Without rules, what is published is what was received: of each key the last value.
         let body = format!(
             r#"{{"type":"interaction.created","id":"1","interaction":{{"id":"A","channel":"{channel}","userData":{own}}}}}"#
@@ -239,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn the_rules_loader_answers_any_document(document in any_document()) {
+    fn rules_loader_handles_any_document(document in any_document()) {
         let parsed = Document::parse(&document.to_string(), Syntax::Json).expect("JSON");
         if let Err(problems) = rules_file::compile(&parsed) {
             prop_assert!(!problems.is_empty());
@@ -247,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn the_rules_loader_answers_any_text(text in "\\PC{0,80}") {
+    fn rules_loader_handles_any_text(text in "\\PC{0,80}") {
         for syntax in [Syntax::Json, Syntax::Toml] {
             if let Ok(document) = Document::parse(&text, syntax) {
                 // Whatever it comes to, it is an answer.
@@ -258,12 +260,12 @@ proptest! {
     }
 
     #[test]
-    fn the_decoder_answers_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
+    fn decoder_handles_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
         decide(&bytes);
     }
 
     #[test]
-    fn the_decoder_answers_any_mutation(
+    fn decoder_handles_any_mutation(
         body in message(), changes in vec((any::<Index>(), any::<u8>(), 0..3_u8), 1..6),
     ) {
         let mut bytes = body.into_bytes();
@@ -287,7 +289,7 @@ proptest! {
         let decoded = decoded(&texts);
         let mut table = InteractionTable::default();
         play(&rules, &decoded, &mut table);
-        for row in Rows::changed(&table, 0) {
+        for row in StoredRows::changed(&table, 0) {
             let json = row.record.to_json();
             prop_assert_eq!(Record::restored(&json).expect("a record").to_json(), json);
             let StoredLiveData::Open(Plaintext(bytes)) = &row.live else { continue };
@@ -300,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn live_data_that_is_none_is_an_error_and_no_panic(bytes in vec(any::<u8>(), 0..60)) {
+    fn invalid_live_data_is_an_error_not_a_panic(bytes in vec(any::<u8>(), 0..60)) {
         let form = [&[1], bytes.as_slice()].concat();
         if let Ok(live) = LiveData::decode(&form) {
             prop_assert!(live.encode().len() <= form.len());
@@ -317,7 +319,7 @@ proptest! {
         let decoded = decoded(&texts);
         let mut table = InteractionTable::default();
         let steps = play(&rules, &decoded, &mut table);
-        let rows = Rows::changed(&table, 0);
+        let rows = StoredRows::changed(&table, 0);
         let parsed = Document::parse(&document.to_string(), Syntax::Json).expect("JSON");
         let shown = format!("{rules:?} {parsed:?} {decoded:?} {steps:?} {table:?} {rows:?}");
         prop_assert!(!shown.contains("planted"), "{}", shown);
@@ -327,7 +329,7 @@ proptest! {
 /// What begins an interaction and was saved, but perhaps not published, comes out as it would have, also
 /// where the customer's pairs are frozen from the next message on.
 #[test]
-fn what_begins_an_interaction_comes_out_the_same_when_it_is_finished() {
+fn any_first_event_gives_the_same_finished_result() {
     let rules = compiled(&json!({}));
     for kind in ["interaction.created", "interaction.opened"] {
         let body = json!({

@@ -3,12 +3,12 @@
 use pretty_assertions::assert_eq;
 use throughline::telemetry::logs::{self, Format, Settings};
 
-use crate::support::written::Written;
+use crate::support::log_buffer::LogBuffer;
 
 /// What is written while `events` are logged.
 fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
     let filter = level.parse().expect("the level is one");
-    let written = Written::default();
+    let written = LogBuffer::default();
     let writer = written.clone();
     let subscriber = logs::subscriber(&Settings { format, filter }, false, move || writer.clone());
     tracing::subscriber::with_default(subscriber, events);
@@ -16,7 +16,7 @@ fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
 }
 
 #[test]
-fn text_is_for_people() {
+fn text_format_is_human_readable() {
     let lines = logged(Format::Text, "info", || tracing::info!(lane = 2, "lane started"));
     let (_time, line) = lines.split_once(' ').expect("a line begins with the time");
     assert_eq!(line, " INFO lane started lane=2\n");
@@ -39,7 +39,7 @@ fn json_is_one_object_per_line_with_fields_at_the_top() {
 }
 
 #[test]
-fn libraries_stay_at_warn_unless_they_are_named_and_lapin_is_never_heard() {
+fn libraries_log_at_warn_unless_named_and_lapin_is_off() {
     let events = || {
         tracing::debug!("ours");
         tracing::error!(target: "lapin::returned_messages", "body");
@@ -62,7 +62,7 @@ fn libraries_stay_at_warn_unless_they_are_named_and_lapin_is_never_heard() {
 }
 
 #[test]
-fn a_slip_in_the_level_is_refused() {
+fn invalid_log_level_is_refused() {
     for level in ["inof", "", "info,", "info,lapin", "throughline=loud"] {
         assert!(level.parse::<logs::Filter>().is_err(), "{level:?} is taken for a filter");
     }

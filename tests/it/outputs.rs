@@ -94,7 +94,7 @@ fn a_cloud_event_holds_what_the_enriched_message_holds() {
 }
 
 #[test]
-fn the_status_gates_answer_has_its_place_in_every_shape_of_the_enriched_message() {
+fn gate_verdict_is_in_every_output_format() {
     let messages = [created("voice", json!({ "widget": "w", "userData": { "extraData": 1 } }))];
     let routing = Routing::from_state("a \"state\"".to_owned());
     for (format, path) in [
@@ -177,7 +177,7 @@ fn the_payload_of_sap_is_flat_text() {
 }
 
 #[test]
-fn sap_is_told_of_beginnings_updates_and_ends() {
+fn sap_receives_created_updated_and_ended_events() {
     let first = created("chat", json!({ "direction": "OUTBOUND" }));
     let update = later("interaction.updated", json!({ "userData": { "k": "v" } }));
     let end = later("interaction.ended", json!({}));
@@ -202,7 +202,7 @@ fn sap_is_told_of_beginnings_updates_and_ends() {
 }
 
 #[test]
-fn xml_is_escaped_and_names_that_are_none_are_left_out() {
+fn xml_is_escaped_and_invalid_names_are_omitted() {
     let messages = [created(
         "chat",
         json!({ "userData": {
@@ -235,7 +235,7 @@ proptest! {
 
     /// Whatever goes in, the key is legal: its words are those of the template, and it fits.
     #[test]
-    fn a_routing_key_is_legal_whatever_goes_in(
+    fn routing_key_is_always_legal(
         parts in proptest::collection::vec(
             select(&["{id}", "{channel}", "{tenant}", "{queue}", "{widget}", "{call_target}", ".", "a", "-"][..]),
             1..20,

@@ -1,5 +1,5 @@
-//! Partitions on a real broker: a conversation stays in order whoever works on it, wherever a worker
-//! dies, and while the number of partitions is changed as docs/operating.md says.
+//! Partitions on a real broker: a conversation stays in order whichever worker handles it, wherever a worker
+//! is killed, and while the number of partitions is changed as docs/operating.md says.
 
 mod change;
 mod choice;
@@ -21,22 +21,22 @@ use throughline::pipeline::ports::{Delivery as _, Distributor as _, PublishOutco
 use throughline::retry::RetrySchedule;
 
 use crate::run::{RULES, traffic};
-use crate::support::bench::{self, Bench, cause, headers, next, quorum, settle, text};
+use crate::support::bench::{self, Bench, cause, headers, quorum, receive_batch, settle_all, text};
+use crate::support::monitored_worker::MonitoredWorker;
 use crate::support::postgres::Database;
 use crate::support::program::{Worker, folder, run_on_broker, stderr, store_variables};
 use crate::support::rabbitmq;
-use crate::support::watched::Watched;
 
 /// Workers of one store and one broker, each with a folder of its own.
-struct Fleet {
+struct WorkerFleet {
     database: Database,
     folders: Vec<TempDir>,
 }
 
-impl Fleet {
-    async fn new(size: usize) -> Fleet {
+impl WorkerFleet {
+    async fn new(size: usize) -> WorkerFleet {
         let folders = (0..size).map(|_| folder()).collect();
-        Fleet { database: Database::create().await, folders }
+        WorkerFleet { database: Database::create().await, folders }
     }
 
     fn settings<'f>(&'f self, more: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
@@ -51,10 +51,11 @@ impl Fleet {
     }
 
     /// The same with an HTTP server.
-    async fn watched(&self, which: usize, bench: &Bench, count: u16) -> Watched {
+    async fn start_monitored(&self, which: usize, bench: &Bench, count: u16) -> MonitoredWorker {
         let count = count.to_string();
         let more = self.settings(&[("THROUGHLINE_PARTITIONS__COUNT", count.as_str())]);
-        Watched::start(self.folders[which].path(), &unpartitioned(bench), RULES, &more).await
+        MonitoredWorker::start(self.folders[which].path(), &unpartitioned(bench), RULES, &more)
+            .await
     }
 }
 
@@ -80,24 +81,29 @@ pub(crate) async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
     partitions
 }
 
-/// What comes out, taken by one consumer from the first to the last.
-struct Outcome {
+/// The published messages, read by one consumer from the first to the last.
+struct DownstreamReader {
     consumer: Consumer,
     received: Vec<Delivery>,
     seen: HashSet<usize>,
 }
 
-impl Outcome {
-    async fn of(bench: &Bench, queue: &str) -> Outcome {
+impl DownstreamReader {
+    async fn new(bench: &Bench, queue: &str) -> DownstreamReader {
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = bench.channel.basic_consume(queue.into(), "".into(), options, none).await;
-        Outcome { consumer: consumer.expect("consumed"), received: vec![], seen: HashSet::new() }
+        DownstreamReader {
+            consumer: consumer.expect("consumed"),
+            received: vec![],
+            seen: HashSet::new(),
+        }
     }
 
     /// Takes until so many different events have come out.
-    async fn until(&mut self, events: usize) {
+    async fn read_until(&mut self, events: usize) {
         while self.seen.len() < events {
-            let delivery = bench::soon(self.consumer.next()).await.expect("the queue is there");
+            let delivery =
+                bench::within_timeout(self.consumer.next()).await.expect("the queue is there");
             let delivery = delivery.expect("a delivery");
             delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
             self.seen.insert(cause(&delivery));
@@ -163,7 +169,7 @@ fn assert_in_order(received: &[Delivery], events: usize) {
 }
 
 /// How many messages are ready in the partitions.
-async fn left(bench: &Bench, partitions: &Partitioned) -> u32 {
+async fn remaining_messages(bench: &Bench, partitions: &Partitioned) -> u32 {
     let mut left = 0;
     for queue in partitions.queues() {
         left += bench.ready(&queue).await;
@@ -172,16 +178,16 @@ async fn left(bench: &Bench, partitions: &Partitioned) -> u32 {
 }
 
 /// Waits until nothing is ready in the partitions.
-async fn run_empty(bench: &Bench, partitions: &Partitioned) {
-    bench::soon(async { while left(bench, partitions).await > 0 {} }).await;
+async fn await_empty_partitions(bench: &Bench, partitions: &Partitioned) {
+    bench::within_timeout(async { while remaining_messages(bench, partitions).await > 0 {} }).await;
 }
 
 #[tokio::test]
-async fn twenty_thousand_stay_in_order_by_conversation_while_workers_die_and_stop() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn conversations_stay_in_order_while_workers_are_killed_and_stopped() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let partitions = partitioned(bench, 4).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
-        let fleet = Fleet::new(3).await;
+        let fleet = WorkerFleet::new(3).await;
         let bodies = traffic();
         publish_named(bench, &bodies).await;
         // On RabbitMQ 3 the first to come is active everywhere: this one is killed, the next is told
@@ -189,22 +195,22 @@ async fn twenty_thousand_stay_in_order_by_conversation_while_workers_die_and_sto
         let header = [("THROUGHLINE_PARTITIONS__HEADER", CONVERSATION)];
         let mut workers: Vec<_> =
             (0..3).map(|which| fleet.start(which, bench, 4, &header)).collect();
-        let mut outcome = Outcome::of(bench, &downstream).await;
+        let mut reader = DownstreamReader::new(bench, &downstream).await;
         for share in [4_000, 8_000] {
-            outcome.until(share).await;
+            reader.read_until(share).await;
             let worker = workers.remove(0);
             match workers.len() {
                 2 => drop(worker),
                 _ => assert_eq!(worker.stop().code(), Some(0)),
             }
         }
-        outcome.until(bodies.len()).await;
-        run_empty(bench, &partitions).await;
+        reader.read_until(bodies.len()).await;
+        await_empty_partitions(bench, &partitions).await;
         for worker in workers {
             assert_eq!(worker.stop().code(), Some(0));
         }
 
-        assert_in_order(&outcome.received, bodies.len());
+        assert_in_order(&reader.received, bodies.len());
         for queue in partitions.queues().chain([bench.settings.dead_letters.clone()]) {
             assert_eq!(bench.ready(&queue).await, 0, "{queue}");
         }
@@ -213,21 +219,21 @@ async fn twenty_thousand_stay_in_order_by_conversation_while_workers_die_and_sto
 }
 
 #[tokio::test]
-async fn what_is_passed_on_twice_is_published_once() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn message_passed_on_twice_is_published_once() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         partitioned(bench, 2).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         bench.send("any", BasicProperties::default(), &created("A", None, "1")).await;
         // A partitioner that dies before it can acknowledge what it has passed on.
         let link = bench.link().await;
         let mut lane = link.lane_of(&link.sources()[0].clone()).await.expect("a lane");
-        let taken = next(&mut lane, 1).await;
+        let taken = receive_batch(&mut lane, 1).await;
         let answers = lane.publisher.pass_on(&[(&taken[0], 0)]).await.expect("answered");
         assert_eq!(answers, [PublishOutcome::Confirmed]);
         drop((taken, lane, link));
 
         let folder = folder();
-        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO);
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO_PARTITIONS);
         bench.send("any", BasicProperties::default(), &created("B", None, "2")).await;
         let received = bench.take(&downstream, 2).await;
         let mut events: Vec<_> = received.iter().map(cause).collect();
@@ -236,7 +242,7 @@ async fn what_is_passed_on_twice_is_published_once() {
         for queue in 0..2 {
             let partitions = bench.settings.sources[0].partitions.as_ref().expect("some");
             let queue = partitions.queue(queue);
-            bench::soon(async {
+            bench::within_timeout(async {
                 while bench.ready(&queue).await > 0 {
                     tokio::task::yield_now().await;
                 }
@@ -250,8 +256,8 @@ async fn what_is_passed_on_twice_is_published_once() {
 }
 
 #[tokio::test]
-async fn what_a_consumer_leaves_comes_before_what_it_had_not() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn requeued_messages_precede_undelivered_ones() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let partitions = partitioned(bench, 1).await;
         bench.settings.sources[0].prefetch_messages = 5;
         for n in 0..20 {
@@ -260,30 +266,30 @@ async fn what_a_consumer_leaves_comes_before_what_it_had_not() {
         let link = bench.link().await;
         let source = link.sources()[0].clone();
         let mut first = link.lane_of_partition(&source, 0).await.expect("a lane");
-        let taken = next(&mut first, 2).await;
+        let taken = receive_batch(&mut first, 2).await;
         let mut second = link.lane_of_partition(&source, 0).await.expect("another");
-        settle(&mut first, taken, Settlement::Acknowledge).await;
+        settle_all(&mut first, taken, Settlement::Acknowledge).await;
         // Three more, or five, have been delivered and lie there.
         drop(first);
         for n in 2..20 {
-            let taken = next(&mut second, 1).await;
+            let taken = receive_batch(&mut second, 1).await;
             assert_eq!(taken[0].body(), n.to_string().as_bytes());
-            settle(&mut second, taken, Settlement::Acknowledge).await;
+            settle_all(&mut second, taken, Settlement::Acknowledge).await;
         }
     })
     .await;
 }
 
 /// A worker's setting.
-const TWO: [(&str, &str); 1] = [("THROUGHLINE_PARTITIONS__COUNT", "2")];
+const TWO_PARTITIONS: [(&str, &str); 1] = [("THROUGHLINE_PARTITIONS__COUNT", "2")];
 
 #[tokio::test]
-async fn what_waits_and_what_is_replayed_comes_back_to_its_partition() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn waiting_and_replayed_messages_return_to_their_partition() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         partitioned(bench, 2).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let folder = folder();
-        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO);
+        let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &TWO_PARTITIONS);
         bench.send("vendor.key", BasicProperties::default(), &created("C", Some("P"), "2")).await;
         bench.send("vendor.key", BasicProperties::default(), "no json").await;
         let dead = bench.take(&bench.settings.dead_letters, 1).await;
@@ -297,15 +303,15 @@ async fn what_waits_and_what_is_replayed_comes_back_to_its_partition() {
         let child: Value = serde_json::from_slice(&child.data).expect("JSON");
         assert_eq!(child["parent"], "found");
 
-        // An update of nobody is set aside, and replayed once somebody is there.
+        // An update of an unknown interaction is dead-lettered, and replayed once the interaction exists.
         let update = json!({ "type": "interaction.updated", "id": "3",
                              "interaction": { "id": "late", "userData": { "plan": "gold" } } });
         assert_eq!(worker.stop().code(), Some(0));
-        let soon = [TWO[0], ("THROUGHLINE_WAITING__UNKNOWN_SECS", "1")];
+        let soon = [TWO_PARTITIONS[0], ("THROUGHLINE_WAITING__UNKNOWN_SECS", "1")];
         let worker = Worker::start(folder.path(), &unpartitioned(bench), RULES, &soon);
         let properties = BasicProperties::default().with_message_id("m-3".into());
         bench.send("vendor.key", properties, &update.to_string()).await;
-        bench::soon(async {
+        bench::within_timeout(async {
             while bench.ready(&bench.settings.dead_letters).await == 0 {
                 tokio::task::yield_now().await;
             }
@@ -314,7 +320,7 @@ async fn what_waits_and_what_is_replayed_comes_back_to_its_partition() {
         bench.send("vendor.key", BasicProperties::default(), &created("late", None, "4")).await;
         assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 4);
         let arguments = ["dead-letters", "replay", "--id", "m-3"];
-        let replayed = run_on_broker(folder.path(), &bench.settings, &TWO, &arguments);
+        let replayed = run_on_broker(folder.path(), &bench.settings, &TWO_PARTITIONS, &arguments);
         assert!(replayed.status.success(), "{}", stderr(&replayed));
         assert_eq!(cause(&bench.take(&downstream, 1).await[0]), 3);
         assert_eq!(worker.stop().code(), Some(0));

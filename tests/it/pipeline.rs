@@ -27,14 +27,16 @@ use throughline::telemetry::logs;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::written::Written;
-use adapters::{Batches, Broker, Counter, Journal, Memory, Parcel};
+use crate::support::log_buffer::LogBuffer;
+use adapters::{
+    BatchSource, Journal, MemoryStore, RecordingSettler, ScriptedPublisher, TestDelivery,
+};
 
 // ---------------------------------------------------------------------------------------- the bench
 
-struct Bench {
+struct LaneBench {
     journal: Journal,
-    store: Memory,
+    store: MemoryStore,
     answers: HashMap<String, VecDeque<PublishOutcome>>,
     gate: Arc<Semaphore>,
     tally: Tally,
@@ -47,12 +49,12 @@ struct Bench {
     rules: Rules,
 }
 
-impl Bench {
-    fn new() -> Bench {
+impl LaneBench {
+    fn new() -> LaneBench {
         let journal = Journal::default();
-        let store = Memory { journal: journal.clone(), ..Memory::default() };
+        let store = MemoryStore { journal: journal.clone(), ..MemoryStore::default() };
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Bench {
+        LaneBench {
             journal,
             store,
             answers: HashMap::new(),
@@ -72,13 +74,13 @@ impl Bench {
         self.answers.insert(what.to_owned(), answers.iter().copied().collect());
     }
 
-    async fn run(&mut self, batches: Vec<Vec<Parcel>>) -> Result<(), LaneError> {
+    async fn run(&mut self, batches: Vec<Vec<TestDelivery>>) -> Result<(), LaneError> {
         self.run_until(batches, &CancellationToken::new()).await
     }
 
     async fn run_until(
         &mut self,
-        batches: Vec<Vec<Parcel>>,
+        batches: Vec<Vec<TestDelivery>>,
         stop: &CancellationToken,
     ) -> Result<(), LaneError> {
         let worker = Worker {
@@ -101,13 +103,13 @@ impl Bench {
         };
         let lane = Lane {
             worker: &worker,
-            source: Batches(batches.into()),
-            publisher: Broker {
+            source: BatchSource(batches.into()),
+            publisher: ScriptedPublisher {
                 journal: self.journal.clone(),
                 answers: std::mem::take(&mut self.answers),
                 gate: Arc::clone(&self.gate),
             },
-            settler: Counter(self.journal.clone()),
+            settler: RecordingSettler(self.journal.clone()),
             batch_messages: self.batch_messages,
             tally: &self.tally,
         };
@@ -115,28 +117,28 @@ impl Bench {
     }
 }
 
-fn created(name: &'static str) -> Parcel {
+fn created(name: &'static str) -> TestDelivery {
     let body = format!(
         r#"{{"type":"interaction.created","id":"{name}","interaction":{{"id":"{name}","channel":"chat"}}}}"#
     );
-    Parcel { name, body, arrival: Arrival::default(), fuse: None }
+    TestDelivery { name, body, arrival: Arrival::default(), panic_countdown: None }
 }
 
-fn raw(name: &'static str, body: &str) -> Parcel {
-    Parcel { name, body: body.to_owned(), arrival: Arrival::default(), fuse: None }
+fn raw(name: &'static str, body: &str) -> TestDelivery {
+    TestDelivery { name, body: body.to_owned(), arrival: Arrival::default(), panic_countdown: None }
 }
 
-fn again(mut parcel: Parcel, count: u32, cause: &str) -> Parcel {
-    parcel.arrival.attempts =
+fn again(mut delivery: TestDelivery, count: u32, cause: &str) -> TestDelivery {
+    delivery.arrival.attempts =
         Attempts { count, cause: Some(cause.to_owned()), first_seen_ms: Some(1) };
-    parcel
+    delivery
 }
 
 // ---------------------------------------------------------------------------------------- the tests
 
 #[tokio::test]
 async fn nothing_is_settled_before_it_is_saved_and_confirmed() {
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     bench.run(vec![vec![created("a"), created("b")]]).await.expect("the input ends");
     assert_eq!(
         bench.journal.lines(),
@@ -151,9 +153,9 @@ async fn nothing_is_settled_before_it_is_saved_and_confirmed() {
 }
 
 #[tokio::test]
-async fn a_bad_message_does_not_touch_its_neighbours() {
-    let mut bench = Bench::new();
-    let update = r#"{"type":"interaction.updated","id":"u","interaction":{"id":"nobody"}}"#;
+async fn bad_message_does_not_affect_its_batch() {
+    let mut bench = LaneBench::new();
+    let update = r#"{"type":"interaction.updated","id":"u","interaction":{"id":"unknown"}}"#;
     let batch = vec![raw("x", "{"), created("a"), raw("u", update), created("a")];
     bench.run(vec![batch]).await.expect("the input ends");
     assert_eq!(
@@ -177,11 +179,11 @@ async fn a_bad_message_does_not_touch_its_neighbours() {
 }
 
 #[tokio::test]
-async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
-    let mut bench = Bench::new();
+async fn panic_dead_letters_one_message_and_the_lane_continues() {
+    let mut bench = LaneBench::new();
     // Asked to be counted, whether it is signed, to be decoded, for its trace, to be worked out: there it
     // panics.
-    let faulty = Parcel { fuse: Some(5.into()), ..created("b") };
+    let faulty = TestDelivery { panic_countdown: Some(5.into()), ..created("b") };
     bench.run(vec![vec![created("a"), faulty, created("c")]]).await.expect("the input ends");
     assert_eq!(
         bench.journal.lines(),
@@ -198,8 +200,8 @@ async fn a_fault_of_our_own_sets_one_message_aside_and_the_lane_goes_on() {
 }
 
 #[tokio::test]
-async fn what_no_queue_is_bound_for_waits_and_ends_in_the_dead_letters() {
-    let mut bench = Bench::new();
+async fn unroutable_message_waits_and_is_dead_lettered() {
+    let mut bench = LaneBench::new();
     bench.answer("interaction.enriched a", &[PublishOutcome::Returned]);
     bench.answer("interaction.enriched b", &[PublishOutcome::Refused]);
     let batch = vec![created("a"), again(created("b"), 1, "refused"), created("c")];
@@ -218,7 +220,7 @@ async fn what_no_queue_is_bound_for_waits_and_ends_in_the_dead_letters() {
 
 #[tokio::test]
 async fn saved_then_returned_then_waited_is_still_published() {
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     bench.answer("interaction.enriched a", &[PublishOutcome::Returned]);
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
     bench.run(vec![vec![again(created("a"), 1, "unroutable")]]).await.expect("the input ends");
@@ -228,22 +230,22 @@ async fn saved_then_returned_then_waited_is_still_published() {
     assert_eq!(lines.iter().filter(|line| *line == "save a").count(), 1, "applied once");
 }
 
-/// Twenty-five interactions, none of which anybody takes at first.
-fn untaken(bench: &mut Bench, times: usize) -> Vec<Parcel> {
+/// Twenty-five interactions whose publications the broker returns at first.
+fn unroutable_batch(bench: &mut LaneBench, times: usize) -> Vec<TestDelivery> {
     let name = |n: usize| -> &'static str { Box::leak(format!("m{n}").into_boxed_str()) };
-    let parcels: Vec<_> = (0..25).map(|n| created(name(n))).collect();
-    for parcel in &parcels {
-        let what = format!("interaction.enriched {}", parcel.name);
+    let deliveries: Vec<_> = (0..25).map(|n| created(name(n))).collect();
+    for delivery in &deliveries {
+        let what = format!("interaction.enriched {}", delivery.name);
         bench.answer(&what, &vec![PublishOutcome::Returned; times]);
     }
-    parcels
+    deliveries
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_downstream_is_asked_about_with_one_message_at_a_time() {
-    let mut bench = Bench::new();
+async fn downstream_outage_is_probed_with_one_message_at_a_time() {
+    let mut bench = LaneBench::new();
     bench.publish_ms = 60_000;
-    let batch = untaken(&mut bench, 1);
+    let batch = unroutable_batch(&mut bench, 1);
     for still_untaken in ["m0", "m1", "m2"] {
         let what = format!("interaction.enriched {still_untaken}");
         bench.answer(&what, &[PublishOutcome::Returned; 2]);
@@ -258,10 +260,10 @@ async fn an_outage_downstream_is_asked_about_with_one_message_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_downstream_does_not_hold_a_batch_for_ever() {
-    let mut bench = Bench::new();
+async fn downstream_outage_holds_a_batch_for_limited_time() {
+    let mut bench = LaneBench::new();
     bench.publish_ms = 60_000;
-    let batch = untaken(&mut bench, 1000);
+    let batch = unroutable_batch(&mut bench, 1000);
     bench.run(vec![batch, vec![created("other")]]).await.expect("the input ends");
     let lines = bench.journal.lines();
     assert_eq!(lines.iter().filter(|line| line.starts_with("wait m")).count(), 25);
@@ -269,17 +271,17 @@ async fn an_outage_downstream_does_not_hold_a_batch_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_outage_downstream_is_no_flood_of_logs() {
-    let written = Written::default();
+async fn long_downstream_outage_logs_at_decreasing_rate() {
+    let written = LogBuffer::default();
     let (format, filter) = (logs::Format::Text, "warn".parse().expect("a level"));
     let writer = written.clone();
     let subscriber =
         logs::subscriber(&logs::Settings { format, filter }, false, move || writer.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     bench.publish_ms = 60_000;
     bench.batch_messages = 1;
-    let mut batches = vec![untaken(&mut bench, 1000)];
+    let mut batches = vec![unroutable_batch(&mut bench, 1000)];
     for n in 0..99 {
         let name: &'static str = Box::leak(format!("later{n}").into_boxed_str());
         bench.answer(&format!("interaction.enriched {name}"), &[PublishOutcome::Returned; 1000]);
@@ -294,8 +296,8 @@ async fn a_long_outage_downstream_is_no_flood_of_logs() {
 }
 
 #[tokio::test]
-async fn an_end_that_nobody_listens_for_is_no_failure() {
-    let mut bench = Bench::new();
+async fn unrouted_end_is_acknowledged() {
+    let mut bench = LaneBench::new();
     let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
     bench.answer("interaction.ended e", &[PublishOutcome::Returned]);
     bench.run(vec![vec![created("a"), raw("e", end)]]).await.expect("the input ends");
@@ -305,8 +307,8 @@ async fn an_end_that_nobody_listens_for_is_no_failure() {
 }
 
 #[tokio::test]
-async fn what_cannot_even_be_set_aside_goes_back_to_its_queue() {
-    let mut bench = Bench::new();
+async fn message_that_cannot_be_dead_lettered_is_requeued() {
+    let mut bench = LaneBench::new();
     bench.answer("dead x not_json in decode", &[PublishOutcome::Refused]);
     bench.run(vec![vec![raw("x", "{"), created("a")]]).await.expect("the input ends");
     assert_eq!(bench.journal.lines()[3..], ["Requeue x", "Acknowledge a"]);
@@ -317,8 +319,8 @@ async fn what_cannot_even_be_set_aside_goes_back_to_its_queue() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_store_refuses_is_found_and_set_aside() {
-    let mut bench = Bench::new();
+async fn refused_row_is_isolated_and_dead_lettered() {
+    let mut bench = LaneBench::new();
     bench.store.refused.insert("b");
     let batch = vec![created("a"), created("b"), created("c")];
     bench.run(vec![batch]).await.expect("the input ends");
@@ -339,7 +341,7 @@ async fn a_row_that_the_store_refuses_is_found_and_set_aside() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_store_is_waited_out() {
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     let away = || StoreError::Unavailable("as told".to_owned());
     bench.store.faults = Arc::new(Mutex::new([away(), StoreError::Conflict, away()].into()));
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
@@ -348,10 +350,10 @@ async fn an_outage_of_the_store_is_waited_out() {
 }
 
 /// A connection may be lost between a commit and its answer. The batch is tried again then, finds its
-/// own events in the store, and must not take them for repeats that somebody else has published.
+/// own events in the store, and must not take them for repeats that another worker has published.
 #[tokio::test(start_paused = true)]
-async fn what_was_saved_without_an_answer_is_still_published() {
-    let mut bench = Bench::new();
+async fn message_saved_without_confirmation_is_still_published() {
+    let mut bench = LaneBench::new();
     bench.store.unanswered = Arc::new(1.into());
     bench.run(vec![vec![created("a"), created("b")], vec![created("a")]]).await.expect("it ends");
     let mut lines = bench.journal.lines();
@@ -363,8 +365,8 @@ async fn what_was_saved_without_an_answer_is_still_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_to_stop_during_an_outage_nothing_is_settled() {
-    let mut bench = Bench::new();
+async fn stop_during_an_outage_settles_nothing() {
+    let mut bench = LaneBench::new();
     let away = (0..1000).map(|_| StoreError::Unavailable("as told".to_owned()));
     bench.store.faults = Arc::new(Mutex::new(away.collect()));
     let stop = CancellationToken::new();

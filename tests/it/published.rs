@@ -40,7 +40,7 @@ fn later(kind: &str, mut interaction: Value) -> Value {
 }
 
 #[test]
-fn the_envelope_is_ours() {
+fn envelope_has_the_documented_members() {
     let mut message = created(json!({}));
     message["tracking"] = json!("not an interaction's");
     message["time"] = json!("2026-11-21T09:15:27Z");
@@ -59,7 +59,7 @@ fn the_envelope_is_ours() {
 }
 
 #[test]
-fn members_that_nobody_names_are_carried_through_and_ours_take_the_place_of_their_namesakes() {
+fn unknown_members_are_kept_and_own_members_win() {
     let interaction = published(&[created(json!({
         "subject": "s", "nested": { "userData": 1 }, "direction": "inbound",
         "metadata": { "secret": 1 }, "extraData": { "secret": 1 },
@@ -75,7 +75,7 @@ fn members_that_nobody_names_are_carried_through_and_ours_take_the_place_of_thei
 }
 
 #[test]
-fn updates_and_ends_are_filled_up_with_what_is_known() {
+fn updates_and_ends_include_known_data() {
     let known = json!({
         "tenant": "t", "queue": "q", "widget": "w", "callTarget": "c", "parentId": "P",
         "direction": "inbound", "createdAt": "2026-11-21T09:15:27.102Z",

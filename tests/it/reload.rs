@@ -12,40 +12,40 @@ use throughline::pipeline::save::rules_in_force::RulesInForce;
 use throughline::reload::{ReloadStatus, Reloader, RulesSource};
 use tokio::sync::{Notify, watch};
 
-use crate::support::bench::{self, prepared};
+use crate::support::bench::{self, declare_topology};
 use crate::support::program::{Worker, folder, run, stderr, stdout, write};
 use crate::support::rabbitmq;
 
-const PLAIN: &str = "[history]\nchat = \"plan\"\n";
-const MORE: &str = "[history]\nchat = \"plan, tier\"\n";
+const ONE_KEY_RULES: &str = "[history]\nchat = \"plan\"\n";
+const TWO_KEY_RULES: &str = "[history]\nchat = \"plan, tier\"\n";
 
 /// A reloader that runs beside a test.
-struct Watched {
+struct ReloadFixture {
     folder: tempfile::TempDir,
     in_force: Arc<RulesInForce>,
     standing: watch::Receiver<ReloadStatus>,
     asked: Arc<Notify>,
 }
 
-impl Watched {
-    fn new(watch_secs: u64, cases: &[&str]) -> Watched {
+impl ReloadFixture {
+    fn new(watch_secs: u64, cases: &[&str]) -> ReloadFixture {
         let folder = folder();
-        let file = write(folder.path(), "rules.toml", PLAIN);
+        let file = write(folder.path(), "rules.toml", ONE_KEY_RULES);
         let cases = cases.iter().map(|text| write(folder.path(), "cases.json", text)).collect();
         let watch = Duration::from_secs(watch_secs);
         let source = RulesSource { file, is_named: true, cases, watch };
         let rules = source.load().expect("good rules").rules;
-        Watched::over(folder, source, rules)
+        ReloadFixture::with_rules(folder, source, rules)
     }
 
-    fn over(folder: tempfile::TempDir, source: RulesSource, rules: Rules) -> Watched {
+    fn with_rules(folder: tempfile::TempDir, source: RulesSource, rules: Rules) -> ReloadFixture {
         let in_force = Arc::new(RulesInForce::new(rules));
         let reloader = Reloader::new(source, Arc::clone(&in_force));
         let standing = reloader.status();
         let asked = Arc::new(Notify::new());
         let asking = Arc::clone(&asked);
         tokio::spawn(async move { reloader.run(&asking).await });
-        Watched { folder, in_force, standing, asked }
+        ReloadFixture { folder, in_force, standing, asked }
     }
 
     fn write(&self, text: &str) {
@@ -60,10 +60,10 @@ impl Watched {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_file_is_taken_and_a_bad_one_is_not() {
-    let mut watched = Watched::new(2, &[]);
+async fn valid_file_is_loaded_and_invalid_file_is_rejected() {
+    let mut watched = ReloadFixture::new(2, &[]);
     let first = watched.in_force.snapshot();
-    watched.write(MORE);
+    watched.write(TWO_KEY_RULES);
     let second = watched.next().await;
     assert_eq!((second.number, &second.problem), (2, &None));
     assert_ne!(&second.revision, first.rules.revision());
@@ -84,22 +84,22 @@ async fn a_good_file_is_taken_and_a_bad_one_is_not() {
     let absent = watched.next().await;
     assert_eq!((absent.number, absent.refused), (2, 3), "absent rules are not no rules");
 
-    watched.write(MORE);
+    watched.write(TWO_KEY_RULES);
     let mended = watched.next().await;
     assert_eq!((mended.number, &mended.problem), (2, &None), "the rules in force are good again");
 
-    watched.write(PLAIN);
+    watched.write(ONE_KEY_RULES);
     let back = watched.next().await;
     assert_eq!((back.number, &back.revision), (3, first.rules.revision()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_that_fail_their_cases_are_not_taken() {
+async fn rules_failing_their_cases_are_rejected() {
     let saved = r#"{"rules":"rules.toml","cases":[{"name":"the plan is saved",
         "given":{"type":"interaction.created","id":"1","interaction":{"id":"C","channel":"chat","userData":{"plan":"gold","tier":"1"}}},
         "expect":{"extraData":{"plan":"gold"}}}]}"#;
-    let mut watched = Watched::new(2, &[saved]);
-    watched.write(MORE);
+    let mut watched = ReloadFixture::new(2, &[saved]);
+    watched.write(TWO_KEY_RULES);
     let refused = watched.next().await;
     assert_eq!((refused.number, refused.refused), (1, 1));
     let why = refused.problem.expect("a reason");
@@ -111,24 +111,24 @@ async fn rules_that_fail_their_cases_are_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_is_read_when_asked_even_if_it_is_not_watched() {
-    let mut watched = Watched::new(0, &[]);
-    watched.write(MORE);
+async fn unwatched_file_is_reloaded_on_request() {
+    let mut watched = ReloadFixture::new(0, &[]);
+    watched.write(TWO_KEY_RULES);
     watched.asked.notify_one();
     assert_eq!(watched.next().await.number, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_default_file_may_be_absent_and_come_later() {
+async fn default_rules_file_may_appear_later() {
     let folder = folder();
     let file = folder.path().join("rules.toml");
     let watch = Duration::from_secs(2);
     let source = RulesSource { file, is_named: false, cases: Vec::new(), watch };
-    let mut watched = Watched::over(folder, source, Rules::empty());
+    let mut watched = ReloadFixture::with_rules(folder, source, Rules::empty());
     // It has been looked at by then, more than once.
     tokio::time::advance(Duration::from_secs(60)).await;
     watched.asked.notify_one();
-    watched.write(PLAIN);
+    watched.write(ONE_KEY_RULES);
     let taken = watched.next().await;
     assert_eq!((taken.number, taken.refused), (2, 0), "no rules were no problem");
 }
@@ -146,16 +146,16 @@ const SWAPS: usize = 100;
 const MESSAGES_PER_SWAP: usize = 20;
 
 #[tokio::test]
-async fn a_hundred_swaps_under_load_lose_nothing_and_mix_nothing() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn rules_swaps_under_load_lose_and_mix_nothing() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream =
             bench.downstream("interaction.#", lapin::types::FieldTable::default()).await;
         let folder = folder();
         let more = [("THROUGHLINE_LANES", "2"), ("THROUGHLINE_RULES__WATCH_SECS", "0")];
         let worker = Worker::start(folder.path(), &bench.settings, &rules(0), &more);
         let mut sent = 0;
-        let mut log = Log::of(&worker);
+        let mut log = LogCursor::new(&worker);
         log.wait_for("connected to the broker").await;
         for n in 1..=SWAPS {
             let bodies = (sent..sent + MESSAGES_PER_SWAP).map(|id| {
@@ -195,14 +195,14 @@ async fn a_hundred_swaps_under_load_lose_nothing_and_mix_nothing() {
 }
 
 /// A worker's log, read line by line as it grows.
-struct Log<'w> {
+struct LogCursor<'w> {
     worker: &'w Worker,
     read: usize,
 }
 
-impl Log<'_> {
-    fn of(worker: &Worker) -> Log<'_> {
-        Log { worker, read: 0 }
+impl LogCursor<'_> {
+    fn new(worker: &Worker) -> LogCursor<'_> {
+        LogCursor { worker, read: 0 }
     }
 
     /// Waits until a line that was not passed yet holds `words`, and passes it.
@@ -213,7 +213,7 @@ impl Log<'_> {
 
 // -------------------------------------------------------------------------------- between two files
 
-const OLD: &str = r#"
+const OLD_RULES: &str = r#"
 [copy_user_data]
 value = "rule;strategy"
 [[assign]]
@@ -239,7 +239,7 @@ name = "Tier"
 chat = "plan"
 "#;
 
-const NEW: &str = r#"
+const NEW_RULES: &str = r#"
 [copy_user_data]
 value = "strategy; topic"
 [[assign]]
@@ -279,7 +279,7 @@ customer_frozen = []
 unknown = "dead_letter"
 "#;
 
-const IN_WORDS: &str = "
+const EXPECTED_DIFF: &str = "
 assign
   channel webengagement: `site` is assigned \"shop.acme.test\"; it was assigned \"shop\"
   every other channel: `site` is now assigned \"shop.acme.test\"
@@ -317,16 +317,16 @@ fn diff(folder: &Path, arguments: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn what_changes_for_whom_is_said_in_words() {
+fn rules_diff_describes_changes_in_words() {
     let folder = folder();
-    write(folder.path(), "old.toml", OLD);
-    write(folder.path(), "new.toml", NEW);
+    write(folder.path(), "old.toml", OLD_RULES);
+    write(folder.path(), "new.toml", NEW_RULES);
     let output = diff(folder.path(), &["old.toml", "new.toml"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     let (headline, changes) = text.split_once('\n').expect("a headline");
     assert!(headline.starts_with("revision ") && headline.contains(" → "), "{headline}");
-    assert_eq!(changes, IN_WORDS);
+    assert_eq!(changes, EXPECTED_DIFF);
 
     let output = diff(folder.path(), &["--json", "new.toml", "old.toml"]);
     let document: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
@@ -337,7 +337,7 @@ fn what_changes_for_whom_is_said_in_words() {
 }
 
 #[test]
-fn how_rules_are_written_is_no_change() {
+fn reformatted_rules_show_no_change() {
     let folder = folder();
     write(
         folder.path(),
@@ -354,10 +354,10 @@ fn how_rules_are_written_is_no_change() {
 }
 
 #[test]
-fn new_rules_are_tried_on_their_cases() {
+fn rules_diff_runs_the_cases() {
     let folder = folder();
-    write(folder.path(), "old.toml", PLAIN);
-    write(folder.path(), "new.toml", MORE);
+    write(folder.path(), "old.toml", ONE_KEY_RULES);
+    write(folder.path(), "new.toml", TWO_KEY_RULES);
     let cases = r#"{"rules":"old.toml","cases":[{"name":"the plan is saved",
         "given":{"type":"interaction.created","id":"1","interaction":{"id":"C","channel":"chat","userData":{"plan":"gold","tier":"1"}}},
         "expect":{"extraData":{"plan":"gold"}}}]}"#;

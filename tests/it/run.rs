@@ -1,5 +1,5 @@
-//! The worker as a process, on a real RabbitMQ: what goes in comes out, in order, and stays so when
-//! the broker is killed in the middle.
+//! The worker as a process, on a real RabbitMQ: messages are published in their order, also when the
+//! broker is killed in the middle.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -13,7 +13,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::support::bench::{self, Bench, cause, prepared, publish_all, quorum, text};
+use crate::support::bench::{self, Bench, cause, declare_topology, publish_all, quorum, text};
 use crate::support::program::{Worker, folder, history};
 use crate::support::rabbitmq::{self, Node};
 
@@ -26,9 +26,9 @@ webengagement = "rule"
 "#;
 
 #[tokio::test]
-async fn a_client_that_is_not_ours_sees_what_was_promised() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn foreign_client_receives_the_documented_messages() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let worker = Worker::start(folder.path(), &bench.settings, RULES, &[]);
         let parent = json!({
@@ -47,7 +47,7 @@ async fn a_client_that_is_not_ours_sees_what_was_promised() {
                          "cloudEvents:id": "e-3", "cloudEvents:source": "/platform" },
             "body": r#"{"interaction":{"id":"C","tenant":"1"}}"#,
         });
-        let received = converse(bench, &[parent, child, event], 3);
+        let received = exchange_with_pika(bench, &[parent, child, event], 3);
 
         let [first, second, third] = &received[..] else { panic!("three messages come out") };
         for message in &received {
@@ -86,7 +86,7 @@ async fn a_client_that_is_not_ours_sees_what_was_promised() {
 }
 
 /// Publishes and consumes with Python's pika.
-fn converse(bench: &Bench, messages: &[Value], count: usize) -> Vec<Value> {
+fn exchange_with_pika(bench: &Bench, messages: &[Value], count: usize) -> Vec<Value> {
     let python = std::env::var("THROUGHLINE_TEST_PYTHON");
     let python = python.unwrap_or_else(|_| "/usr/bin/python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/foreign_client.py");
@@ -118,14 +118,14 @@ fn converse(bench: &Bench, messages: &[Value], count: usize) -> Vec<Value> {
 /// Conversations; each is a web engagement, its chat, an update and an end of it.
 const CONVERSATIONS: usize = 5_000;
 /// How many conversations go on at the same time.
-const AT_ONCE: usize = 10;
+const CONCURRENT_CONVERSATIONS: usize = 10;
 
 /// The messages, interleaved: event ids are `0` to `19999`, in this order.
 pub(crate) fn traffic() -> Vec<String> {
     let mut bodies = Vec::new();
-    for first in (0..CONVERSATIONS).step_by(AT_ONCE) {
+    for first in (0..CONVERSATIONS).step_by(CONCURRENT_CONVERSATIONS) {
         for stage in 0..4 {
-            for n in first..first + AT_ONCE {
+            for n in first..first + CONCURRENT_CONVERSATIONS {
                 let id = bodies.len();
                 bodies.push(match stage {
                     0 => format!(
@@ -176,7 +176,7 @@ async fn consume(
         .expect("it can be consumed");
     let mut taken = Vec::new();
     loop {
-        let delivery = bench::soon(consumer.next()).await.expect("the queue is there");
+        let delivery = bench::within_timeout(consumer.next()).await.expect("the queue is there");
         let delivery = delivery.expect("a delivery");
         delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
         let last = enough(&delivery);
@@ -188,9 +188,9 @@ async fn consume(
 }
 
 #[tokio::test]
-async fn twenty_thousand_come_out_in_order_and_history_is_as_the_model_has_it() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn twenty_thousand_messages_are_published_in_order() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let folder = folder();
         let bodies = traffic();
@@ -215,10 +215,10 @@ async fn twenty_thousand_come_out_in_order_and_history_is_as_the_model_has_it() 
 }
 
 #[tokio::test]
-async fn a_broker_that_is_killed_in_the_middle_loses_nothing() {
+async fn killed_broker_loses_nothing() {
     let node = Node::start();
-    let mut bench = Bench::at(&node.url).await;
-    prepared(&mut bench).await;
+    let mut bench = Bench::connect(&node.url).await;
+    declare_topology(&mut bench).await;
     let downstream = bench.downstream("interaction.#", quorum()).await;
     let folder = folder();
     let bodies = traffic();
@@ -232,7 +232,7 @@ async fn a_broker_that_is_killed_in_the_middle_loses_nothing() {
     .await;
     node.kill();
     node.start_again();
-    let mut after_restart = Bench::at(&node.url).await;
+    let mut after_restart = Bench::connect(&node.url).await;
     after_restart.settings = bench.settings.clone();
     let mut missing: HashSet<usize> = (0..bodies.len()).collect();
     for delivery in &before {
@@ -245,7 +245,7 @@ async fn a_broker_that_is_killed_in_the_middle_loses_nothing() {
     .await;
     assert_eq!(worker.stop().code(), Some(0));
 
-    // Some came twice, and whoever looks at the message's id sees it.
+    // Some messages were published twice; the consumer recognises them by their message id.
     let mut ids: HashMap<usize, String> = HashMap::new();
     for delivery in before.iter().chain(&after) {
         let id = delivery.properties.message_id().as_ref().expect("a message id").to_string();
@@ -260,15 +260,15 @@ async fn a_broker_that_is_killed_in_the_middle_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_that_starts_before_its_broker_is_there_when_it_comes() {
+async fn worker_started_before_its_broker_connects_later() {
     let node = Node::prepare();
     let folder = folder();
     let settings = bench::settings(&node.url);
     let worker = Worker::start(folder.path(), &settings, RULES, &[]);
     node.start_again();
-    let mut bench = Bench::at(&node.url).await;
+    let mut bench = Bench::connect(&node.url).await;
     bench.settings = settings;
-    prepared(&mut bench).await;
+    declare_topology(&mut bench).await;
     let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
     let body =
         r#"{"type":"interaction.created","id":"1","interaction":{"id":"A","channel":"chat"}}"#;
@@ -278,9 +278,9 @@ async fn a_worker_that_starts_before_its_broker_is_there_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_child_that_overtook_its_parent_waits_for_it() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn child_before_its_parent_waits() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let folder = folder();
         let worker = Worker::start(folder.path(), &bench.settings, RULES, &[]);

@@ -231,7 +231,7 @@ fn everything_published_is_valid_and_described() {
 }
 
 #[test]
-fn inbound_messages_are_valid_exactly_if_they_are_taken() {
+fn inbound_schema_accepts_exactly_decodable_messages() {
     let valid = validator(&schema("inbound"));
     let (mut taken, mut refused) = (0, 0);
     for (name, bodies) in conversations() {

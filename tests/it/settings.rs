@@ -84,7 +84,7 @@ fn the_production_sample_is_valid() {
 }
 
 #[test]
-fn later_layers_win_and_say_so() {
+fn later_layers_override_and_are_reported() {
     let (_first, first) = file("lanes = 2\n[amqp]\nqueue = 'first'\ndead_letters = 'dead'\n");
     let (folder, second) = file("lanes = 3\n[amqp]\nqueue = 'second'\n[rules]\nfile = 'a.toml'\n");
     let secret = folder.path().join("url");
@@ -115,7 +115,7 @@ fn later_layers_win_and_say_so() {
 }
 
 #[test]
-fn variables_are_read_as_what_their_setting_is() {
+fn variables_are_parsed_by_setting_type() {
     let loaded = load(variables(&[
         // A secret, or a name, that looks like a number stays as it was written.
         ("THROUGHLINE_STORE__LIVE_KEY", "00123"),
@@ -252,7 +252,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_does_not_tell_it() {
+fn secret_problems_do_not_show_the_secret() {
     let (_folder, path) =
         file("[amqp]\nurl = 5672\n[store]\nlive_key = 's3cret'\nurl = 's3cret'\n");
     let mut sources = variables(&[
@@ -278,7 +278,7 @@ fn what_is_wrong_with_a_secret_does_not_tell_it() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_its_line_but_not_quoted() {
+fn invalid_toml_is_named_with_its_line_but_not_quoted() {
     let (_folder, path) = file("lanes = 2\n[amqp]\nurl = amqp://worker:s3cret@mq/\n");
     let problems = problems(Sources { files: vec![path.clone()], ..Sources::default() });
     assert_eq!(problems.len(), 1);
@@ -300,7 +300,7 @@ fn a_client_certificate_needs_its_key() {
 }
 
 #[test]
-fn a_collector_that_cannot_be_is_named_and_its_url_is_not_quoted() {
+fn invalid_collector_url_is_named_but_not_quoted() {
     for url in ["https://otel:4318", "otel:4318", "http://otel", "http://u:hunter2@otel:4318"] {
         let [problem] = &problems(variables(&[("THROUGHLINE_TRACES__ENDPOINT", url)]))[..] else {
             panic!("one problem with {url}");
@@ -331,7 +331,7 @@ fn retention_is_a_list_in_files_and_in_variables() {
 }
 
 #[test]
-fn what_is_wrong_with_retention_is_named_entry_by_entry() {
+fn retention_problems_are_named_by_entry() {
     let entries = "chat=30,channel:chat=a,channel:=1,queue:a=36501,queue:b=1,queue:b=2";
     let at = "(THROUGHLINE_HISTORY__RETENTION)";
     let expected =

@@ -1,8 +1,8 @@
 //! A million messages through one worker, with an outage downstream and one of the broker on the way.
 //!
-//! What it takes in memory is for `scripts/soak` to see: it starts this, samples the worker's process
-//! from outside, and makes docs/performance.md's table and picture of it. Here it is only checked that
-//! every message comes out. In the folder that `THROUGHLINE_SOAK_DIR` names, three files say what goes
+//! `scripts/soak` measures the memory: it starts this test, samples the worker's process from outside,
+//! and makes the table and picture of docs/performance.md. The test itself checks only that every
+//! message is published. In the folder that `THROUGHLINE_SOAK_DIR` names, three files say what goes
 //! on: `pid` of the worker, `phase`, and how many messages have come `out`.
 
 use std::path::PathBuf;
@@ -14,24 +14,24 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Queu
 use lapin::types::FieldTable;
 
 use crate::run::RULES;
-use crate::support::bench::{self, Bench, cause, prepared, publish_all, quorum};
+use crate::support::bench::{self, Bench, cause, declare_topology, publish_all, quorum};
 use crate::support::postgres::Database;
 use crate::support::program::{Worker, folder, store_variables};
 use crate::support::rabbitmq::Node;
 
 /// Messages that are under way at most, so that the work queue is a queue and not a store.
-const WINDOW: usize = 5_000;
+const MAX_IN_FLIGHT: usize = 5_000;
 /// Messages that are published before their confirms are awaited.
-const CHUNK: usize = 500;
+const PUBLISH_BATCH: usize = 500;
 /// Messages that arrive in an outage: as many as fill every buffer of the worker's several times.
-const OUTAGE: usize = 20_000;
+const OUTAGE_MESSAGES: usize = 20_000;
 /// How long an outage lasts: long enough to see what a waiting worker does, and, downstream, below
 /// `waiting.unroutable_secs`.
-const OUTAGE_TIME: Duration = Duration::from_secs(45);
+const OUTAGE_DURATION: Duration = Duration::from_secs(45);
 /// How long the worker is watched when all is done.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+const IDLE_DURATION: Duration = Duration::from_secs(30);
 /// Conversations that go on at the same time, of four messages each.
-const AT_ONCE: usize = 50;
+const CONCURRENT_CONVERSATIONS: usize = 50;
 /// An enriched message's routing keys, and an end's.
 const ENRICHED: &str = "interaction.enriched.#";
 const ENDED: &str = "interaction.ended.#";
@@ -43,55 +43,56 @@ async fn one_worker() {
     let messages = messages.map_or(1_000_000, |text| text.parse().expect("a number of messages"));
     let node = Node::start();
     let database = Database::create().await;
-    let mut bench = Bench::at(&node.url).await;
-    prepared(&mut bench).await;
+    let mut bench = Bench::connect(&node.url).await;
+    declare_topology(&mut bench).await;
     let queue = bench.downstream(ENDED, quorum()).await;
     let folder = folder();
     let store = store_variables(&database);
     let worker = Worker::start(folder.path(), &bench.settings, RULES, &store);
-    let told = Told(std::env::var_os("THROUGHLINE_SOAK_DIR").expect("scripts/soak says where"));
-    told.tell("pid", worker.id());
+    let status =
+        StatusFiles(std::env::var_os("THROUGHLINE_SOAK_DIR").expect("scripts/soak says where"));
+    status.write("pid", worker.id());
 
-    let mut soak = Soak::over(bench, queue, told).await;
-    soak.listen(true).await;
-    soak.phase("warm-up");
-    soak.relay(messages / 10).await;
-    soak.phase("steady");
-    soak.relay(messages / 2).await;
+    let mut soak = SoakRun::new(bench, queue, status).await;
+    soak.bind_downstream(true).await;
+    soak.begin_phase("warm-up");
+    soak.publish_and_receive(messages / 10).await;
+    soak.begin_phase("steady");
+    soak.publish_and_receive(messages / 2).await;
 
-    soak.phase("nobody downstream");
-    soak.listen(false).await;
-    soak.send(OUTAGE).await;
-    tokio::time::sleep(OUTAGE_TIME).await;
-    soak.phase("taken again");
-    soak.listen(true).await;
-    soak.relay(soak.sent).await;
+    soak.begin_phase("no queue downstream");
+    soak.bind_downstream(false).await;
+    soak.send(OUTAGE_MESSAGES).await;
+    tokio::time::sleep(OUTAGE_DURATION).await;
+    soak.begin_phase("taken again");
+    soak.bind_downstream(true).await;
+    soak.publish_and_receive(soak.sent).await;
 
-    soak.phase("broker gone");
-    soak.send(OUTAGE).await;
+    soak.begin_phase("broker gone");
+    soak.send(OUTAGE_MESSAGES).await;
     node.kill();
-    tokio::time::sleep(OUTAGE_TIME).await;
-    soak.phase("broker back");
+    tokio::time::sleep(OUTAGE_DURATION).await;
+    soak.begin_phase("broker back");
     node.start_again();
-    soak.connect_again(&node).await;
-    soak.relay(soak.sent).await;
+    soak.reconnect(&node).await;
+    soak.publish_and_receive(soak.sent).await;
 
-    soak.phase("steady again");
-    soak.relay(messages).await;
-    soak.phase("idle");
-    tokio::time::sleep(IDLE_TIME).await;
-    soak.phase("over");
+    soak.begin_phase("steady again");
+    soak.publish_and_receive(messages).await;
+    soak.begin_phase("idle");
+    tokio::time::sleep(IDLE_DURATION).await;
+    soak.begin_phase("over");
     assert_eq!(soak.bench.ready(&soak.bench.settings.dead_letters).await, 0);
     assert_eq!(worker.stop().code(), Some(0));
 }
 
-/// Where it is said what goes on.
-struct Told(std::ffi::OsString);
+/// The folder with the files that scripts/soak reads.
+struct StatusFiles(std::ffi::OsString);
 
-impl Told {
-    fn tell(&self, file: &str, what: impl std::fmt::Display) {
+impl StatusFiles {
+    fn write(&self, file: &str, what: impl std::fmt::Display) {
         let path = PathBuf::from(&self.0).join(file);
-        // Renamed, so that whoever reads it never sees half of it.
+        // Renamed, so that scripts/soak never reads half of it.
         let new = path.with_extension("new");
         std::fs::write(&new, what.to_string()).expect("the folder can be written");
         std::fs::rename(new, path).expect("the folder can be written");
@@ -99,30 +100,30 @@ impl Told {
 }
 
 /// What is sent, and what has come out.
-struct Soak {
+struct SoakRun {
     bench: Bench,
     queue: String,
     consumer: Consumer,
-    told: Told,
+    status: StatusFiles,
     sent: usize,
     /// Which messages have come out; those that come out again count once.
     seen: Vec<bool>,
     out: usize,
 }
 
-impl Soak {
-    async fn over(bench: Bench, queue: String, told: Told) -> Soak {
+impl SoakRun {
+    async fn new(bench: Bench, queue: String, status: StatusFiles) -> SoakRun {
         let consumer = consume(&bench, &queue).await;
-        Soak { bench, queue, consumer, told, sent: 0, seen: Vec::new(), out: 0 }
+        SoakRun { bench, queue, consumer, status, sent: 0, seen: Vec::new(), out: 0 }
     }
 
-    fn phase(&self, name: &str) {
+    fn begin_phase(&self, name: &str) {
         println!("{:>8} out; {name}", self.out);
-        self.told.tell("phase", name);
+        self.status.write("phase", name);
     }
 
     /// Binds the queue downstream for enriched messages, or unbinds it.
-    async fn listen(&self, listen: bool) {
+    async fn bind_downstream(&self, listen: bool) {
         let (queue, key, arguments) = (&self.queue, ENRICHED.into(), FieldTable::default());
         let exchange = self.bench.settings.outbound_exchange.as_str().into();
         let channel = &self.bench.channel;
@@ -144,26 +145,27 @@ impl Soak {
     }
 
     /// Publishes until so many are sent, and returns when all of them have come out.
-    async fn relay(&mut self, until: usize) {
+    async fn publish_and_receive(&mut self, until: usize) {
         while self.out < until {
-            if self.sent < until && self.sent - self.out < WINDOW {
-                self.send(CHUNK.min(until - self.sent)).await;
+            if self.sent < until && self.sent - self.out < MAX_IN_FLIGHT {
+                self.send(PUBLISH_BATCH.min(until - self.sent)).await;
                 continue;
             }
-            let delivery = bench::soon(self.consumer.next()).await.expect("the queue is there");
+            let delivery =
+                bench::within_timeout(self.consumer.next()).await.expect("the queue is there");
             let delivery = delivery.expect("delivered");
             delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
             self.out += usize::from(!std::mem::replace(&mut self.seen[cause(&delivery)], true));
             if self.out.is_multiple_of(1000) {
-                self.told.tell("out", self.out);
+                self.status.write("out", self.out);
             }
         }
     }
 
     /// Leaves the connection that was lost.
-    async fn connect_again(&mut self, node: &Node) {
+    async fn reconnect(&mut self, node: &Node) {
         let settings = self.bench.settings.clone();
-        self.bench = Bench::at(&node.url).await;
+        self.bench = Bench::connect(&node.url).await;
         self.bench.settings = settings;
         self.consumer = consume(&self.bench, &self.queue).await;
     }
@@ -179,9 +181,9 @@ async fn consume(bench: &Bench, queue: &str) -> Consumer {
 /// The `n`-th message: a web engagement, its chat, an update and the end of the chat, of many
 /// conversations at the same time.
 fn body(n: usize) -> String {
-    let (block, within) = (n / (4 * AT_ONCE), n % (4 * AT_ONCE));
-    let c = block * AT_ONCE + within % AT_ONCE;
-    match within / AT_ONCE {
+    let (block, within) = (n / (4 * CONCURRENT_CONVERSATIONS), n % (4 * CONCURRENT_CONVERSATIONS));
+    let c = block * CONCURRENT_CONVERSATIONS + within % CONCURRENT_CONVERSATIONS;
+    match within / CONCURRENT_CONVERSATIONS {
         0 => format!(
             r#"{{"type":"interaction.created","id":"{n}","interaction":{{"id":"W{c}","channel":"webengagement","userData":{{"rule":"r{c}","strategy":"s","page":"/checkout/{c}","secret":"x{c}"}}}}}}"#
         ),

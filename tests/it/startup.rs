@@ -1,5 +1,5 @@
-//! What a worker finds out about its surroundings before it works, told by `check --connect` and by
-//! `run`: each thing that is not as needed is refused, or warned about with what to do.
+//! The checks of broker and store that `check --connect` and `run` make before the first message: each
+//! problem is an error, or a warning with instructions.
 
 use std::path::Path;
 use std::process::Output;
@@ -7,7 +7,7 @@ use std::process::Output;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::support::bench::{self, Bench, headers, prepared, text};
+use crate::support::bench::{self, Bench, declare_topology, headers, text};
 use crate::support::postgres::Database;
 use crate::support::program::{
     self, Worker, folder, program, run, run_on_broker, stderr, stdout, store_variables,
@@ -32,7 +32,7 @@ async fn log_of_a_run(folder: &Path, bench: &mut Bench, more: &[(&str, &str)]) -
     std::fs::read_to_string(log).expect("it has a log")
 }
 
-/// The work queue as somebody else might have declared it, instead of as it must be.
+/// Declares the work queue as another program might, instead of as the worker needs it.
 async fn declare_otherwise(bench: &Bench, arguments: FieldTable) {
     let queue = bench.settings.queue.as_str();
     bench.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
@@ -49,7 +49,7 @@ async fn declare_otherwise(bench: &Bench, arguments: FieldTable) {
     bound.await.expect("bound");
 }
 
-/// What is wrong with a work queue, its arguments, and which of them is named.
+/// Faults of a work queue: a description, its arguments, and the argument that the program names.
 fn other_queues(dead_letters: &str) -> [(&'static str, FieldTable, &'static str); 4] {
     let quorum = || headers([("x-queue-type", text("quorum"))]);
     let dead_lettering = || {
@@ -70,9 +70,9 @@ fn other_queues(dead_letters: &str) -> [(&'static str, FieldTable, &'static str)
 }
 
 #[tokio::test]
-async fn a_work_queue_of_others_that_is_not_as_needed_is_told() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn work_queue_with_other_arguments_is_reported() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let declared_by_others = [("THROUGHLINE_TOPOLOGY__DECLARE", "false")];
         let good = check(folder.path(), bench, &declared_by_others);
@@ -100,9 +100,9 @@ async fn a_work_queue_of_others_that_is_not_as_needed_is_told() {
 }
 
 #[tokio::test]
-async fn a_work_queue_that_cannot_be_declared_is_waited_for_and_named() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn undeclarable_work_queue_is_named_and_retried() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let dead_letters = bench.settings.dead_letters.clone();
         let [.., (_, arguments, named)] = other_queues(&dead_letters);
@@ -118,9 +118,9 @@ async fn a_work_queue_that_cannot_be_declared_is_waited_for_and_named() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_far_from_the_stores_is_told() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn clock_difference_to_the_store_is_reported() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let database = Database::create().await;
         let settings = store_variables(&database);
@@ -155,7 +155,7 @@ async fn a_clock_that_is_far_from_the_stores_is_told() {
 }
 
 #[test]
-fn a_hold_beyond_the_brokers_patience_is_told() {
+fn hold_beyond_the_consumer_timeout_is_reported() {
     let folder = folder();
     let output = run(folder.path(), &["check"]);
     assert!(!stdout(&output).contains("consumer timeout"), "the defaults fit");
@@ -171,9 +171,9 @@ fn a_hold_beyond_the_brokers_patience_is_told() {
 }
 
 #[tokio::test]
-async fn what_amqp_cannot_tell_is_said_with_how_to_look() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn unknown_consumer_timeout_is_reported_with_how_to_check() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let folder = folder();
         let output = check(folder.path(), bench, &[]);
         let told = stdout(&output);
@@ -192,7 +192,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
         program(folder.path())
             .args(arguments)
             .envs(store_variables(&database))
-            // Nobody listens on port 1: the store is looked at first.
+            // No server listens on port 1: the program checks the store first.
             .env("THROUGHLINE_AMQP__URL", "amqp://127.0.0.1:1")
             .output()
             .expect("the program can be run")
@@ -204,7 +204,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
         let told = stderr(&output);
         let expected = "schema version 999 is newer than this binary knows";
         assert!(told.contains(expected), "{arguments:?}: {told}");
-        // `check` tries the broker too, and what it says of that comes last.
+        // `check` tries the broker too, and reports that last.
         let code = if arguments[0] == "check" { 69 } else { 64 };
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
     }

@@ -7,19 +7,19 @@ macro_rules! contract {
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(&super::super::place::Place::sqlite()).await;
+                super::$test(&super::super::place::StoreFixture::sqlite()).await;
             })+
         }
         mod on_postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(&super::super::place::Place::postgres().await).await;
+                super::$test(&super::super::place::StoreFixture::postgres().await).await;
             })+
         }
         mod on_postgres_in_partitions {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(&super::super::place::Place::partitioned().await).await;
+                super::$test(&super::super::place::StoreFixture::partitioned().await).await;
             })+
         }
     };
@@ -46,7 +46,7 @@ use throughline::pipeline::ports::{
 use throughline::store::{self, OpenError, Settings};
 use tokio::task::JoinSet;
 
-use self::place::{CUT, Home, KEYS, Place};
+use self::place::{LIVE_KEYS, PARTITION_SQL, StoreBackend, StoreFixture};
 use self::samples::{
     Sample, assert_same, count, counted, counter, create, identity, read, record, save,
 };
@@ -56,12 +56,12 @@ use crate::support::postgres::{self, Database, Server};
 
 #[tokio::test]
 async fn sqlite_keeps_its_files_to_the_owner() {
-    let place = Place::sqlite();
+    let place = StoreFixture::sqlite();
     let settings = Settings { live_key: None, ..place.settings.clone() };
     let store = store::connect(&settings).await.expect("connected");
     create(&store, &[Sample::new("t", "a")]).await;
     assert!(store.warnings().is_empty(), "{:?}", store.warnings());
-    let Home::Sqlite(dir) = &place.home else { panic!("not SQLite") };
+    let StoreBackend::Sqlite(dir) = &place.backend else { panic!("not SQLite") };
     let mut names = BTreeSet::new();
     for file in std::fs::read_dir(dir.path()).expect("a directory") {
         let file = file.expect("a file");
@@ -87,7 +87,7 @@ async fn sqlite_keeps_its_files_to_the_owner() {
 }
 
 #[tokio::test]
-async fn sqlite_says_which_file_cannot_be_opened() {
+async fn sqlite_names_the_file_that_cannot_be_opened() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let missing = dir.path().join("missing/store.db");
     let error = store::connect(&Settings::new(format!("sqlite:{}", missing.display()))).await;
@@ -103,8 +103,8 @@ async fn sqlite_says_which_file_cannot_be_opened() {
 }
 
 #[tokio::test]
-async fn sqlite_holds_what_postgres_refuses() {
-    let place = Place::sqlite();
+async fn sqlite_accepts_what_postgres_refuses() {
+    let place = StoreFixture::sqlite();
     let store = place.store().await;
     let mut sample = Sample::new("t", "a");
     sample.facts = "{\"k\":\"\0\"}".to_owned();
@@ -116,7 +116,7 @@ async fn sqlite_holds_what_postgres_refuses() {
 
 #[tokio::test]
 async fn postgres_refuses_a_row_without_repeating_its_values() {
-    let place = Place::postgres().await;
+    let place = StoreFixture::postgres().await;
     let store = place.store().await;
     let mut nul = Sample::new("t", "b");
     nul.facts = "{\"planted\":\"\0\"}".to_owned();
@@ -133,8 +133,8 @@ async fn postgres_refuses_a_row_without_repeating_its_values() {
 }
 
 #[tokio::test]
-async fn postgres_tells_the_slower_of_two_creators() {
-    let place = Place::postgres().await;
+async fn postgres_reports_a_conflict_to_the_slower_creator() {
+    let place = StoreFixture::postgres().await;
     let (here, there) = (place.store().await, place.store().await);
     let both = [Sample::new("t", "a"), Sample::new("t", "b")];
     let own = both.clone().map(|sample| sample.identity);
@@ -147,15 +147,15 @@ async fn postgres_tells_the_slower_of_two_creators() {
 }
 
 #[tokio::test]
-async fn postgres_tells_the_slower_of_two_writers() {
-    for place in [Place::postgres().await, Place::partitioned().await] {
+async fn postgres_reports_a_conflict_to_the_slower_writer() {
+    for place in [StoreFixture::postgres().await, StoreFixture::partitioned().await] {
         let (here, there) = (place.store().await, place.store().await);
         let before = ["a", "b", "c"].map(|id| counter("t", id, 0));
         create(&here, &before).await;
         let own = before.each_ref().map(|sample| sample.identity.clone());
         let after = |id, count| Sample { is_new: false, ..counter("t", id, count) };
         let (_, faster) = here.begin(&own[1..2], &[]).await.expect("begun");
-        let (_, slower) = there.begin(&own, &[]).await.expect("begun, nobody waits");
+        let (_, slower) = there.begin(&own, &[]).await.expect("begun without waiting");
         faster.save(&[after("b", 1).change()]).await.expect("saved");
         let late = ["a", "b", "c"].map(|id| after(id, 2));
         let error = slower.save(&late.each_ref().map(Sample::change)).await.expect_err("too late");
@@ -163,12 +163,12 @@ async fn postgres_tells_the_slower_of_two_writers() {
         assert_eq!(counted(&here, &own).await, [0, 1, 0], "the slower one wrote nothing");
         // From now on it locks: who is in the middle of it is not overtaken.
         let (_, locked) = there.begin(&own, &[]).await.expect("begun");
-        let (_, overtaking) = here.begin(&own, &[]).await.expect("begun, nobody waits to read");
+        let (_, overtaking) = here.begin(&own, &[]).await.expect("begun without waiting to read");
         let of_b = [after("b", 9)];
         let of_b = of_b.each_ref().map(Sample::change);
         let late = late.each_ref().map(Sample::change);
         let (error, saved) = tokio::join!(overtaking.save(&of_b), locked.save(&late));
-        saved.expect("nobody has overtaken it");
+        saved.expect("no other writer has overtaken it");
         let error = error.expect_err("it had to wait, and was too late then");
         assert!(matches!(error, StoreError::Conflict), "{error}");
         assert_eq!(counted(&here, &own).await, [2, 2, 2]);
@@ -177,7 +177,7 @@ async fn postgres_tells_the_slower_of_two_writers() {
 
 #[tokio::test]
 async fn postgres_needs_a_key_and_just_one_source_of_it() {
-    let place = Place::postgres().await;
+    let place = StoreFixture::postgres().await;
     let none = Settings { live_key: None, ..place.settings.clone() };
     let error = store::connect(&none).await.err().expect("no key");
     assert!(error.to_string().contains("store.live_key_file"), "{error}");
@@ -188,8 +188,8 @@ async fn postgres_needs_a_key_and_just_one_source_of_it() {
 
 /// Each has looked for the schema and found none before it is its turn to make it.
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_migrations_that_wait_find_what_was_migrated() {
-    let place = Place::postgres().await;
+async fn concurrent_postgres_migrations_run_once() {
+    let place = StoreFixture::postgres().await;
     let mut gate = PgConnection::connect(&place.settings.url).await.expect("connected");
     // The lock that a migration takes.
     const LOCK: i64 = 0x7468_7275_6c69_6e65;
@@ -221,8 +221,8 @@ async fn postgres_migrations_that_wait_find_what_was_migrated() {
 }
 
 #[tokio::test]
-async fn postgres_may_be_cut_into_partitions_with_all_it_has_and_cut_again() {
-    let place = Place::postgres().await;
+async fn postgres_can_be_partitioned_and_repartitioned_with_data() {
+    let place = StoreFixture::postgres().await;
     let store = place.store().await;
     let mut samples: Vec<_> = (0..100).map(|n| Sample::new("t", &format!("row {n:02}"))).collect();
     samples[7].live = Some(Plaintext(vec![7; 5_000]));
@@ -231,7 +231,7 @@ async fn postgres_may_be_cut_into_partitions_with_all_it_has_and_cut_again() {
 
     for partitions in ["16", "64"] {
         let other = format!("partitions CONSTANT integer := {partitions}");
-        place.execute(&CUT.replace("partitions CONSTANT integer := 16", &other)).await;
+        place.execute(&PARTITION_SQL.replace("partitions CONSTANT integer := 16", &other)).await;
         let store = place.store().await;
         let mut rows = read(&store, &samples).await;
         rows.sort_by(|one, other| one.identity.cmp(&other.identity));
@@ -257,8 +257,8 @@ async fn postgres_may_be_cut_into_partitions_with_all_it_has_and_cut_again() {
 
 /// Each look goes to the partition that has the row, and to no other.
 #[tokio::test]
-async fn postgres_looks_into_no_partition_but_a_rows_own() {
-    let place = Place::partitioned().await;
+async fn postgres_reads_only_the_row_partition() {
+    let place = StoreFixture::partitioned().await;
     let settings = Settings { connections: 1, ..place.settings.clone() };
     let store = store::connect(&settings).await.expect("connected");
     let sample = Sample::new("t", "a");
@@ -278,10 +278,11 @@ async fn postgres_looks_into_no_partition_but_a_rows_own() {
 }
 
 #[tokio::test]
-async fn postgres_may_go_away_and_come_back() {
+async fn postgres_reconnects_after_an_outage() {
     let server = Server::start();
     let database = Database::create_on(&server.url()).await;
-    let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(&database.url) };
+    let settings =
+        Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(&database.url) };
     let store = store::connect(&settings).await.expect("connected");
     let own = [identity("t", "a")];
     count(&store, &own).await;
@@ -310,7 +311,7 @@ async fn postgres_may_go_away_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_lets_many_open_a_new_file_at_once() {
+async fn sqlite_new_file_can_be_opened_concurrently() {
     // The switch to write-ahead mode is refused while another makes it: often enough to be seen here.
     for _round in 0..20 {
         let folder = tempfile::tempdir().expect("a folder can be made");

@@ -1,5 +1,5 @@
-//! Traces on a real RabbitMQ, as a collector sees them: one from the sender to whoever consumes what
-//! is published, and what becomes of the flow when there is no collector.
+//! Traces on a real RabbitMQ, as a collector sees them: one trace leads from the sender to the
+//! consumer of the published message, and a missing collector delays no message.
 
 use std::net::TcpListener;
 
@@ -9,11 +9,11 @@ use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
 use crate::partitions::{partitioned, unpartitioned};
-use crate::support::bench::{self, headers, prepared, text};
+use crate::support::bench::{self, declare_topology, headers, text};
 use crate::support::collector::{Collector, attribute, hex};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::program::{Worker, folder};
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SENDER: &str = "00f067aa0ba902b7";
@@ -43,8 +43,8 @@ fn carried(message: &Delivery) -> [String; 3] {
 
 #[tokio::test]
 async fn one_trace_leads_from_the_sender_to_the_consumer() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let collector = Collector::start();
         let folder = folder();
@@ -98,9 +98,9 @@ async fn one_trace_leads_from_the_sender_to_the_consumer() {
 }
 
 #[tokio::test]
-async fn a_cloud_event_carries_its_trace_in_and_out() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn cloud_event_carries_its_trace_through() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let events = bench.downstream("events", FieldTable::default()).await;
         let collector = Collector::start();
@@ -155,7 +155,7 @@ async fn a_cloud_event_carries_its_trace_in_and_out() {
 
 #[tokio::test]
 async fn a_trace_leads_through_a_partition() {
-    bench::on(rabbitmq::shared(), async |bench| {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let partitions = partitioned(bench, 2).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let collector = Collector::start();
@@ -181,9 +181,9 @@ async fn a_trace_leads_through_a_partition() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_set_aside_is_found_by_its_trace() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn dead_letter_keeps_its_trace() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let collector = Collector::start();
         let folder = folder();
         let settings = [
@@ -210,9 +210,9 @@ async fn a_message_that_is_set_aside_is_found_by_its_trace() {
 }
 
 #[tokio::test]
-async fn what_is_not_sampled_is_passed_on_and_not_exported() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn unsampled_trace_is_propagated_but_not_exported() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let collector = Collector::start();
         let folder = folder();
@@ -226,7 +226,7 @@ async fn what_is_not_sampled_is_passed_on_and_not_exported() {
         assert_eq!(unsampled, [TRACE, SENDER, "00"], "as it came");
         bench.send_all([created("i-2")]).await;
         let [_, _, flags] = carried(&bench.take(&downstream, 1).await[0]);
-        assert_eq!(flags, "00", "nobody behind decides otherwise");
+        assert_eq!(flags, "00", "no later service decides otherwise");
         assert_eq!(worker.stop().code(), Some(0));
         assert!(collector.bodies().is_empty(), "{:?}", collector.bodies());
     })
@@ -234,19 +234,19 @@ async fn what_is_not_sampled_is_passed_on_and_not_exported() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_holds_nothing_up() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn unreachable_collector_delays_nothing() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
         let folder = folder();
         // Bound and never accepted from: it connects, and no answer comes.
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
         let settings = [("THROUGHLINE_TRACES__ENDPOINT", endpoint.as_str())];
-        let watched = Watched::start(folder.path(), &bench.settings, "", &settings).await;
+        let watched = MonitoredWorker::start(folder.path(), &bench.settings, "", &settings).await;
         bench.send_all((0..50).map(|number| created(&format!("i-{number}")))).await;
         assert_eq!(bench.take(&downstream, 50).await.len(), 50);
-        let dropped = look(async || {
+        let dropped = poll_until_some(async || {
             let metrics = watched.metrics().await;
             assert!(metrics["throughline_spans_exported_total"] == 0.0);
             let dropped = metrics["throughline_spans_dropped_total"];
@@ -256,7 +256,7 @@ async fn a_collector_that_is_away_holds_nothing_up() {
         assert!(dropped >= 4.0, "{dropped}");
         let log = watched.worker.log();
         assert_eq!(log.matches("the collector takes no traces").count(), 1, "{log}");
-        assert_eq!(watched.worker.stop().code(), Some(0), "and nobody waits for it at the end");
+        assert_eq!(watched.worker.stop().code(), Some(0), "and the shutdown does not wait for it");
     })
     .await;
 }

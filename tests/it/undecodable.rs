@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::{RULES, traffic};
-use crate::support::bench::{Bench, on, prepared};
+use crate::support::bench::{Bench, declare_topology, with_bench};
 use crate::support::bench::{cause, publish_all, quorum};
 use crate::support::foreign::{Foreign, Odd};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::program::{Worker, folder};
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
 /// Publishes good messages with an odd one of each kind in turn after every so many, each by a
 /// connection that waits for its confirm; how many odd ones there are.
@@ -76,11 +76,11 @@ fn assert_set_aside(letters: &[Delivery]) {
 
 #[tokio::test]
 async fn each_is_set_aside_alone_and_told_once() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let (folder, good) = (folder(), &traffic()[..270]);
-        let worker = Watched::start(folder.path(), &bench.settings, RULES, &[]).await;
+        let worker = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &[]).await;
         let odd = publish(bench, good, 10).await;
         let letters = bench.take(&bench.settings.dead_letters, odd).await;
         assert_set_aside(&letters);
@@ -106,8 +106,8 @@ async fn each_is_set_aside_alone_and_told_once() {
 
 #[tokio::test]
 async fn every_hundredth_under_load_is_set_aside_and_the_rest_flows() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let (folder, good) = (folder(), independent(4000));
         let odd = publish(bench, &good, 100).await;
@@ -126,7 +126,7 @@ async fn every_hundredth_under_load_is_set_aside_and_the_rest_flows() {
 
 #[tokio::test]
 async fn they_pass_the_intake_and_are_set_aside_in_their_partition() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         partitioned(bench, 3).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let (folder, good) = (folder(), &traffic()[..180]);
@@ -154,8 +154,8 @@ async fn dead_letters(bench: &Bench, words: &str) -> (Option<i32>, Vec<Value>) {
 
 #[tokio::test]
 async fn the_tool_reads_those_that_the_broker_has_set_aside() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let mut foreign = Foreign::connect(&bench.settings.url);
         for kind in Odd::ALL {
             let body =
@@ -182,8 +182,8 @@ async fn the_tool_reads_those_that_the_broker_has_set_aside() {
 
 #[tokio::test]
 async fn a_replay_takes_no_replaced_message_id_for_the_events_id() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let mut foreign = Foreign::connect(&bench.settings.url);
         for id in ["A", "B"] {
@@ -194,7 +194,7 @@ async fn a_replay_takes_no_replaced_message_id_for_the_events_id() {
         }
         let folder = folder();
         let worker = Worker::start(folder.path(), &bench.settings, RULES, &[]);
-        look(async || (bench.ready(&bench.settings.dead_letters).await == 2).then_some(())).await;
+        poll_until_some(async || (bench.ready(&bench.settings.dead_letters).await == 2).then_some(())).await;
         let (code, _) = dead_letters(bench, "replay --json --reason undecodable").await;
         assert_eq!(code, Some(0));
         let out = bench.take(&downstream, 2).await;

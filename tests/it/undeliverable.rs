@@ -10,13 +10,13 @@ use throughline::broker::Settings;
 use crate::dead_letters::run_dead_letters;
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::{RULES, traffic};
-use crate::support::bench::{self, Bench, on, prepared};
+use crate::support::bench::{self, Bench, declare_topology, with_bench};
 use crate::support::bench::{cause, publish_all, quorum};
 use crate::support::foreign::send_by_amqp_1;
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::poison::{MARK, Poison};
 use crate::support::program::folder;
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 use crate::undecodable::independent;
 
 /// A message that is delivered to nobody.
@@ -54,10 +54,10 @@ async fn assert_flown(bench: &Bench, downstream: &str, events: usize) {
 /// Nothing but the bad ones is among the dead letters.
 async fn assert_set_aside(bench: &Bench, expected: u32) {
     let queue = &bench.settings.dead_letters;
-    look(async || (bench.ready(queue).await >= expected).then_some(())).await;
+    poll_until_some(async || (bench.ready(queue).await >= expected).then_some(())).await;
     for _ in 0..expected {
         let got = bench.channel.basic_get(queue.as_str().into(), BasicGetOptions { no_ack: true });
-        let got = bench::soon(got).await.expect("an answer").expect("a dead letter");
+        let got = bench::within_timeout(got).await.expect("an answer").expect("a dead letter");
         let body = String::from_utf8_lossy(&got.delivery.data).into_owned();
         assert!(body.contains(MARK), "an innocent one: {body}");
     }
@@ -66,8 +66,8 @@ async fn assert_set_aside(bench: &Bench, expected: u32) {
 
 #[tokio::test]
 async fn it_is_set_aside_alone_and_the_rest_flows() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let good = independent(80);
         publish_all(bench, &good[..40]).await;
@@ -76,15 +76,15 @@ async fn it_is_set_aside_alone_and_the_rest_flows() {
         let (poison, settings) = poisoned(bench, &bench.settings).await;
         let (folder, began) = (folder(), std::time::Instant::now());
         let more = [("THROUGHLINE_LANES", "3")];
-        let worker = Watched::start(folder.path(), &settings, RULES, &more).await;
+        let worker = MonitoredWorker::start(folder.path(), &settings, RULES, &more).await;
         assert_flown(bench, &downstream, good.len()).await;
         assert_set_aside(bench, 1).await;
         assert!(began.elapsed().as_secs() < 60, "within a minute: {:?}", began.elapsed());
         assert!(poison.ended() > 100, "the broker's own limit ended it: {}", poison.ended());
 
-        worker.misses(vec![]).await;
+        worker.await_missing(vec![]).await;
         let name = r#"throughline_dead_lettered_total{reason="undeliverable"}"#;
-        look(async || (worker.metrics().await[name] == 1.0).then_some(())).await;
+        poll_until_some(async || (worker.metrics().await[name] == 1.0).then_some(())).await;
         let log = worker.worker.log();
         let told = log.lines().filter(|line| line.contains("a message cannot be delivered"));
         let told: Vec<_> = told.collect();
@@ -96,13 +96,13 @@ async fn it_is_set_aside_alone_and_the_rest_flows() {
 
 #[tokio::test]
 async fn the_status_speaks_of_the_message_and_not_of_the_connection() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         publish_all(bench, &bad()).await;
         let (_poison, settings) = poisoned(bench, &bench.settings).await;
         let folder = folder();
-        let worker = Watched::start(folder.path(), &settings, RULES, &[]).await;
-        look(async || {
+        let worker = MonitoredWorker::start(folder.path(), &settings, RULES, &[]).await;
+        poll_until_some(async || {
             let readiness = worker.json("/readyz").await;
             let named = readiness["warnings"].to_string().contains("undeliverable");
             let away = readiness["missing"].to_string().contains("there is no connection");
@@ -111,7 +111,7 @@ async fn the_status_speaks_of_the_message_and_not_of_the_connection() {
         })
         .await;
         assert_set_aside(bench, 1).await;
-        worker.misses(vec![]).await;
+        worker.await_missing(vec![]).await;
         assert_eq!(worker.worker.stop().code(), Some(0));
     })
     .await;
@@ -119,8 +119,8 @@ async fn the_status_speaks_of_the_message_and_not_of_the_connection() {
 
 #[tokio::test]
 async fn every_hundredth_under_load_is_set_aside() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let good = independent(300);
         for some in good.chunks(100) {
@@ -129,7 +129,7 @@ async fn every_hundredth_under_load_is_set_aside() {
         }
         let (_poison, settings) = poisoned(bench, &bench.settings).await;
         let folder = folder();
-        let worker = Watched::start(folder.path(), &settings, RULES, &[]).await;
+        let worker = MonitoredWorker::start(folder.path(), &settings, RULES, &[]).await;
         assert_flown(bench, &downstream, good.len()).await;
         assert_set_aside(bench, 3).await;
         assert_eq!(worker.worker.stop().code(), Some(0));
@@ -139,7 +139,7 @@ async fn every_hundredth_under_load_is_set_aside() {
 
 #[tokio::test]
 async fn it_is_set_aside_from_the_intake_of_partitions() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         partitioned(bench, 2).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let good = &traffic()[..80];
@@ -149,7 +149,7 @@ async fn it_is_set_aside_from_the_intake_of_partitions() {
         let (_poison, settings) = poisoned(bench, &unpartitioned(bench)).await;
         let folder = folder();
         let more = [("THROUGHLINE_PARTITIONS__COUNT", "2")];
-        let worker = Watched::start(folder.path(), &settings, RULES, &more).await;
+        let worker = MonitoredWorker::start(folder.path(), &settings, RULES, &more).await;
         assert_flown(bench, &downstream, good.len()).await;
         assert_set_aside(bench, 1).await;
         assert_eq!(worker.worker.stop().code(), Some(0));
@@ -165,8 +165,8 @@ mod amqp_1 {
     #[tokio::test]
     #[ignore = "only RabbitMQ 4 speaks AMQP 1.0 without a plugin: scripts/test-rabbitmq-4"]
     async fn a_property_without_a_counterpart_is_set_aside_alone() {
-        on(rabbitmq::shared(), async |bench| {
-            prepared(bench).await;
+        with_bench(rabbitmq::shared(), async |bench| {
+            declare_topology(bench).await;
             let downstream = bench.downstream("interaction.#", quorum()).await;
             let good = &traffic()[..80];
             let messages = good.iter().map(|body| (body.as_str(), false));
@@ -174,12 +174,12 @@ mod amqp_1 {
             messages.insert(40, ("{}", true));
             send_by_amqp_1(&bench.settings.url, &bench.settings.queue, &messages);
             let folder = folder();
-            let worker = Watched::start(folder.path(), &bench.settings, RULES, &[]).await;
+            let worker = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &[]).await;
             assert_flown(bench, &downstream, good.len()).await;
             let dead = &bench.settings.dead_letters;
-            look(async || (bench.ready(dead).await == 1).then_some(())).await;
+            poll_until_some(async || (bench.ready(dead).await == 1).then_some(())).await;
             let name = r#"throughline_dead_lettered_total{reason="undeliverable"}"#;
-            look(async || (worker.metrics().await[name] == 1.0).then_some(())).await;
+            poll_until_some(async || (worker.metrics().await[name] == 1.0).then_some(())).await;
             assert_eq!(bench.ready(&bench.settings.queue).await, 0);
             assert_eq!(worker.worker.stop().code(), Some(0));
         })
@@ -189,8 +189,8 @@ mod amqp_1 {
     #[tokio::test]
     #[ignore = "only RabbitMQ 4 speaks AMQP 1.0 without a plugin: scripts/test-rabbitmq-4"]
     async fn the_tool_steps_over_such_dead_letters_and_removes_them_alone() {
-        on(rabbitmq::shared(), async |bench| {
-            prepared(bench).await;
+        with_bench(rabbitmq::shared(), async |bench| {
+            declare_topology(bench).await;
             let good = independent(12);
             let messages = good.iter().map(|body| (body.as_str(), false));
             let mut messages: Vec<_> = messages.collect();
@@ -204,15 +204,15 @@ mod amqp_1 {
                 (code, bad, out.lines().count() - bad)
             };
             assert_eq!(listed("list --json").await, (Some(0), 2, 12));
-            look(async || (bench.ready(&dead).await == 14).then_some(())).await;
+            poll_until_some(async || (bench.ready(&dead).await == 14).then_some(())).await;
             assert_eq!(listed("list --json --reason undeliverable").await, (Some(0), 2, 0));
-            look(async || (bench.ready(&dead).await == 14).then_some(())).await;
+            poll_until_some(async || (bench.ready(&dead).await == 14).then_some(())).await;
             let discard = "discard --json --reason undeliverable --limit 1";
             assert_eq!(listed(discard).await, (Some(0), 1, 0));
-            look(async || (bench.ready(&dead).await == 13).then_some(())).await;
+            poll_until_some(async || (bench.ready(&dead).await == 13).then_some(())).await;
             // What can be read is replayed; the other one stays, and is told.
             assert_eq!(listed("replay --json --all").await, (Some(75), 0, 12));
-            look(async || (bench.ready(&dead).await == 1).then_some(())).await;
+            poll_until_some(async || (bench.ready(&dead).await == 1).then_some(())).await;
             assert_eq!(bench.ready(&bench.settings.queue).await, 12);
             assert_eq!(listed("discard --json --all").await, (Some(0), 1, 0));
             assert_eq!(bench.ready(&dead).await, 0);

@@ -1,13 +1,13 @@
 //! Every case once more through workers that run: one lane, four lanes, four partitions and three
-//! processes. Whoever takes a message, it comes to the same.
+//! processes. The result is the same whichever worker receives a message.
 //!
 //! A case's messages are sent one after the other, each when the one before is settled, so that
 //! consecutive ones meet other lanes and the store is all that they share. The rules are changed while
-//! the workers run, and the store is emptied between cases. Waiting queues have no TTL here: what waits
-//! plays no further part, unless the case is about its last attempt.
+//! the workers run, and the store is emptied between cases. Waiting queues have no TTL here: a waiting
+//! message is not retried, unless the case is about its last attempt.
 //!
-//! Compared is what can be seen from outside: how a message was finished, what was published, why it
-//! was set aside. `dropped`, and warnings about what is not published, only `explain` tells.
+//! The test compares the visible results: the outcome of a message, the published message, the reason
+//! of a dead letter. Only `explain` shows `dropped`, and warnings about unpublished messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,17 +27,17 @@ use throughline::settings::rules_file::{Document, compile};
 use super::all_files;
 use crate::partitions::unpartitioned;
 use crate::support::bench::{self, Bench, headers, quorum, text};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::postgres::Database;
 use crate::support::program::{folder, store_variables, write};
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
-/// More attempts than any patience has.
+/// More attempts than any wait policy allows.
 const LAST_ATTEMPT: i64 = 1_000_000;
 
 /// How the workers are set up.
 #[derive(Clone, Copy)]
-struct Crew {
+struct FleetLayout {
     workers: usize,
     lanes: usize,
     /// 0: none.
@@ -46,31 +46,31 @@ struct Crew {
 
 #[tokio::test]
 async fn one_lane() {
-    all_cases_pass(Crew { workers: 1, lanes: 1, partitions: 0 }).await;
+    all_cases_pass(FleetLayout { workers: 1, lanes: 1, partitions: 0 }).await;
 }
 
 #[tokio::test]
 async fn four_lanes() {
-    all_cases_pass(Crew { workers: 1, lanes: 4, partitions: 0 }).await;
+    all_cases_pass(FleetLayout { workers: 1, lanes: 4, partitions: 0 }).await;
 }
 
 #[tokio::test]
 async fn four_partitions_and_three_processes() {
-    all_cases_pass(Crew { workers: 3, lanes: 1, partitions: 4 }).await;
+    all_cases_pass(FleetLayout { workers: 3, lanes: 1, partitions: 4 }).await;
 }
 
-async fn all_cases_pass(crew: Crew) {
-    let played = playable();
-    let share = played.len().div_ceil(crew.workers);
-    bench::on(rabbitmq::shared(), async |bench| {
-        let mut fleet = Fleet::start(bench, crew).await;
+async fn all_cases_pass(layout: FleetLayout) {
+    let played = load_cases();
+    let share = played.len().div_ceil(layout.workers);
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        let mut fleet = WorkerFleet::start(bench, layout).await;
         let mut failed = Vec::new();
-        for (n, Played { name, case, document, revision }) in played.iter().enumerate() {
-            // An upgrade on the way: others take over what it had, and a successor stands by.
+        for (n, PlayedCase { name, case, document, revision }) in played.iter().enumerate() {
+            // A rolling upgrade: the other workers take over its messages, and a successor starts.
             if n > 0 && n % share == 0 {
                 fleet.replace(bench, n / share - 1).await;
             }
-            fleet.rule(document, revision).await;
+            fleet.apply_rules(document, revision).await;
             let differences = fleet.play(bench, case).await.differences(&case.expect);
             if !differences.is_empty() {
                 failed.push(format!("{name}\n  {}", differences.join("\n  ")));
@@ -84,7 +84,7 @@ async fn all_cases_pass(crew: Crew) {
 }
 
 /// A case, with the rules that it is played by.
-struct Played {
+struct PlayedCase {
     name: String,
     case: Case,
     document: Document,
@@ -93,7 +93,7 @@ struct Played {
 
 /// All cases that have a message, by rules: those that follow each other need no change of them. Rules
 /// that are refused reach no worker.
-fn playable() -> Vec<Played> {
+fn load_cases() -> Vec<PlayedCase> {
     let mut played = Vec::new();
     for path in all_files() {
         let file = CaseFile::load(&path).expect("a case file");
@@ -103,20 +103,20 @@ fn playable() -> Vec<Played> {
             let Ok(loaded) = compile(&document) else { continue };
             let revision = loaded.rules.revision().as_str().to_owned();
             let name = format!("{}: {}", path.display(), case.name);
-            played.push(Played { name, case: case.clone(), document, revision });
+            played.push(PlayedCase { name, case: case.clone(), document, revision });
         }
     }
     played.sort_by(|one, other| one.revision.cmp(&other.revision));
     played
 }
 
-/// Workers of one store, and what comes out of them.
-struct Fleet {
-    crew: Crew,
+/// The workers of one store, and the queues that they publish to.
+struct WorkerFleet {
+    layout: FleetLayout,
     database: Database,
     /// The first holds the rules, the others are the workers'.
     folders: Vec<TempDir>,
-    workers: Vec<Watched>,
+    workers: Vec<MonitoredWorker>,
     rules: PathBuf,
     revision: String,
     /// The queue that a message comes back to when it has waited.
@@ -125,19 +125,19 @@ struct Fleet {
     /// The first of them is where a message waits first.
     waiting: Vec<String>,
     /// Worker and lane of all that took a message.
-    worked: BTreeSet<(usize, usize)>,
+    active_lanes: BTreeSet<(usize, usize)>,
 }
 
-/// What a message came to, as seen from outside.
-struct Seen {
-    /// The worker's own word for it.
+/// The result of a message, as a client of the broker and of the HTTP server sees it.
+struct ObservedResult {
+    /// The outcome that the worker counted.
     outcome: String,
-    /// What came out, if anything.
+    /// The message that the worker published, if any.
     message: Option<BasicGetMessage>,
 }
 
-impl Seen {
-    /// What a case expects and is not so, a line each.
+impl ObservedResult {
+    /// The differences from the expectations of a case, a line each.
     fn differences(&self, expect: &Expectation) -> Vec<String> {
         let mut expect = expect.clone();
         // These only `explain` and `test` tell.
@@ -196,11 +196,11 @@ fn member<'j>(json: &'j str, name: &str) -> Option<&'j str> {
     members.find(|(key, _)| key.to_string() == name).map(|(_, value)| value.get())
 }
 
-impl Fleet {
-    async fn start(bench: &mut Bench, crew: Crew) -> Fleet {
+impl WorkerFleet {
+    async fn start(bench: &mut Bench, layout: FleetLayout) -> WorkerFleet {
         let mut source = bench.settings.inbound().remove(0);
-        if crew.partitions > 0 {
-            source = source.partitioned(crew.partitions, None);
+        if layout.partitions > 0 {
+            source = source.partitioned(layout.partitions, None);
             bench.settings.sources = vec![source.clone()];
         }
         let delays = RetrySchedule::default().delays();
@@ -216,8 +216,8 @@ impl Fleet {
 
         let downstream = bench.downstream("#", quorum()).await;
         let folders = vec![folder()];
-        let mut fleet = Fleet {
-            crew,
+        let mut fleet = WorkerFleet {
+            layout,
             database: Database::create().await,
             rules: write(folders[0].path(), "rules.json", "{}"),
             folders,
@@ -226,19 +226,20 @@ impl Fleet {
             queue: source.queue,
             downstream,
             waiting,
-            worked: BTreeSet::new(),
+            active_lanes: BTreeSet::new(),
         };
-        for _ in 0..crew.workers {
-            let worker = fleet.started(bench).await;
+        for _ in 0..layout.workers {
+            let worker = fleet.start_worker(bench).await;
             fleet.workers.push(worker);
         }
         fleet
     }
 
-    async fn started(&mut self, bench: &Bench) -> Watched {
+    async fn start_worker(&mut self, bench: &Bench) -> MonitoredWorker {
         self.folders.push(folder());
         let own = self.folders.last().expect("it has been pushed").path();
-        let (lanes, partitions) = (self.crew.lanes.to_string(), self.crew.partitions.to_string());
+        let (lanes, partitions) =
+            (self.layout.lanes.to_string(), self.layout.partitions.to_string());
         let [store_url, live_key] = store_variables(&self.database);
         let settings = [
             store_url,
@@ -250,8 +251,8 @@ impl Fleet {
             ("THROUGHLINE_PARTITIONS__COUNT", &partitions),
         ];
         let broker = unpartitioned(bench);
-        let worker = Watched::start(own, &broker, "", &settings).await;
-        worker.misses(vec![]).await;
+        let worker = MonitoredWorker::start(own, &broker, "", &settings).await;
+        worker.await_missing(vec![]).await;
         worker
     }
 
@@ -259,12 +260,12 @@ impl Fleet {
     async fn replace(&mut self, bench: &Bench, which: usize) {
         let stops = self.workers.remove(which);
         assert_eq!(stops.worker.stop().code(), Some(0));
-        let successor = self.started(bench).await;
+        let successor = self.start_worker(bench).await;
         self.workers.insert(which, successor);
     }
 
     /// Has all workers take these rules.
-    async fn rule(&mut self, document: &Document, revision: &str) {
+    async fn apply_rules(&mut self, document: &Document, revision: &str) {
         if self.revision == revision {
             return;
         }
@@ -273,7 +274,7 @@ impl Fleet {
             worker.worker.signal("HUP");
         }
         for worker in &self.workers {
-            look(async || {
+            poll_until_some(async || {
                 (worker.json("/version").await["rules_revision"] == revision).then_some(())
             })
             .await;
@@ -281,28 +282,32 @@ impl Fleet {
         self.revision = revision.to_owned();
     }
 
-    /// Plays a case, and gives what its last message came to.
-    async fn play(&mut self, bench: &Bench, case: &Case) -> Seen {
+    /// Plays a case, and gives the result of its last message.
+    async fn play(&mut self, bench: &Bench, case: &Case) -> ObservedResult {
         self.database.execute("DELETE FROM throughline_interaction").await;
         let format = case.format.as_deref().map(|name| ("x-throughline-format", text(name)));
         let properties = BasicProperties::default().with_headers(headers(format));
         let mut seen = None;
         for body in case.before.iter().chain(&case.given) {
-            let before = self.finished().await;
+            let before = self.finished_by_outcome().await;
             bench.send("any", properties.clone(), body).await;
-            seen = Some(self.seen(bench, before).await);
+            seen = Some(self.observe_result(bench, before).await);
         }
         let mut seen = seen.expect("it has a message");
         while case.last_attempt && seen.outcome == "waiting" {
-            let before = self.finished().await;
-            self.come_back(bench, seen.message.as_ref().expect("what waits is somewhere")).await;
-            seen = self.seen(bench, before).await;
+            let before = self.finished_by_outcome().await;
+            self.return_from_waiting(
+                bench,
+                seen.message.as_ref().expect("what waits is somewhere"),
+            )
+            .await;
+            seen = self.observe_result(bench, before).await;
         }
         seen
     }
 
-    /// Has a message come back from where it waited, as after its last attempt.
-    async fn come_back(&self, bench: &Bench, waiting: &BasicGetMessage) {
+    /// Publishes a waiting message to its queue again, as after its last attempt.
+    async fn return_from_waiting(&self, bench: &Bench, waiting: &BasicGetMessage) {
         let mut table = waiting.properties.headers().clone().expect("it says since when");
         table.insert("x-throughline-attempts".into(), AMQPValue::LongLongInt(LAST_ATTEMPT));
         let (properties, queue) =
@@ -318,10 +323,14 @@ impl Fleet {
         assert!(sent.await.expect("sent").await.expect("answered").is_ack());
     }
 
-    /// What the one message that is under way comes to.
-    async fn seen(&mut self, bench: &Bench, before: BTreeMap<String, u64>) -> Seen {
-        let outcome = look(async || {
-            let mut now = self.finished().await.into_iter();
+    /// Waits for the result of the one message in flight.
+    async fn observe_result(
+        &mut self,
+        bench: &Bench,
+        before: BTreeMap<String, u64>,
+    ) -> ObservedResult {
+        let outcome = poll_until_some(async || {
+            let mut now = self.finished_by_outcome().await.into_iter();
             now.find(|(word, count)| before.get(word) != Some(count)).map(|(word, _)| word)
         });
         let outcome = outcome.await;
@@ -329,13 +338,13 @@ impl Fleet {
             "enriched" | "ended" => &self.downstream,
             "dead_lettered" => &bench.settings.dead_letters,
             "waiting" => &self.waiting[0],
-            "ignored" | "duplicate" => return Seen { outcome, message: None },
+            "ignored" | "duplicate" => return ObservedResult { outcome, message: None },
             other => panic!("it is {other}"),
         };
         let options = BasicGetOptions { no_ack: true };
         let message = bench.channel.basic_get(queue.as_str().into(), options).await;
         let message = message.expect("the queue is there").expect("what is settled is confirmed");
-        Seen { outcome, message: Some(message) }
+        ObservedResult { outcome, message: Some(message) }
     }
 
     /// Nothing came out that no case knows of.
@@ -347,7 +356,7 @@ impl Fleet {
     }
 
     /// How many messages were finished, by outcome.
-    async fn finished(&mut self) -> BTreeMap<String, u64> {
+    async fn finished_by_outcome(&mut self) -> BTreeMap<String, u64> {
         let mut finished = BTreeMap::new();
         for (which, worker) in self.workers.iter().enumerate() {
             let answer = worker.get("/status").await;
@@ -356,17 +365,17 @@ impl Fleet {
                 *finished.entry(outcome).or_default() += count;
             }
             let busy = status.lanes.iter().filter(|lane| lane.received > 0);
-            self.worked.extend(busy.map(|lane| (which, lane.lane)));
+            self.active_lanes.extend(busy.map(|lane| (which, lane.lane)));
         }
         finished
     }
 
     /// Every worker did some of it, and every lane or partition.
     fn assert_all_worked(&self) {
-        let workers: BTreeSet<_> = self.worked.iter().map(|(worker, _)| *worker).collect();
-        assert_eq!(workers.len(), self.crew.workers, "{:?}", self.worked);
-        let lanes: BTreeSet<_> = self.worked.iter().map(|(_, lane)| *lane).collect();
-        let expected = self.crew.lanes.max(usize::from(self.crew.partitions));
-        assert!(lanes.len() >= expected, "{:?}", self.worked);
+        let workers: BTreeSet<_> = self.active_lanes.iter().map(|(worker, _)| *worker).collect();
+        assert_eq!(workers.len(), self.layout.workers, "{:?}", self.active_lanes);
+        let lanes: BTreeSet<_> = self.active_lanes.iter().map(|(_, lane)| *lane).collect();
+        let expected = self.layout.lanes.max(usize::from(self.layout.partitions));
+        assert!(lanes.len() >= expected, "{:?}", self.active_lanes);
     }
 }

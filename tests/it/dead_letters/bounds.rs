@@ -12,56 +12,60 @@ use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher
 use throughline::retry::RetrySchedule;
 
 use super::operator::run;
-use crate::support::bench::{Bench, next, on, settle, soon, text};
+use crate::support::bench::{Bench, receive_batch, settle_all, text, with_bench, within_timeout};
 use crate::support::rabbitmq::{self, Node};
 
 /// One message fits in here, two do not.
-const BOUND_BYTES: u64 = 1000;
+const QUEUE_MAX_BYTES: u64 = 1000;
 const BODY_BYTES: usize = 700;
 
 /// Nothing comes back from waiting while a test lasts.
-const LONG_WAIT: Duration = Duration::from_secs(3600);
+const WAITING_DELAY: Duration = Duration::from_secs(3600);
 
-/// Where messages are put when they cannot be worked on.
+/// A queue that holds messages which the worker cannot finish.
 #[derive(Clone, Copy)]
-enum Aside {
-    Dead,
+enum HoldingQueue {
+    DeadLetters,
     Waiting,
 }
 
-impl Aside {
+impl HoldingQueue {
     fn outgoing(self, delivery: &Received) -> Outgoing<'_, Received> {
         let attempts = Attempts::default();
         match self {
-            Aside::Dead => Outgoing::DeadLetter {
+            HoldingQueue::DeadLetters => Outgoing::DeadLetter {
                 delivery,
                 reason: RejectReason::NotJson,
                 detail: "a detail",
                 stage: "decode",
                 attempts,
             },
-            Aside::Waiting => {
-                Outgoing::Waiting { delivery, awaited: None, delay: LONG_WAIT, attempts }
+            HoldingQueue::Waiting => {
+                Outgoing::Waiting { delivery, awaited: None, delay: WAITING_DELAY, attempts }
             }
         }
     }
 }
 
 /// Sets the bounds of a bench's queues, which are not declared yet.
-fn bound(bench: &mut Bench, bounds: impl FnOnce(&mut Settings)) {
+fn set_bounds(bench: &mut Bench, bounds: impl FnOnce(&mut Settings)) {
     bounds(&mut bench.settings);
-    bench.topology = Topology::of(&bench.settings, &[LONG_WAIT]);
+    bench.topology = Topology::of(&bench.settings, &[WAITING_DELAY]);
 }
 
 /// Receives the message `m-<n>`.
-async fn receive(bench: &Bench, lane: &mut Lane, n: usize) -> Vec<Received> {
+async fn send_and_receive(bench: &Bench, lane: &mut Lane, n: usize) -> Vec<Received> {
     let properties = BasicProperties::default().with_message_id(format!("m-{n}").into());
     bench.send("any", properties, &"x".repeat(BODY_BYTES)).await;
-    next(lane, 1).await
+    receive_batch(lane, 1).await
 }
 
-async fn put(lane: &mut Lane, aside: Aside, batch: &[Received]) -> PublishOutcome {
-    let outgoing = [aside.outgoing(&batch[0])];
+async fn publish_to(
+    lane: &mut Lane,
+    holding_queue: HoldingQueue,
+    batch: &[Received],
+) -> PublishOutcome {
+    let outgoing = [holding_queue.outgoing(&batch[0])];
     lane.publisher.publish(&outgoing).await.expect("the broker is up")[0]
 }
 
@@ -72,35 +76,37 @@ fn ids(deliveries: &[Delivery]) -> Vec<String> {
 
 /// A queue says that it is full a moment after it is, so a few more may be taken.
 #[tokio::test]
-async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_room() {
-    for aside in [Aside::Dead, Aside::Waiting] {
-        on(rabbitmq::shared(), async |bench| {
-            bound(bench, |settings| {
-                settings.dead_letters_max_bytes = Some(BOUND_BYTES);
-                settings.waiting_max_bytes = Some(BOUND_BYTES);
+async fn full_queue_refuses_new_messages_until_it_has_space() {
+    for holding_queue in [HoldingQueue::DeadLetters, HoldingQueue::Waiting] {
+        with_bench(rabbitmq::shared(), async |bench| {
+            set_bounds(bench, |settings| {
+                settings.dead_letters_max_bytes = Some(QUEUE_MAX_BYTES);
+                settings.waiting_max_bytes = Some(QUEUE_MAX_BYTES);
             });
-            let queue = match aside {
-                Aside::Dead => bench.settings.dead_letters.clone(),
-                Aside::Waiting => bench.settings.inbound()[0].waiting_queue(LONG_WAIT),
+            let queue = match holding_queue {
+                HoldingQueue::DeadLetters => bench.settings.dead_letters.clone(),
+                HoldingQueue::Waiting => bench.settings.inbound()[0].waiting_queue(WAITING_DELAY),
             };
             let (_link, mut lane) = bench.lane().await;
             let mut taken = Vec::new();
-            let refused = soon(async {
+            let refused = within_timeout(async {
                 loop {
-                    let batch = receive(bench, &mut lane, taken.len()).await;
-                    match put(&mut lane, aside, &batch).await {
+                    let batch = send_and_receive(bench, &mut lane, taken.len()).await;
+                    match publish_to(&mut lane, holding_queue, &batch).await {
                         PublishOutcome::Confirmed => taken.push(format!("m-{}", taken.len())),
                         PublishOutcome::Refused => return batch,
                         PublishOutcome::Returned => panic!("there is a queue for it"),
                     }
-                    settle(&mut lane, batch, Settlement::Acknowledge).await;
+                    settle_all(&mut lane, batch, Settlement::Acknowledge).await;
                 }
             })
             .await;
             assert_eq!(ids(&bench.take(&queue, taken.len()).await), taken);
 
-            soon(async {
-                while put(&mut lane, aside, &refused).await != PublishOutcome::Confirmed {}
+            within_timeout(async {
+                while publish_to(&mut lane, holding_queue, &refused).await
+                    != PublishOutcome::Confirmed
+                {}
             })
             .await;
         })
@@ -109,17 +115,20 @@ async fn a_full_queue_refuses_keeps_what_it_has_and_takes_more_when_there_is_roo
 }
 
 #[tokio::test]
-async fn a_full_queue_that_is_told_to_drop_keeps_the_newest() {
-    on(rabbitmq::shared(), async |bench| {
-        bound(bench, |settings| {
-            settings.dead_letters_max_bytes = Some(BOUND_BYTES);
+async fn full_queue_with_drop_head_keeps_the_newest() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        set_bounds(bench, |settings| {
+            settings.dead_letters_max_bytes = Some(QUEUE_MAX_BYTES);
             settings.dead_letters_overflow = Overflow::DropHead;
         });
         let (_link, mut lane) = bench.lane().await;
         for n in 0..4 {
-            let batch = receive(bench, &mut lane, n).await;
-            assert_eq!(put(&mut lane, Aside::Dead, &batch).await, PublishOutcome::Confirmed);
-            settle(&mut lane, batch, Settlement::Acknowledge).await;
+            let batch = send_and_receive(bench, &mut lane, n).await;
+            assert_eq!(
+                publish_to(&mut lane, HoldingQueue::DeadLetters, &batch).await,
+                PublishOutcome::Confirmed
+            );
+            settle_all(&mut lane, batch, Settlement::Acknowledge).await;
         }
         assert_eq!(ids(&bench.take(&bench.settings.dead_letters, 1).await), ["m-3"]);
     })
@@ -127,36 +136,40 @@ async fn a_full_queue_that_is_told_to_drop_keeps_the_newest() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_gone_when_it_is_too_old() {
-    on(rabbitmq::shared(), async |bench| {
-        bound(bench, |settings| settings.dead_letters_max_age_secs = Some(1));
+async fn dead_letter_expires_after_its_maximum_age() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        set_bounds(bench, |settings| settings.dead_letters_max_age_secs = Some(1));
         let (_link, mut lane) = bench.lane().await;
-        let batch = receive(bench, &mut lane, 0).await;
-        assert_eq!(put(&mut lane, Aside::Dead, &batch).await, PublishOutcome::Confirmed);
-        settle(&mut lane, batch, Settlement::Acknowledge).await;
-        soon(async { while bench.ready(&bench.settings.dead_letters).await > 0 {} }).await;
+        let batch = send_and_receive(bench, &mut lane, 0).await;
+        assert_eq!(
+            publish_to(&mut lane, HoldingQueue::DeadLetters, &batch).await,
+            PublishOutcome::Confirmed
+        );
+        settle_all(&mut lane, batch, Settlement::Acknowledge).await;
+        within_timeout(async { while bench.ready(&bench.settings.dead_letters).await > 0 {} })
+            .await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn the_largest_bounds_are_accepted_and_a_change_of_them_is_named() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         bench.settings.dead_letters_max_bytes = Some(1 << 50);
         bench.settings.dead_letters_max_age_secs = Some(315_360_000);
         bench.settings.waiting_max_bytes = Some(1 << 50);
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
-        let ran = run(&bench.settings, &["check", "--connect"]).await;
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let output = run(&bench.settings, &["check", "--connect"]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
 
         let mut changed = bench.settings.clone();
         changed.dead_letters_max_bytes = None;
-        let ran = run(&changed, &["check", "--connect"]).await;
-        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let output = run(&changed, &["check", "--connect"]).await;
+        assert_eq!(output.code, Some(1), "{output:?}");
         let differing: Vec<_> =
-            ran.out.lines().filter(|line| line.starts_with("differs")).collect();
-        let [line] = &differing[..] else { panic!("one queue differs: {ran:?}") };
+            output.out.lines().filter(|line| line.starts_with("differs")).collect();
+        let [line] = &differing[..] else { panic!("one queue differs: {output:?}") };
         assert!(line.contains(&format!("queue `{}`", changed.dead_letters)), "{line}");
         assert!(line.contains("x-max-length-bytes"), "{line}");
     })
@@ -176,28 +189,28 @@ async fn nothing_is_lost_while_the_dead_letter_queue_is_full() {
         node.control(&["eval", often]);
         node
     });
-    let node = soon(node).await.expect("it starts");
-    on(&node.url, async |bench| {
-        bound(bench, |settings| settings.dead_letters_max_bytes = Some(BOUND_BYTES));
+    let node = within_timeout(node).await.expect("it starts");
+    with_bench(&node.url, async |bench| {
+        set_bounds(bench, |settings| settings.dead_letters_max_bytes = Some(QUEUE_MAX_BYTES));
         let (_link, mut lane) = bench.lane().await;
         let (mut expected, mut refused) = (BTreeSet::new(), Vec::new());
         while refused.len() < 5 {
             let n = expected.len();
-            let batch = receive(bench, &mut lane, n).await;
+            let batch = send_and_receive(bench, &mut lane, n).await;
             expected.insert(format!("m-{n}"));
-            match put(&mut lane, Aside::Dead, &batch).await {
+            match publish_to(&mut lane, HoldingQueue::DeadLetters, &batch).await {
                 PublishOutcome::Confirmed => {
-                    settle(&mut lane, batch, Settlement::Acknowledge).await
+                    settle_all(&mut lane, batch, Settlement::Acknowledge).await
                 }
                 PublishOutcome::Refused => refused.extend(batch),
                 PublishOutcome::Returned => panic!("there is a queue for it"),
             }
         }
         for _ in 1..DELIVERIES {
-            settle(&mut lane, refused, Settlement::Requeue).await;
-            refused = next(&mut lane, 5).await;
+            settle_all(&mut lane, refused, Settlement::Requeue).await;
+            refused = receive_batch(&mut lane, 5).await;
         }
-        settle(&mut lane, refused, Settlement::Requeue).await;
+        settle_all(&mut lane, refused, Settlement::Requeue).await;
 
         let full = bench.ready(&bench.settings.dead_letters).await;
         assert!((full as usize) < expected.len(), "the queue is at its bound");

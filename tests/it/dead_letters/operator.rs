@@ -8,22 +8,22 @@ use throughline::broker::Settings;
 
 use crate::support::program::{ProcessGuard, folder, program_on_broker, stderr, stdout};
 
-/// What a run of the program came to.
+/// The exit code and the output of a run.
 #[derive(Debug)]
-pub(super) struct Ran {
+pub(super) struct CommandOutput {
     pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) err: String,
 }
 
 /// Runs the program with these arguments to its end.
-pub(super) async fn run(settings: &Settings, arguments: &[&str]) -> Ran {
+pub(super) async fn run(settings: &Settings, arguments: &[&str]) -> CommandOutput {
     let folder = folder();
     let mut command = command(settings, folder.path());
     command.args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await;
     let output = output.expect("it does not panic").expect("the program can be run");
-    Ran { code: output.status.code(), out: stdout(&output), err: stderr(&output) }
+    CommandOutput { code: output.status.code(), out: stdout(&output), err: stderr(&output) }
 }
 
 /// A run of the program that is killed at its end.
@@ -42,7 +42,7 @@ impl RunningCommand {
         RunningCommand { process, _folder: folder }
     }
 
-    /// The next line of its output; after that nobody reads it any more.
+    /// The next line of its output; the test reads no more of it after that.
     pub(super) async fn next_line(&mut self) -> String {
         let out = self.process.0.stdout.take().expect("it is read once");
         let read = tokio::task::spawn_blocking(move || {

@@ -16,8 +16,10 @@ use throughline::pipeline::ports::{Attempts, Delivery as _, Settlement};
 use throughline::retry::RetrySchedule;
 
 use super::operator::RunningCommand;
-use super::{LONG_AGO_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
-use crate::support::bench::{Bench, headers, next, on, settle, soon, text};
+use super::{OLD_MS, SECRET, dead_letters, ids, ids_of, objects, set_aside, set_three_aside};
+use crate::support::bench::{
+    Bench, headers, receive_batch, settle_all, text, with_bench, within_timeout,
+};
 use crate::support::rabbitmq;
 
 fn header(delivery: &Delivery, name: &str) -> Option<AMQPValue> {
@@ -25,10 +27,10 @@ fn header(delivery: &Delivery, name: &str) -> Option<AMQPValue> {
 }
 
 #[tokio::test]
-async fn a_replay_reaches_the_work_queue_alone_and_is_as_it_was_received() {
-    on(rabbitmq::shared(), async |bench| {
+async fn replay_reaches_only_the_work_queue_and_is_unchanged() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
-        // Somebody else listens to the inbound exchange; their queue ends with the bench.
+        // Another consumer is bound to the inbound exchange; its queue is deleted with the bench.
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         let queue = bench.channel.queue_declare("".into(), options, FieldTable::default()).await;
         let other = queue.expect("declared").name().clone();
@@ -37,21 +39,21 @@ async fn a_replay_reaches_the_work_queue_alone_and_is_as_it_was_received() {
         let bound = bench.channel.queue_bind(other.clone(), exchange, key, options, none).await;
         bound.expect("bound");
 
-        let ran = dead_letters(bench, "replay --reason not_json --json").await;
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert_eq!(ids_of(&ran), ["m-1", "m-3"]);
-        assert!(ran.err.contains("2 replayed"), "{ran:?}");
+        let output = dead_letters(bench, "replay --reason not_json --json").await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert_eq!(ids_of(&output), ["m-1", "m-3"]);
+        assert!(output.err.contains("2 replayed"), "{output:?}");
         assert_eq!(ids(bench).await, ["m-2"]);
         assert_eq!(bench.ready(other.as_str()).await, 0);
 
         let (_link, mut lane) = bench.lane().await;
-        let batch = next(&mut lane, 2).await;
+        let batch = receive_batch(&mut lane, 2).await;
         assert_eq!(batch[0].body(), format!("{SECRET} of m-1").as_bytes());
         let arrival = batch[0].arrival();
         assert_eq!(arrival.message_id.as_deref(), Some("m-1"));
         assert_eq!((arrival.replayed, &arrival.attempts), (1, &Attempts::default()));
         assert!(arrival.may_be_unfinished(), "an event that was saved is finished");
-        settle(&mut lane, batch, Settlement::GiveBack).await;
+        settle_all(&mut lane, batch, Settlement::GiveBack).await;
         drop((lane, _link));
 
         let taken = bench.take(&bench.settings.queue, 2).await;
@@ -74,14 +76,14 @@ async fn a_replay_reaches_the_work_queue_alone_and_is_as_it_was_received() {
 }
 
 #[tokio::test]
-async fn a_replay_that_is_cut_off_before_the_acknowledgement_leaves_the_dead_letter() {
-    on(rabbitmq::shared(), async |bench| {
-        set_aside(bench, &[("m-1", NotJson, LONG_AGO_MS)]).await;
+async fn replay_interrupted_before_acknowledgement_keeps_the_dead_letter() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        set_aside(bench, &[("m-1", NotJson, OLD_MS)]).await;
         let link = bench.link().await;
         let mut pass = link.dead_letters().await.expect("a pass");
         let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
         pass.resend(&letter).await.expect("confirmed");
-        // As when the process is killed here: nobody says goodbye.
+        // As when the process is killed here: the connection is not closed.
         drop((letter, pass, link));
 
         let there = bench.take(&bench.settings.dead_letters, 1).await;
@@ -97,9 +99,9 @@ async fn a_replay_that_is_cut_off_before_the_acknowledgement_leaves_the_dead_let
 /// acknowledgement was cut off with the connection.
 #[tokio::test]
 async fn a_replay_that_is_killed_loses_nothing() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         let ids: Vec<_> = (0..40).map(|n| format!("m-{n}")).collect();
-        let letters: Vec<_> = ids.iter().map(|id| (id.as_str(), NotJson, LONG_AGO_MS)).collect();
+        let letters: Vec<_> = ids.iter().map(|id| (id.as_str(), NotJson, OLD_MS)).collect();
         set_aside(bench, &letters).await;
         let arguments = ["dead-letters", "replay", "--all", "--json"];
         let mut replay = RunningCommand::start(&bench.settings, &arguments);
@@ -111,7 +113,7 @@ async fn a_replay_that_is_killed_loses_nothing() {
         let (dead, work) = (&bench.settings.dead_letters, &bench.settings.queue);
         let mut seen = BTreeSet::new();
         let mut from_work = 0;
-        soon(async {
+        within_timeout(async {
             while seen.len() < ids.len() {
                 for queue in [dead, work] {
                     let ready = bench.ready(queue).await as usize;
@@ -133,8 +135,8 @@ async fn a_replay_that_is_killed_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_pass_ends_with_what_was_there_when_it_began() {
-    on(rabbitmq::shared(), async |bench| {
+async fn pass_covers_only_dead_letters_present_at_its_start() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         let link = bench.link().await;
         let mut pass = link.dead_letters().await.expect("a pass");
@@ -142,7 +144,7 @@ async fn a_pass_ends_with_what_was_there_when_it_began() {
             let letter = pass.next().await.expect("the broker is up").expect("a dead letter");
             pass.replay(letter).await.expect("replayed");
             // What is replayed fails again at once.
-            set_aside(bench, &[(&format!("later-{n}"), NotJson, LONG_AGO_MS)]).await;
+            set_aside(bench, &[(&format!("later-{n}"), NotJson, OLD_MS)]).await;
         }
         assert!(pass.next().await.expect("the broker is up").is_none());
         pass.finish().await.expect("the broker is up");
@@ -152,8 +154,8 @@ async fn a_pass_ends_with_what_was_there_when_it_began() {
 }
 
 #[tokio::test]
-async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again() {
-    on(rabbitmq::shared(), async |bench| {
+async fn dead_letter_carries_its_reason_and_can_be_replayed_repeatedly() {
+    with_bench(rabbitmq::shared(), async |bench| {
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         let before_ms = Clock::System.now_ms();
@@ -176,8 +178,8 @@ async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again()
         }
 
         // The worker is at work meanwhile, and rejects each again.
-        let ran = dead_letters(bench, "replay --all --json").await;
-        assert_eq!(ids_of(&ran), ["m-0", "m-1", "m-2"], "each once: {ran:?}");
+        let output = dead_letters(bench, "replay --all --json").await;
+        assert_eq!(ids_of(&output), ["m-0", "m-1", "m-2"], "each once: {output:?}");
         let again = settled(bench, 3).await;
         assert_eq!(again.iter().map(|letter| &letter["replayed"]).collect::<Vec<_>>(), [1, 1, 1]);
         assert!(again.iter().all(|letter| letter["routingKey"] == "vendor.key"));
@@ -188,7 +190,7 @@ async fn what_a_worker_sets_aside_says_why_and_can_be_replayed_again_and_again()
 
 /// The dead letters, once there are so many and the work queue is done with.
 async fn settled(bench: &Bench, count: usize) -> Vec<Value> {
-    soon(async {
+    within_timeout(async {
         loop {
             let there = objects(&dead_letters(bench, "list --json").await);
             if there.len() == count {
@@ -200,8 +202,8 @@ async fn settled(bench: &Bench, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_work_queue_that_is_gone_costs_no_dead_letter() {
-    on(rabbitmq::shared(), async |bench| {
+async fn replay_to_a_deleted_work_queue_keeps_the_dead_letter() {
+    with_bench(rabbitmq::shared(), async |bench| {
         set_three_aside(bench).await;
         let queue = bench.settings.queue.as_str().into();
         let deleted = bench.channel.queue_delete(queue, QueueDeleteOptions::default()).await;
@@ -214,11 +216,11 @@ async fn a_work_queue_that_is_gone_costs_no_dead_letter() {
         assert!(matches!(error, Error::NotReplayed(_)), "{error}");
         pass.finish().await.expect("the broker is up");
 
-        let ran = dead_letters(bench, "replay --all").await;
-        assert_eq!(ran.code, Some(75), "{ran:?}");
+        let output = dead_letters(bench, "replay --all").await;
+        assert_eq!(output.code, Some(75), "{output:?}");
         let why =
             format!("failed to replay a dead letter: there is no queue `{}`", bench.settings.queue);
-        assert!(ran.err.contains(&why), "{ran:?}");
+        assert!(output.err.contains(&why), "{output:?}");
         assert_eq!(ids(bench).await, ["m-1", "m-2", "m-3"]);
     })
     .await;

@@ -10,7 +10,7 @@ use throughline::formats::Hints;
 
 use super::{body, listen};
 use crate::formats::payloads::{decode_as, payloads};
-use crate::support::bench::{on, prepared};
+use crate::support::bench::{declare_topology, with_bench};
 use crate::support::program::{Worker, folder, run, stdout, write};
 use crate::support::rabbitmq;
 
@@ -18,7 +18,7 @@ const RULES: &str = include_str!("../../fixtures/expected/rules.toml");
 const EXPECTED: &str = include_str!("../../fixtures/expected/enriched.json");
 
 /// What is compared of a published message.
-fn told(published: &Value) -> Value {
+fn compared_members(published: &Value) -> Value {
     let interaction = &published["interaction"];
     json!({
         "type": published["type"],
@@ -47,7 +47,7 @@ fn compare(published: &[Value], names: &BTreeMap<String, String>) {
         .iter()
         .map(|message| {
             let cause = message["cause"]["id"].as_str().expect("an id");
-            (names[cause].clone(), told(message))
+            (names[cause].clone(), compared_members(message))
         })
         .collect();
     let expected: BTreeMap<String, Value> = serde_json::from_str(EXPECTED).expect("JSON");
@@ -69,8 +69,8 @@ fn every_payload_through_pipe() {
 
 #[tokio::test]
 async fn every_payload_through_a_live_queue() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let enriched = listen(bench, &bench.settings.outbound_exchange, "#").await;
         let mut count = 0;
         for payload in payloads() {

@@ -11,7 +11,7 @@ use throughline::broker::Topology;
 use throughline::retry::RetrySchedule;
 
 use super::{body, header, listen, sections, two_sources};
-use crate::support::bench::{headers, on, text};
+use crate::support::bench::{headers, text, with_bench};
 use crate::support::program::{Worker, folder, write};
 use crate::support::rabbitmq;
 
@@ -52,8 +52,8 @@ const VENDORS: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn only_what_is_signed_comes_through() {
-    on(rabbitmq::shared(), async |bench| {
+async fn unsigned_messages_are_dead_lettered() {
+    with_bench(rabbitmq::shared(), async |bench| {
         two_sources(bench, &[]);
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();

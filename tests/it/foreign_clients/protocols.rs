@@ -14,7 +14,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use crate::run::RULES;
-use crate::support::bench::{Bench, on, prepared};
+use crate::support::bench::{Bench, declare_topology, with_bench};
 use crate::support::clients;
 use crate::support::program::{Worker, folder, program, stderr, stdout};
 use crate::support::rabbitmq::{Node, free_ports};
@@ -44,9 +44,9 @@ async fn what_comes_by_other_protocols(partitions: u16) {
         )
     });
     node.start_again();
-    on(&node.url, async |bench| {
+    with_bench(&node.url, async |bench| {
         match partitions {
-            0 => prepared(bench).await,
+            0 => declare_topology(bench).await,
             count => drop(crate::partitions::partitioned(bench, count).await),
         }
         let queue = bench.settings.inbound()[0].queue.clone();

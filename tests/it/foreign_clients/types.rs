@@ -15,7 +15,9 @@ use throughline::pipeline::ports::{Delivery as _, Settlement};
 
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::RULES;
-use crate::support::bench::{Bench, headers, next, on, prepared, settle};
+use crate::support::bench::{
+    Bench, declare_topology, headers, receive_batch, settle_all, with_bench,
+};
 use crate::support::program::{Worker, folder};
 use crate::support::rabbitmq;
 
@@ -25,7 +27,7 @@ fn bytes(bytes: &[u8]) -> AMQPValue {
 
 #[tokio::test]
 async fn text_in_a_byte_array_is_text() {
-    on(rabbitmq::shared(), async |bench| {
+    with_bench(rabbitmq::shared(), async |bench| {
         partitioned(bench, 2).await;
         let source = &mut bench.settings.sources[0];
         source.signing_secret = SigningSecret::new(b"foo_secret1234");
@@ -62,7 +64,7 @@ async fn text_in_a_byte_array_is_text() {
             bench.send("k", BasicProperties::default().with_headers(some), body).await;
         }
 
-        let batch = next(&mut lane, 1 + names.len()).await;
+        let batch = receive_batch(&mut lane, 1 + names.len()).await;
         let arrival = batch[0].arrival();
         assert_eq!(arrival.trace.parent.as_deref(), Some(parent));
         assert_eq!(arrival.trace.state.as_deref(), Some("v=1"));
@@ -79,7 +81,7 @@ async fn text_in_a_byte_array_is_text() {
         }
         assert_eq!(batch[5].arrival().conversation, None);
         assert_eq!(batch[6].arrival().trace.parent, None);
-        settle(&mut lane, batch, Settlement::Acknowledge).await;
+        settle_all(&mut lane, batch, Settlement::Acknowledge).await;
     })
     .await;
 }
@@ -100,8 +102,8 @@ fn created(id: &str) -> String {
 
 #[tokio::test]
 async fn a_body_is_read_in_every_encoding_and_set_aside_as_received() {
-    on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+    with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let published = bench.downstream("#", FieldTable::default()).await;
         let folder = folder();
         let settings = unpartitioned(bench);

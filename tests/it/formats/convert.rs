@@ -21,7 +21,7 @@ fn every_payload_becomes_one_canonical_line() {
 }
 
 #[test]
-fn what_cannot_be_converted_is_named_by_its_line_and_reason() {
+fn unconvertible_lines_are_reported_with_number_and_reason() {
     let folder = folder();
     let input = "{\"contact_number\":\"1\"}\n\n{\"secret\":\n[\"secret\"]\n{\"app_id\":\"a\",\"message\":{\"id\":\"m\",\"metadata\":\"secret\"}}\n";
     write(folder.path(), "in.ndjson", input);

@@ -1,5 +1,5 @@
-//! Laws of decoding, over bytes nobody has vouched for: it never panics, a refusal has a reason and
-//! tells no value, user data leaves by no other door, and what is converted comes to the same.
+//! Laws of decoding, over untrusted bytes: the decoder never panics, a refusal has a reason and shows no
+//! value, user data is published in no other member, and a converted message gives the same result.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
@@ -10,17 +10,17 @@ use throughline::formats::{self, Decoded, Hints, canonical};
 use super::payloads::payloads;
 
 /// A text that stands for customers' values: found anywhere it should not be, it has leaked.
-const MARK: &str = "d41d8cd9";
+const LEAK_MARKER: &str = "d41d8cd9";
 
 /// A change of a payload's structure: where, by an index into its places, and what.
 #[derive(Clone, Debug)]
 struct Mutation {
     place: prop::sample::Index,
-    change: Change,
+    change: MutationKind,
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum MutationKind {
     /// Something else stands there.
     Replace(Json),
     /// The member or element is gone.
@@ -33,7 +33,7 @@ enum Change {
     Pack,
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = MutationKind> {
     let names = [
         "id",
         "userData",
@@ -52,13 +52,13 @@ fn change() -> impl Strategy<Value = Change> {
         "upstream",
     ];
     prop_oneof![
-        scalar().prop_map(Change::Replace),
-        Just(Change::Replace(json!([{ "k": "x", "v": MARK }]))),
-        Just(Change::Replace(json!({ "k": MARK }))),
-        Just(Change::Remove),
-        Just(Change::Nest),
-        prop::sample::select(names.to_vec()).prop_map(Change::Rename),
-        Just(Change::Pack),
+        scalar().prop_map(MutationKind::Replace),
+        Just(MutationKind::Replace(json!([{ "k": "x", "v": LEAK_MARKER }]))),
+        Just(MutationKind::Replace(json!({ "k": LEAK_MARKER }))),
+        Just(MutationKind::Remove),
+        Just(MutationKind::Nest),
+        prop::sample::select(names.to_vec()).prop_map(MutationKind::Rename),
+        Just(MutationKind::Pack),
     ]
 }
 
@@ -109,10 +109,10 @@ fn mutate(json: &mut Json, mutation: &Mutation) {
     let (parent, name) = place.rsplit_once('/').expect("a pointer");
     let name = name.replace("~1", "/").replace("~0", "~");
     match (&mutation.change, json.pointer_mut(parent)) {
-        (Change::Remove, Some(Json::Object(members))) => {
+        (MutationKind::Remove, Some(Json::Object(members))) => {
             members.remove(&name);
         }
-        (Change::Rename(other), Some(Json::Object(members))) => {
+        (MutationKind::Rename(other), Some(Json::Object(members))) => {
             if let Some(inner) = members.remove(&name) {
                 members.insert((*other).to_owned(), inner);
             }
@@ -121,10 +121,10 @@ fn mutate(json: &mut Json, mutation: &Mutation) {
     }
     let Some(at) = json.pointer_mut(&place) else { return };
     match &mutation.change {
-        Change::Replace(other) => *at = other.clone(),
-        Change::Nest => *at = json!({ "data": at.take() }),
-        Change::Pack => *at = Json::from(at.to_string()),
-        Change::Remove | Change::Rename(_) => {}
+        MutationKind::Replace(other) => *at = other.clone(),
+        MutationKind::Nest => *at = json!({ "data": at.take() }),
+        MutationKind::Pack => *at = Json::from(at.to_string()),
+        MutationKind::Remove | MutationKind::Rename(_) => {}
     }
 }
 
@@ -164,7 +164,7 @@ fn mark(json: &mut Json) {
                 mark(&mut inner);
                 *text = inner.to_string();
             }
-            _ => *text = format!("{MARK}{text}"),
+            _ => *text = format!("{LEAK_MARKER}{text}"),
         },
         Json::Array(elements) => elements.iter_mut().for_each(mark),
         Json::Object(members) => members.values_mut().for_each(mark),
@@ -230,13 +230,13 @@ proptest! {
         for format in formats::decodable().map(Some).chain([None]) {
             if let Err(refusal) = formats::decode(&text, text.as_bytes(), hints(format)) {
                 let told = format!("{refusal} {refusal:?}");
-                prop_assert!(!told.contains(MARK), "{}", told);
+                prop_assert!(!told.contains(LEAK_MARKER), "{}", told);
             }
         }
     }
 
     #[test]
-    fn user_data_leaves_by_no_other_door(n in any::<prop::sample::Index>(), changes in mutations()) {
+    fn user_data_is_published_in_no_other_member(n in any::<prop::sample::Index>(), changes in mutations()) {
         let payloads = payloads();
         let body = &n.get(&payloads).body;
         let mut json: Json = serde_json::from_str(body).expect("a payload is JSON");
@@ -256,12 +256,12 @@ proptest! {
         let text = json.to_string();
         let decoded = formats::decode(&text, text.as_bytes(), Hints::default());
         for (_, value) in decoded.expect("the shape is the same").carried {
-            prop_assert!(!value.as_json().contains(MARK));
+            prop_assert!(!value.as_json().contains(LEAK_MARKER));
         }
     }
 
     #[test]
-    fn what_is_converted_comes_to_the_same(text in changed_payload()) {
+    fn converted_message_gives_the_same_result(text in changed_payload()) {
         let rules = Rules::empty();
         let Ok(decoded) = formats::decode(&text, text.as_bytes(), hints(None)) else {
             return Ok(());

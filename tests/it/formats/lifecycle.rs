@@ -69,7 +69,7 @@ fn documented_paths_are_silent_and_all_others_warn() {
 }
 
 #[test]
-fn no_order_is_documented_for_web_chat_but_time_is_time() {
+fn web_chat_warns_only_about_timestamps() {
     let chat = path("WebChat.", "opened completed started closed");
     assert_eq!(play(&chat).join(" "), "enriched enriched enriched! ended!");
     let chat = path("WebChat.", "opened submitted started completed closed");
@@ -84,7 +84,7 @@ fn an_event_that_comes_twice_is_a_repeat_and_no_disorder() {
 }
 
 #[test]
-fn two_events_that_transport_swapped_are_both_taken() {
+fn swapped_events_are_both_accepted() {
     let mut bodies = path("Callback.", "ready opened started submitted");
     bodies.swap(1, 2);
     assert_eq!(play(&bodies).join(" "), "enriched enriched! enriched! enriched!");

@@ -187,7 +187,7 @@ fn no_body_makes_it_panic_and_every_refusal_names_a_member() {
     let rules = Rules::empty();
     let mut outcomes = BTreeMap::<String, u64>::new();
     for n in 0..count {
-        let mut random = Random::of(seed, "body", n);
+        let mut random = Random::from_parts(seed, "body", n);
         let mut tree = random.pick(&bodies).clone();
         for _ in 0..=random.below(4) {
             mutate(&mut tree, &mut random, &names, &bodies);

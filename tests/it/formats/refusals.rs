@@ -6,7 +6,7 @@ use throughline::formats::Hints;
 use super::payloads::{decode_as, refusal};
 
 #[test]
-fn ids_and_names_that_are_none_are_refused() {
+fn invalid_ids_and_names_are_refused() {
     let long = "x".repeat(256);
     for (shape, names) in [
         (
@@ -59,7 +59,7 @@ fn ids_and_names_that_are_none_are_refused() {
 }
 
 #[test]
-fn what_a_vendor_must_say_is_missed() {
+fn missing_required_vendor_members_are_refused() {
     for body in [
         r#"{"mediaType":"","interactionType":"Inbound","id":"a"}"#,
         r#"{"topicName":"v2.detail.events.conversation.c.customer.start","eventBody":{"conversationId":"c"}}"#,

@@ -2,7 +2,7 @@
 
 use pretty_assertions::assert_eq;
 
-use super::gist;
+use super::describe;
 use super::payloads::{decode, pairs};
 
 #[test]
@@ -22,7 +22,7 @@ fn the_start_of_a_sinch_conversation_has_its_metadata_as_text_or_as_an_object() 
     ] {
         let body = start(members);
         let decoded = decode(&body);
-        assert_eq!(gist(&decoded), "interaction.opened c-1 channel=messenger");
+        assert_eq!(describe(&decoded), "interaction.opened c-1 channel=messenger");
         assert_eq!(pairs(&decoded).first().map(String::as_str), expected, "{members}");
         assert_eq!(decoded.message.warnings.is_empty(), expected.is_some(), "{members}");
         let (_, upstream) = &decoded.carried[0];

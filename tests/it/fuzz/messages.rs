@@ -30,23 +30,23 @@ const BODY_MAX_BYTES: usize = 1_048_576;
 pub(crate) fn hold_for(input: &[u8]) {
     let plain = input.starts_with(b"#plain");
     let rules = if plain { empty_rules() } else { sample_rules() };
-    let mut rows = Rows::default();
+    let mut rows = StoredRows::default();
     for record in input.split(|byte| *byte == 0x1E) {
-        let beside = Beside::of(record);
-        let Ok(text) = body::check(beside.body, BODY_MAX_BYTES) else { continue };
+        let input = FuzzInput::parse(record);
+        let Ok(text) = body::check(input.body, BODY_MAX_BYTES) else { continue };
         let hints = Hints {
-            message_id: beside.message_id,
-            format: beside.format,
-            cloud_event: &beside.cloud_event,
-            widget: beside.widget,
-            tenant: beside.tenant,
+            message_id: input.message_id,
+            format: input.format,
+            cloud_event: &input.cloud_event,
+            widget: input.widget,
+            tenant: input.tenant,
         };
-        match formats::decode(&text, beside.body, hints) {
+        match formats::decode(&text, input.body, hints) {
             Err(refusal) => assert!(!refusal.detail.is_empty(), "a refusal says what exactly"),
             Ok(decoded) => {
                 identity_is_within_its_limits(&decoded.message.identity);
                 conversion_changes_nothing(rules, &decoded);
-                rows = taken(rules, &decoded, beside.attempt, rows);
+                rows = apply_message(rules, &decoded, input.attempt, rows);
             }
         }
     }
@@ -72,7 +72,7 @@ fn conversion_changes_nothing(rules: &Rules, decoded: &Decoded<'_>) {
     // Names of keys are judged by the format's own default, which conversion does not carry.
     if !decoded.message.format.starts_with("sinch-") {
         let alone = |decoded: &Decoded<'_>| {
-            let step = InteractionTable::default().take(rules, &decoded.message, LAST);
+            let step = InteractionTable::default().take(rules, &decoded.message, LAST_ATTEMPT);
             published(rules, decoded, &step)
         };
         assert_eq!(alone(decoded), alone(&again), "it comes to the same");
@@ -80,11 +80,16 @@ fn conversion_changes_nothing(rules: &Rules, decoded: &Decoded<'_>) {
 }
 
 /// It may not wait any more.
-const LAST: Attempt =
+const LAST_ATTEMPT: Attempt =
     Attempt { may_be_unfinished: false, last_for_parent: true, last_for_interaction: true };
 
 /// Takes a message through the rules, and gives the rows as they are stored then.
-fn taken(rules: &Rules, decoded: &Decoded<'_>, attempt: Attempt, rows: Rows) -> Rows {
+fn apply_message(
+    rules: &Rules,
+    decoded: &Decoded<'_>,
+    attempt: Attempt,
+    rows: StoredRows,
+) -> StoredRows {
     let mut table = rows.table();
     let step = table.take(rules, &decoded.message, attempt);
     let first = published(rules, decoded, &step);
@@ -122,7 +127,7 @@ fn published(rules: &Rules, decoded: &Decoded<'_>, step: &Step<'_>) -> Option<Js
 }
 
 /// What came beside a body, and the body.
-struct Beside<'a> {
+struct FuzzInput<'a> {
     body: &'a [u8],
     format: Option<&'a str>,
     message_id: Option<&'a str>,
@@ -132,8 +137,8 @@ struct Beside<'a> {
     attempt: Attempt,
 }
 
-impl<'a> Beside<'a> {
-    fn of(record: &'a [u8]) -> Beside<'a> {
+impl<'a> FuzzInput<'a> {
+    fn parse(record: &'a [u8]) -> FuzzInput<'a> {
         let ends = record.iter().position(|byte| *byte == b'\n');
         let (line, body) = match ends.filter(|_| record.starts_with(b"#")) {
             Some(at) => {
@@ -141,7 +146,7 @@ impl<'a> Beside<'a> {
             }
             None => ("", record),
         };
-        let mut beside = Beside {
+        let mut input = FuzzInput {
             body,
             format: None,
             message_id: None,
@@ -152,31 +157,31 @@ impl<'a> Beside<'a> {
         };
         for word in line.split(' ') {
             match word.split_once('=') {
-                Some(("format", name)) => beside.format = Some(name),
-                Some(("id", id)) => beside.message_id = Some(id),
-                Some(("widget", id)) => beside.widget = Some(id),
-                Some(("tenant", id)) => beside.tenant = Some(id),
+                Some(("format", name)) => input.format = Some(name),
+                Some(("id", id)) => input.message_id = Some(id),
+                Some(("widget", id)) => input.widget = Some(id),
+                Some(("tenant", id)) => input.tenant = Some(id),
                 Some((name, text)) => {
                     let name = name.strip_prefix("ce-").map(str::to_owned);
-                    beside.cloud_event.extend(name.map(|name| (name, text.to_owned())));
+                    input.cloud_event.extend(name.map(|name| (name, text.to_owned())));
                 }
-                None if word == "again" => beside.attempt.may_be_unfinished = true,
+                None if word == "again" => input.attempt.may_be_unfinished = true,
                 None if word == "last" => {
-                    beside.attempt.last_for_parent = true;
-                    beside.attempt.last_for_interaction = true;
+                    input.attempt.last_for_parent = true;
+                    input.attempt.last_for_interaction = true;
                 }
                 None => {}
             }
         }
-        beside
+        input
     }
 }
 
 /// Rows in memory, written and read as a store would.
 #[derive(Default)]
-struct Rows(HashMap<Identity<'static>, Row>);
+struct StoredRows(HashMap<Identity<'static>, Row>);
 
-impl Rows {
+impl StoredRows {
     fn table(&self) -> InteractionTable<'_> {
         let mut table = InteractionTable::default();
         for row in self.0.values() {
@@ -213,7 +218,7 @@ fn empty_rules() -> &'static Rules {
 
 /// The shipped sample, with everything else switched on that a rules file can say.
 fn sample_rules() -> &'static Rules {
-    const MORE: &str = r#"
+    const EXTRA_RULES: &str = r#"
         [updates]
         customer_frozen = ["webchat", "voice"]
         [parents]
@@ -248,7 +253,7 @@ fn sample_rules() -> &'static Rules {
     static RULES: OnceLock<Rules> = OnceLock::new();
     RULES.get_or_init(|| {
         let shipped = include_str!("../../../config/rules.toml");
-        let text = format!("{shipped}\n{MORE}");
+        let text = format!("{shipped}\n{EXTRA_RULES}");
         let document = Document::parse(&text, Syntax::Toml).expect("the sample is TOML");
         rules_file::compile(&document).expect("the sample is accepted").rules
     })

@@ -6,8 +6,8 @@ use lapin::message::Delivery;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::support::bench::{self, Bench, prepared};
-use crate::support::mindful::Mindful;
+use crate::support::bench::{self, Bench, declare_topology};
+use crate::support::mindful::MindfulServer;
 use crate::support::program::{Worker, folder, program, run, stderr, stdout, write};
 use crate::support::rabbitmq;
 
@@ -31,7 +31,7 @@ fn ended(id: &str) -> String {
         .to_string()
 }
 
-fn worker(folder: &std::path::Path, bench: &Bench, mindful: &Mindful) -> Worker {
+fn worker(folder: &std::path::Path, bench: &Bench, mindful: &MindfulServer) -> Worker {
     let settings = [
         ("THROUGHLINE_GATE__BASE_URL", mindful.base_url.as_str()),
         // An answer that is held is to be awaited, however slow the machine is.
@@ -61,11 +61,11 @@ fn callback() -> Value {
 }
 
 #[tokio::test]
-async fn others_pass_an_interaction_that_waits_and_its_own_messages_do_not() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn waiting_interaction_blocks_only_its_own_messages() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
-        let (folder, mindful) = (folder(), Mindful::start().await);
+        let (folder, mindful) = (folder(), MindfulServer::start().await);
         let worker = worker(folder.path(), bench, &mindful);
         bench.send_all([created("V", "voice", Some("held")), updated("V"), ended("V")]).await;
         // More than the broker delivers ahead.
@@ -103,22 +103,22 @@ async fn others_pass_an_interaction_that_waits_and_its_own_messages_do_not() {
 }
 
 #[tokio::test]
-async fn what_waits_when_a_worker_dies_is_asked_for_again() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn waiting_interactions_are_queried_again_after_a_crash() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
-        let (folder, mindful) = (folder(), Mindful::start().await);
+        let (folder, mindful) = (folder(), MindfulServer::start().await);
         let first = worker(folder.path(), bench, &mindful);
         bench.send_all([created("V", "voice", Some("held")), updated("V")]).await;
         bench.send_all([created("C", "chat", None)]).await;
         // The chat came behind them: both are saved and wait.
         assert_eq!(causes(&bench.take(&downstream, 1).await), ["C-created"]);
-        mindful.asked(1).await;
+        mindful.await_requests(1).await;
         first.signal("KILL");
         first.wait();
 
         let second = worker(folder.path(), bench, &mindful);
-        mindful.asked(2).await;
+        mindful.await_requests(2).await;
         mindful.release();
         let mut finished = Vec::new();
         while finished.len() < 2 {
@@ -136,14 +136,14 @@ async fn what_waits_when_a_worker_dies_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_waits_for_the_answers() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
+async fn stopping_worker_awaits_gate_responses() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
         let downstream = bench.downstream("interaction.#", FieldTable::default()).await;
-        let (folder, mindful) = (folder(), Mindful::start().await);
+        let (folder, mindful) = (folder(), MindfulServer::start().await);
         let worker = worker(folder.path(), bench, &mindful);
         bench.send("any", BasicProperties::default(), &created("V", "voice", Some("held"))).await;
-        mindful.asked(1).await;
+        mindful.await_requests(1).await;
         worker.signal("TERM");
         worker.wait_for_log("told to stop", 0).await;
         mindful.release();
@@ -155,8 +155,8 @@ async fn a_worker_that_is_told_to_stop_waits_for_the_answers() {
 }
 
 #[tokio::test]
-async fn pipe_asks_and_explain_says_that_it_does_not() {
-    let (folder, mindful) = (folder(), Mindful::start().await);
+async fn pipe_queries_the_gate_and_explain_does_not() {
+    let (folder, mindful) = (folder(), MindfulServer::start().await);
     let lines = [
         created("A", "voice", Some("offer_asap_callback")),
         created("B", "voice", Some("closed")),
@@ -199,7 +199,7 @@ async fn pipe_asks_and_explain_says_that_it_does_not() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_before_anything_runs() {
+fn unusable_gate_settings_are_refused_at_startup() {
     let folder = folder();
     let settings = |lines: &str| write(folder.path(), "settings.toml", lines);
     for (lines, expected) in [

@@ -6,10 +6,10 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use pretty_assertions::assert_eq;
 
-use crate::support::bench::{self, prepared};
+use crate::support::bench::{self, declare_topology};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::program::folder;
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
 const RULES: &str = r#"
 [copy_user_data]
@@ -28,10 +28,10 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn every_message_that_is_taken_is_accounted_for() {
-    bench::on(rabbitmq::shared(), async |bench| {
-        prepared(bench).await;
-        // Nobody takes what is for the channel `voice`.
+async fn every_received_message_is_counted() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
+        declare_topology(bench).await;
+        // No queue is bound for the channel `voice`.
         let downstream = bench.downstream("interaction.*.chat", FieldTable::default()).await;
         let folder = folder();
         let short = [
@@ -40,8 +40,8 @@ async fn every_message_that_is_taken_is_accounted_for() {
             ("THROUGHLINE_WAITING__UNROUTABLE_SECS", "1"),
             ("THROUGHLINE_LANES", "2"),
         ];
-        let watched = Watched::start(folder.path(), &bench.settings, RULES, &short).await;
-        watched.misses(vec![]).await;
+        let watched = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &short).await;
+        watched.await_missing(vec![]).await;
         let send = async |body: &str| bench.send("any", BasicProperties::default(), body).await;
         let create = r#"{"type":"interaction.created","id":"1","time":"2026-11-21T09:15:27Z","interaction":{"id":"A","channel":"chat"}}"#;
         send(create).await;
@@ -50,7 +50,7 @@ async fn every_message_that_is_taken_is_accounted_for() {
             // The same event again.
             create,
             r#"{"type":"interaction.ended","id":"2","interaction":{"id":"A"}}"#,
-            // The end of something nobody knows.
+            // The end of an unknown interaction.
             r#"{"type":"interaction.ended","id":"3","interaction":{"id":"unknown"}}"#,
             r#"{"type":"interaction.updated","id":"4","interaction":{"id":"unknown","userData":{}}}"#,
             r#"{"type":"interaction.created","id":"5","interaction":{"id":"C","channel":"chat","parentId":"P"}}"#,
@@ -78,7 +78,7 @@ async fn every_message_that_is_taken_is_accounted_for() {
             (set_aside("not_an_interaction"), 1.0),
         ]
         .into();
-        let metrics = look(async || {
+        let metrics = poll_until_some(async || {
             let metrics = watched.metrics().await;
             expected.iter().all(|(name, value)| metrics.get(name) == Some(value)).then_some(metrics)
         });
@@ -112,14 +112,14 @@ async fn every_message_that_is_taken_is_accounted_for() {
 }
 
 /// A family of metrics: its name as samples have it, its type, and its labels.
-type Family = (String, String, String);
+type MetricFamily = (String, String, String);
 
 #[tokio::test]
 async fn the_documented_metrics_are_those_that_are_printed() {
     let folder = folder();
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     let settings = bench::settings("amqp://guest:guest@127.0.0.1:1/%2f");
-    let watched = Watched::start(folder.path(), &settings, RULES, &[]).await;
+    let watched = MonitoredWorker::start(folder.path(), &settings, RULES, &[]).await;
     let answer = watched.get("/metrics").await;
     assert_eq!(answer.status, 200);
     let text = String::from_utf8(answer.body).expect("UTF-8");
@@ -128,7 +128,7 @@ async fn the_documented_metrics_are_those_that_are_printed() {
     assert_eq!(watched.worker.stop().code(), Some(0));
 }
 
-fn printed(text: &str) -> BTreeSet<Family> {
+fn printed(text: &str) -> BTreeSet<MetricFamily> {
     let helps = text.lines().filter(|line| line.starts_with("# HELP ")).count();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let families = types.map(|line| {
@@ -158,7 +158,7 @@ fn printed(text: &str) -> BTreeSet<Family> {
     families
 }
 
-fn documented(text: &str) -> BTreeSet<Family> {
+fn documented(text: &str) -> BTreeSet<MetricFamily> {
     let rows = text.lines().filter(|line| line.starts_with("| `throughline_"));
     let families = rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
@@ -173,7 +173,7 @@ fn documented(text: &str) -> BTreeSet<Family> {
 }
 
 #[test]
-fn every_alert_is_tested_and_says_what_to_do() {
+fn every_alert_has_a_test_and_instructions() {
     let tests = include_str!("../../../deploy/prometheus/alerts.test.yml");
     let alerts = include_str!("../../../deploy/prometheus/alerts.yml");
     let names: Vec<_> =
@@ -190,7 +190,7 @@ fn every_alert_is_tested_and_says_what_to_do() {
 }
 
 #[test]
-fn alerts_and_dashboards_ask_for_metrics_that_there_are() {
+fn alerts_and_dashboards_use_existing_metrics() {
     let known: BTreeSet<_> = documented(OPERATING).into_iter().map(|(name, ..)| name).collect();
     for text in [
         include_str!("../../../deploy/prometheus/alerts.yml"),

@@ -13,7 +13,7 @@ proptest! {
     #![proptest_config(super::config(400))]
 
     #[test]
-    fn members_and_elements_are_those_that_serde_json_finds(text in document()) {
+    fn members_and_elements_agree_with_serde_json(text in document()) {
         let json = RawJson::check(&text).expect("JSON");
         let found = json.members().map(|members| {
             let named = |(key, raw): (throughline::domain::Key<'_>, RawJson<'_>)| {
@@ -30,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn a_text_is_json_where_serde_json_says_so(
+    fn json_validity_agrees_with_serde_json(
         text in document(),
         at in 0_usize..200,
         byte in select(&b"\"\\{}[]:,x0 \n\x01"[..]),

@@ -220,9 +220,9 @@ pub(super) fn checked(bodies: &[String]) -> Vec<std::borrow::Cow<'_, str>> {
 
 /// Rows in memory, written and read as a store would.
 #[derive(Default)]
-pub(super) struct Rows(pub(super) HashMap<Identity<'static>, Row>);
+pub(super) struct StoredRows(pub(super) HashMap<Identity<'static>, Row>);
 
-impl Rows {
+impl StoredRows {
     /// A table of all rows, none of them expired.
     pub(super) fn table(&self) -> InteractionTable<'_> {
         let mut table = InteractionTable::default();

@@ -22,20 +22,22 @@ use throughline::retry::RetrySchedule;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::adapters::{Batches, Broker, Counter, Journal, Memory, Parcel};
+use crate::pipeline::adapters::{
+    BatchSource, Journal, MemoryStore, RecordingSettler, ScriptedPublisher, TestDelivery,
+};
 
 /// Writes down where each message goes; refuses the ones named so.
 #[derive(Clone, Default)]
-struct Queues(Arc<Mutex<Vec<(&'static str, u16)>>>);
+struct RecordingDistributor(Arc<Mutex<Vec<(&'static str, u16)>>>);
 
-impl Distributor<Parcel> for Queues {
+impl Distributor<TestDelivery> for RecordingDistributor {
     async fn pass_on(
         &mut self,
-        batch: &[(&Parcel, u16)],
+        batch: &[(&TestDelivery, u16)],
     ) -> Result<Vec<PublishOutcome>, TransportError> {
         let mut queues = self.0.lock().expect("no test panics here");
-        queues.extend(batch.iter().map(|(parcel, partition)| (parcel.name, *partition)));
-        let answer = |(parcel, _): &(&Parcel, u16)| match parcel.name {
+        queues.extend(batch.iter().map(|(delivery, partition)| (delivery.name, *partition)));
+        let answer = |(delivery, _): &(&TestDelivery, u16)| match delivery.name {
             "refused" => PublishOutcome::Refused,
             _ => PublishOutcome::Confirmed,
         };
@@ -43,17 +45,17 @@ impl Distributor<Parcel> for Queues {
     }
 }
 
-struct Desk {
+struct PartitionerBench {
     journal: Journal,
-    worker: Worker<Memory>,
-    queues: Queues,
+    worker: Worker<MemoryStore>,
+    queues: RecordingDistributor,
 }
 
-impl Desk {
-    fn new() -> Desk {
+impl PartitionerBench {
+    fn new() -> PartitionerBench {
         let journal = Journal::default();
         let worker = Worker {
-            store: Arc::new(Memory { journal: journal.clone(), ..Memory::default() }),
+            store: Arc::new(MemoryStore { journal: journal.clone(), ..MemoryStore::default() }),
             rules: Arc::new(RulesInForce::new(Rules::empty())),
             clock: Clock::manual(1_000),
             patience: WaitPolicy {
@@ -70,17 +72,21 @@ impl Desk {
             gating: None,
             tracer: None,
         };
-        Desk { journal, worker, queues: Queues::default() }
+        PartitionerBench { journal, worker, queues: RecordingDistributor::default() }
     }
 
     /// Runs a partitioner that remembers nothing yet, over one batch for each message.
-    async fn pass_on(&self, key: Key, parcels: Vec<Parcel>) -> Result<Vec<u16>, LaneError> {
+    async fn pass_on(
+        &self,
+        key: Key,
+        deliveries: Vec<TestDelivery>,
+    ) -> Result<Vec<u16>, LaneError> {
         self.queues.0.lock().expect("no test panics here").clear();
         let partitioner = Partitioner {
             worker: &self.worker,
-            source: Batches(parcels.into_iter().map(|parcel| vec![parcel]).collect()),
+            source: BatchSource(deliveries.into_iter().map(|delivery| vec![delivery]).collect()),
             distributor: self.queues.clone(),
-            settler: Counter(self.journal.clone()),
+            settler: RecordingSettler(self.journal.clone()),
             batch_messages: 10,
             partitions: Partitions::new(1_000, key),
             progress: &Progress::default(),
@@ -91,16 +97,16 @@ impl Desk {
     }
 
     /// Works these messages through, so that the store knows them.
-    async fn save(&self, parcels: Vec<Parcel>) {
+    async fn save(&self, deliveries: Vec<TestDelivery>) {
         let lane = Lane {
             worker: &self.worker,
-            source: Batches(VecDeque::from([parcels])),
-            publisher: Broker {
+            source: BatchSource(VecDeque::from([deliveries])),
+            publisher: ScriptedPublisher {
                 journal: self.journal.clone(),
                 answers: Default::default(),
                 gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             },
-            settler: Counter(self.journal.clone()),
+            settler: RecordingSettler(self.journal.clone()),
             batch_messages: 10,
             tally: &Tally::default(),
         };
@@ -108,19 +114,24 @@ impl Desk {
     }
 }
 
-fn parcel(body: &str) -> Parcel {
-    Parcel { name: "m", body: body.to_owned(), arrival: Arrival::default(), fuse: None }
+fn delivery(body: &str) -> TestDelivery {
+    TestDelivery {
+        name: "m",
+        body: body.to_owned(),
+        arrival: Arrival::default(),
+        panic_countdown: None,
+    }
 }
 
-fn message(what: &str, id: &str, parent: Option<&str>) -> Parcel {
+fn message(what: &str, id: &str, parent: Option<&str>) -> TestDelivery {
     let parent = parent.map_or_else(String::new, |parent| format!(r#","parentId":"{parent}""#));
-    parcel(&format!(
+    delivery(&format!(
         r#"{{"type":"interaction.{what}","id":"{what}-{id}","interaction":{{"id":"{id}","channel":"chat"{parent}}}}}"#
     ))
 }
 
 /// A parent, its child, and what happens to the child.
-fn conversation() -> Vec<Parcel> {
+fn conversation() -> Vec<TestDelivery> {
     vec![
         message("created", "P", None),
         message("created", "C", Some("P")),
@@ -132,41 +143,42 @@ fn conversation() -> Vec<Parcel> {
 }
 
 #[tokio::test]
-async fn a_conversation_goes_one_way_and_an_interaction_goes_one_way() {
-    let desk = Desk::new();
-    let went = desk.pass_on(Key::Conversation, conversation()).await.expect("passed on");
+async fn messages_of_one_key_share_a_partition() {
+    let bench = PartitionerBench::new();
+    let went = bench.pass_on(Key::Conversation, conversation()).await.expect("passed on");
     assert_eq!(went, [went[0]; 6]);
-    let went = desk.pass_on(Key::Interaction, conversation()).await.expect("passed on");
+    let went = bench.pass_on(Key::Interaction, conversation()).await.expect("passed on");
     let [parent, child] = [went[0], went[1]];
     assert_ne!(parent, child);
     assert_eq!(went, [parent, child, child, child, child, parent]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_remembered_is_looked_up() {
-    let desk = Desk::new();
+async fn forgotten_conversation_is_looked_up_in_the_store() {
+    let bench = PartitionerBench::new();
     let first = vec![message("created", "P", None), message("created", "C", Some("P"))];
-    let went = desk.pass_on(Key::Conversation, first).await.expect("passed on");
-    desk.save(vec![message("created", "P", None), message("created", "C", Some("P"))]).await;
+    let went = bench.pass_on(Key::Conversation, first).await.expect("passed on");
+    bench.save(vec![message("created", "P", None), message("created", "C", Some("P"))]).await;
     let later = vec![message("updated", "C", None), message("ended", "P", None)];
-    assert_eq!(desk.pass_on(Key::Conversation, later).await.expect("passed on"), went);
-    // Nobody knows it, for longer than a partitioner waits: it goes its own way, and all that follows goes the same.
+    assert_eq!(bench.pass_on(Key::Conversation, later).await.expect("passed on"), went);
+    // The interaction stays unknown for longer than the partitioner waits: it gets a partition of its own, and its
+    // later messages follow.
     let unknown = || message("updated", "X", None);
     let went =
-        desk.pass_on(Key::Conversation, vec![unknown(), unknown()]).await.expect("passed on");
-    let own = desk.pass_on(Key::Interaction, vec![unknown()]).await.expect("passed on");
+        bench.pass_on(Key::Conversation, vec![unknown(), unknown()]).await.expect("passed on");
+    let own = bench.pass_on(Key::Interaction, vec![unknown()]).await.expect("passed on");
     assert_eq!(went, [own[0]; 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_takes_over_waits_for_what_is_on_its_way() {
-    let desk = Desk::new();
-    let went = desk.pass_on(Key::Conversation, conversation()).await.expect("passed on");
+async fn successor_waits_for_messages_in_flight() {
+    let bench = PartitionerBench::new();
+    let went = bench.pass_on(Key::Conversation, conversation()).await.expect("passed on");
     // The one before has died, and a lane has not saved yet what it passed on.
-    let later = desk.pass_on(Key::Conversation, vec![message("updated", "C", None)]);
+    let later = bench.pass_on(Key::Conversation, vec![message("updated", "C", None)]);
     let saving = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        desk.save(vec![message("created", "C", Some("P"))]).await;
+        bench.save(vec![message("created", "C", Some("P"))]).await;
     };
     let (later, ()) = tokio::join!(later, saving);
     assert_eq!(later.expect("passed on"), went[..1]);
@@ -174,47 +186,47 @@ async fn one_that_takes_over_waits_for_what_is_on_its_way() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_store_is_waited_out() {
-    let desk = Desk::new();
+    let bench = PartitionerBench::new();
     let away = || StoreError::Unavailable("as told".to_owned());
-    desk.worker.store.outages.lock().expect("no test panics here").extend([away(), away()]);
-    let went = desk.pass_on(Key::Conversation, vec![message("updated", "P", None)]).await;
+    bench.worker.store.outages.lock().expect("no test panics here").extend([away(), away()]);
+    let went = bench.pass_on(Key::Conversation, vec![message("updated", "P", None)]).await;
     assert_eq!(went.expect("passed on").len(), 1);
 }
 
 #[tokio::test]
-async fn what_is_no_message_and_what_names_its_conversation_has_a_partition() {
-    let desk = Desk::new();
-    let named = |mut parcel: Parcel| {
-        parcel.arrival.conversation = Some("K".to_owned());
-        parcel
+async fn undecodable_and_named_messages_have_a_partition() {
+    let bench = PartitionerBench::new();
+    let named = |mut delivery: TestDelivery| {
+        delivery.arrival.conversation = Some("K".to_owned());
+        delivery
     };
-    let forged = |mut parcel: Parcel| {
-        parcel.arrival.is_forged = true;
-        parcel
+    let forged = |mut delivery: TestDelivery| {
+        delivery.arrival.is_forged = true;
+        delivery
     };
-    let parcels = vec![
-        parcel("no json"),
-        parcel("no json"),
-        parcel("nor this"),
+    let deliveries = vec![
+        delivery("no json"),
+        delivery("no json"),
+        delivery("nor this"),
         named(message("created", "P", None)),
-        named(parcel("no json")),
+        named(delivery("no json")),
         message("created", "P", None),
         forged(message("created", "P", None)),
     ];
-    let went = desk.pass_on(Key::Conversation, parcels).await.expect("passed on");
+    let went = bench.pass_on(Key::Conversation, deliveries).await.expect("passed on");
     assert_eq!(went[0], went[1]);
     assert_ne!(went[0], went[2]);
     assert_eq!(went[3], went[4], "the header alone decides");
     assert_ne!(went[3], went[5]);
-    assert_ne!(went[5], went[6], "nobody looks into what is forged");
+    assert_ne!(went[5], went[6], "a forged body is not decoded");
 }
 
 #[tokio::test]
-async fn a_partition_that_refuses_ends_it_before_anything_follows() {
-    let desk = Desk::new();
-    let refused = Parcel { name: "refused", ..message("created", "B", None) };
-    let parcels = vec![message("created", "A", None), refused, message("created", "C", None)];
-    let error = desk.pass_on(Key::Conversation, parcels).await.expect_err("it cannot go on");
+async fn refusing_partition_stops_the_partitioner() {
+    let bench = PartitionerBench::new();
+    let refused = TestDelivery { name: "refused", ..message("created", "B", None) };
+    let deliveries = vec![message("created", "A", None), refused, message("created", "C", None)];
+    let error = bench.pass_on(Key::Conversation, deliveries).await.expect_err("it cannot go on");
     assert!(error.to_string().contains("partition"), "{error}");
-    assert_eq!(desk.journal.lines(), ["Acknowledge m"]);
+    assert_eq!(bench.journal.lines(), ["Acknowledge m"]);
 }

@@ -4,14 +4,14 @@ use pretty_assertions::assert_eq;
 use throughline::broker::Topology;
 use throughline::retry::RetrySchedule;
 
-use super::{TWO, partitioned, publish, unpartitioned};
+use super::{TWO_PARTITIONS, partitioned, publish, unpartitioned};
 use crate::support::bench;
 use crate::support::program::{Worker, folder, program, run_on_broker, stderr, stdout};
 use crate::support::rabbitmq;
 
 #[tokio::test]
-async fn partitions_that_nobody_would_read_are_not_left_behind() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn unread_partitions_must_be_empty_before_removal() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let four = partitioned(bench, 4).await;
         publish(bench, &four.queue(3), "{}").await;
         let folder = folder();
@@ -32,19 +32,25 @@ async fn partitions_that_nobody_would_read_are_not_left_behind() {
 
 #[tokio::test]
 async fn the_topology_is_shown_declared_and_compared() {
-    bench::on(rabbitmq::shared(), async |bench| {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let source = bench.settings.inbound().remove(0).partitioned(2, None);
         bench.settings.sources = vec![source];
         bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
-        let shown = run_on_broker(folder.path(), &bench.settings, &TWO, &["topology", "show"]);
+        let shown =
+            run_on_broker(folder.path(), &bench.settings, &TWO_PARTITIONS, &["topology", "show"]);
         assert_eq!(stdout(&shown).trim(), bench.topology.to_string().trim());
         let single = "x-single-active-consumer=true";
         assert_eq!(stdout(&shown).matches(single).count(), 3, "the intake and two partitions");
-        let declared =
-            run_on_broker(folder.path(), &bench.settings, &TWO, &["topology", "declare"]);
+        let declared = run_on_broker(
+            folder.path(),
+            &bench.settings,
+            &TWO_PARTITIONS,
+            &["topology", "declare"],
+        );
         assert!(declared.status.success(), "{}", stderr(&declared));
-        let compared = run_on_broker(folder.path(), &bench.settings, &TWO, &["check", "--connect"]);
+        let compared =
+            run_on_broker(folder.path(), &bench.settings, &TWO_PARTITIONS, &["check", "--connect"]);
         assert!(compared.status.success(), "{}{}", stdout(&compared), stderr(&compared));
         for queue in &bench.topology.queues {
             let line = format!("ok       queue `{}`", queue.name);
@@ -55,7 +61,7 @@ async fn the_topology_is_shown_declared_and_compared() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_named() {
+fn invalid_partition_settings_are_named() {
     let folder = folder();
     for (variables, expected) in [
         (

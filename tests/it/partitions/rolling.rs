@@ -1,10 +1,10 @@
 //! Workers are replaced one after the other while messages keep coming, as an upgrade does it: no
-//! conversation is lost, repeated or out of order, and nobody is woken.
+//! conversation is lost, repeated or out of order, and no alert fires.
 //!
 //! Traffic comes in shares. A worker is told to stop when a third of a share has come out, and the next
 //! share begins before its successor does, so there is work at every moment that matters, however fast
-//! the machine is. What would wake somebody is [`QUIET`]; that its metrics are those of the alert rules is
-//! checked.
+//! the machine is. [`QUIET_METRICS`] are the metrics that alerts watch; a test compares them with the
+//! alert rules.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,30 @@ use pretty_assertions::assert_eq;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Fleet, Outcome, assert_in_order, left, partitioned, run_empty};
+use super::{
+    DownstreamReader, WorkerFleet, assert_in_order, await_empty_partitions, partitioned,
+    remaining_messages,
+};
 use crate::run::traffic;
 use crate::support::bench::{self, Bench, publish_all, quorum};
+use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::program::history;
 use crate::support::rabbitmq;
-use crate::support::watched::{Watched, look};
 
 /// How many workers there are at a time.
 const WORKERS: usize = 3;
 const PARTITIONS: u16 = 4;
-/// What is published at once: half of ten conversations of four messages each.
-const PORTION: usize = 20;
-/// What may be under way when the next portion follows; enough for every partition to have some.
-const UNDER_WAY: usize = 40;
-/// Whole conversations, and more than [`UNDER_WAY`] twice, so that some of a share is still to be
+/// Messages that are published together: half of ten conversations of four messages each.
+const PUBLISH_BATCH: usize = 20;
+/// Messages that may be in flight when the next batch follows; enough for every partition to have some.
+const MAX_IN_FLIGHT: usize = 40;
+/// Whole conversations, and more than [`MAX_IN_FLIGHT`] twice, so that some of a share is still to be
 /// published when a third of it has come out.
-const SHARE: usize = 120;
+const TRAFFIC_SHARE: usize = 120;
 
-/// Samples of metrics, by the beginning of their names, and the value at which nobody is woken. The
+/// Samples of metrics, by the beginning of their names, and the value at which no alert fires. The
 /// alert rules that have rates of these cannot fire while there is nothing to count.
-const QUIET: [(&str, f64); 12] = [
+const QUIET_METRICS: [(&str, f64); 12] = [
     ("throughline_broker_connected", 1.0),
     ("throughline_broker_blocked", 0.0),
     ("throughline_store_up", 1.0),
@@ -50,44 +53,45 @@ const QUIET: [(&str, f64); 12] = [
 ];
 
 #[tokio::test]
-async fn three_workers_are_replaced_under_load_and_nobody_notices() {
-    bench::on(rabbitmq::shared(), async |bench| {
+async fn rolling_replacement_loses_nothing_and_fires_no_alert() {
+    bench::with_bench(rabbitmq::shared(), async |bench| {
         let partitions = partitioned(bench, PARTITIONS).await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
-        let fleet = Fleet::new(2 * WORKERS).await;
+        let fleet = WorkerFleet::new(2 * WORKERS).await;
         let mut workers = Vec::new();
         for which in 0..WORKERS {
             workers.push(ready(&fleet, which, bench).await);
         }
-        let mut outcome = Outcome::of(bench, &downstream).await;
-        let (traffic, shares) = Traffic::new();
+        let mut reader = DownstreamReader::new(bench, &downstream).await;
+        let (traffic, shares) = TrafficRequester::new();
         let replaced = async {
             for which in WORKERS..2 * WORKERS {
-                traffic.begins().await;
+                traffic.request_share().await;
                 let stops = workers.remove(0);
                 for worker in workers.iter().chain([&stops]) {
-                    assert_quiet(worker).await;
+                    assert_no_alert(worker).await;
                 }
-                stopped(stops, &workers).await;
-                traffic.begins().await;
+                stop_monitored(stops, &workers).await;
+                traffic.request_share().await;
                 workers.push(ready(&fleet, which, bench).await);
             }
-            traffic.begins().await;
+            traffic.request_share().await;
             drop(traffic);
             workers
         };
-        let (events, workers) = tokio::join!(feed(bench, &mut outcome, shares), replaced);
-        assert_eq!(events, (2 * WORKERS + 1) * SHARE);
+        let (events, workers) =
+            tokio::join!(publish_requested(bench, &mut reader, shares), replaced);
+        assert_eq!(events, (2 * WORKERS + 1) * TRAFFIC_SHARE);
 
-        run_empty(bench, &partitions).await;
+        await_empty_partitions(bench, &partitions).await;
         for worker in workers {
-            assert_quiet(&worker).await;
+            assert_no_alert(&worker).await;
             assert_eq!(worker.worker.stop().code(), Some(0));
         }
-        no_more(bench, &downstream, &mut outcome, events).await;
-        assert_eq!(outcome.received.len(), events, "whoever has time to finish repeats nothing");
-        assert_in_order(&outcome.received, events);
-        assert_eq!(left(bench, &partitions).await, 0);
+        drain_downstream(bench, &downstream, &mut reader, events).await;
+        assert_eq!(reader.received.len(), events, "a worker with time to drain repeats nothing");
+        assert_in_order(&reader.received, events);
+        assert_eq!(remaining_messages(bench, &partitions).await, 0);
         assert_eq!(bench.ready(&bench.settings.dead_letters).await, 0);
         assert_history(&fleet, events);
     })
@@ -95,62 +99,69 @@ async fn three_workers_are_replaced_under_load_and_nobody_notices() {
 }
 
 /// A worker that is ready.
-async fn ready(fleet: &Fleet, which: usize, bench: &Bench) -> Watched {
-    let watched = fleet.watched(which, bench, PARTITIONS).await;
-    watched.misses(vec![]).await;
+async fn ready(fleet: &WorkerFleet, which: usize, bench: &Bench) -> MonitoredWorker {
+    let watched = fleet.start_monitored(which, bench, PARTITIONS).await;
+    watched.await_missing(vec![]).await;
     watched
 }
 
-/// Asks for traffic.
-struct Traffic {
-    asked: watch::Sender<usize>,
-    came_out: watch::Receiver<usize>,
+/// Requests shares of traffic from the publisher.
+struct TrafficRequester {
+    requested: watch::Sender<usize>,
+    received: watch::Receiver<usize>,
 }
 
-/// What is asked for, and what has come out of it.
-struct Shares {
-    asked: watch::Receiver<usize>,
-    came_out: watch::Sender<usize>,
+/// The publisher's end: how many messages are requested, and how many have been published by workers.
+struct TrafficSource {
+    requested: watch::Receiver<usize>,
+    received: watch::Sender<usize>,
 }
 
-impl Traffic {
-    fn new() -> (Traffic, Shares) {
-        let (asked, to_come) = watch::channel(0);
-        let (came_out, so_far) = watch::channel(0);
-        (Traffic { asked, came_out: so_far }, Shares { asked: to_come, came_out })
+impl TrafficRequester {
+    fn new() -> (TrafficRequester, TrafficSource) {
+        let (requested, to_come) = watch::channel(0);
+        let (received, so_far) = watch::channel(0);
+        (
+            TrafficRequester { requested, received: so_far },
+            TrafficSource { requested: to_come, received },
+        )
     }
 
     /// Asks for another share, and waits until a third of it has come out.
-    async fn begins(&self) {
-        let before = *self.asked.borrow();
-        self.asked.send_replace(before + SHARE);
-        let mut came_out = self.came_out.clone();
-        let enough = came_out.wait_for(|count| *count >= before + SHARE / 3);
-        bench::soon(enough).await.expect("it is fed");
+    async fn request_share(&self) {
+        let before = *self.requested.borrow();
+        self.requested.send_replace(before + TRAFFIC_SHARE);
+        let mut received = self.received.clone();
+        let enough = received.wait_for(|count| *count >= before + TRAFFIC_SHARE / 3);
+        bench::within_timeout(enough).await.expect("it is fed");
     }
 }
 
-/// Publishes what is asked for, as fast as it comes out again, until nobody asks any more; gives the
-/// number.
-async fn feed(bench: &Bench, outcome: &mut Outcome, mut shares: Shares) -> usize {
+/// Publishes the requested messages, as fast as the workers publish them again, until the requester is
+/// dropped; gives the number.
+async fn publish_requested(
+    bench: &Bench,
+    reader: &mut DownstreamReader,
+    mut shares: TrafficSource,
+) -> usize {
     let bodies = traffic();
     let mut published = 0;
-    while shares.asked.wait_for(|asked| *asked > published).await.is_ok() {
-        publish_all(bench, &bodies[published..published + PORTION]).await;
-        published += PORTION;
-        outcome.until(published.saturating_sub(UNDER_WAY)).await;
-        shares.came_out.send_replace(outcome.seen.len());
+    while shares.requested.wait_for(|requested| *requested > published).await.is_ok() {
+        publish_all(bench, &bodies[published..published + PUBLISH_BATCH]).await;
+        published += PUBLISH_BATCH;
+        reader.read_until(published.saturating_sub(MAX_IN_FLIGHT)).await;
+        shares.received.send_replace(reader.seen.len());
     }
-    outcome.until(published).await;
+    reader.read_until(published).await;
     published
 }
 
 /// Tells a worker to stop and waits for its end, while the others are looked at.
-async fn stopped(watched: Watched, others: &[Watched]) {
+async fn stop_monitored(watched: MonitoredWorker, others: &[MonitoredWorker]) {
     let end = tokio::task::spawn_blocking(move || watched.worker.stop());
-    look(async || {
+    poll_until_some(async || {
         for other in others {
-            assert_quiet(other).await;
+            assert_no_alert(other).await;
         }
         end.is_finished().then_some(())
     })
@@ -159,22 +170,27 @@ async fn stopped(watched: Watched, others: &[Watched]) {
 }
 
 /// Takes whatever else has come out, now that all workers have ended.
-async fn no_more(bench: &Bench, downstream: &str, outcome: &mut Outcome, events: usize) {
+async fn drain_downstream(
+    bench: &Bench,
+    downstream: &str,
+    reader: &mut DownstreamReader,
+    events: usize,
+) {
     // Behind everything else there is in the queue, as if it came of an event after the last.
     let last = BasicProperties::default().with_correlation_id(events.to_string().into());
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
     let sent = bench.channel.basic_publish("".into(), downstream.into(), options, b"{}", last);
     assert!(sent.await.expect("sent").await.expect("answered").is_ack());
-    outcome.until(events + 1).await;
-    outcome.received.pop();
+    reader.read_until(events + 1).await;
+    reader.received.pop();
 }
 
-/// Nothing that a worker says of itself would wake somebody, and it is ready.
-async fn assert_quiet(watched: &Watched) {
+/// No metric of the worker fires an alert, and the worker is ready.
+async fn assert_no_alert(watched: &MonitoredWorker) {
     let ready = watched.get("/readyz").await;
     assert_eq!(ready.status, 200, "{}", String::from_utf8_lossy(&ready.body));
     let metrics: BTreeMap<String, f64> = watched.metrics().await;
-    for (name, quiet) in QUIET {
+    for (name, quiet) in QUIET_METRICS {
         let mut samples = metrics.iter().filter(|(sample, _)| sample.starts_with(name)).peekable();
         assert!(samples.peek().is_some(), "there is no {name}");
         for (sample, value) in samples {
@@ -184,7 +200,7 @@ async fn assert_quiet(watched: &Watched) {
 }
 
 /// Each conversation has left what history allows of its visit and of its chat, updates included.
-fn assert_history(fleet: &Fleet, events: usize) {
+fn assert_history(fleet: &WorkerFleet, events: usize) {
     let rows = history(fleet.folders[0].path(), &fleet.settings(&[]));
     assert_eq!(rows.len(), events / 2, "a visit and a chat for each four messages");
     for row in rows {
@@ -198,9 +214,9 @@ fn assert_history(fleet: &Fleet, events: usize) {
 }
 
 #[test]
-fn what_is_quiet_here_is_what_the_alert_rules_look_at() {
+fn quiet_metrics_are_those_of_the_alert_rules() {
     let alerts = include_str!("../../../deploy/prometheus/alerts.yml");
-    for (name, _) in QUIET {
+    for (name, _) in QUIET_METRICS {
         let name = name.split('{').next().expect("a name");
         assert!(alerts.contains(name), "no alert looks at {name}");
     }

@@ -1,4 +1,4 @@
-//! Adapters that write down what happens to them, and fail as they are told.
+//! Adapters that record their calls in a journal, and fail as the test says.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::AtomicU32;
@@ -27,31 +27,34 @@ impl Journal {
     }
 }
 
-pub(crate) struct Parcel {
+pub(crate) struct TestDelivery {
     pub(crate) name: &'static str,
     pub(crate) body: String,
     pub(crate) arrival: Arrival,
-    /// How often it may still be asked for its arrival before the asker panics; never, where `None`.
-    pub(crate) fuse: Option<AtomicU32>,
+    /// How often the arrival may still be read before the read panics; `None`: it never panics.
+    pub(crate) panic_countdown: Option<AtomicU32>,
 }
 
-impl Delivery for Parcel {
+impl Delivery for TestDelivery {
     fn body(&self) -> &[u8] {
         self.body.as_bytes()
     }
     fn arrival(&self) -> &Arrival {
-        let burnt = self.fuse.as_ref().is_some_and(|fuse| fuse.fetch_sub(1, SeqCst) == 1);
-        assert!(!burnt, "a fault of our own, as told");
+        let is_due = self
+            .panic_countdown
+            .as_ref()
+            .is_some_and(|panic_countdown| panic_countdown.fetch_sub(1, SeqCst) == 1);
+        assert!(!is_due, "a fault of our own, as told");
         &self.arrival
     }
 }
 
 /// Yields batches as they were laid out.
-pub(crate) struct Batches(pub(crate) VecDeque<Vec<Parcel>>);
+pub(crate) struct BatchSource(pub(crate) VecDeque<Vec<TestDelivery>>);
 
-impl Source for Batches {
-    type Delivery = Parcel;
-    async fn next_batch(&mut self, _max: usize) -> Result<Vec<Parcel>, TransportError> {
+impl Source for BatchSource {
+    type Delivery = TestDelivery;
+    async fn next_batch(&mut self, _max: usize) -> Result<Vec<TestDelivery>, TransportError> {
         Ok(self.0.pop_front().unwrap_or_default())
     }
     fn queue(&self) -> Option<&str> {
@@ -60,17 +63,17 @@ impl Source for Batches {
 }
 
 /// Answers as told, by what is published; `Confirmed` where nothing is told.
-pub(crate) struct Broker {
+pub(crate) struct ScriptedPublisher {
     pub(crate) journal: Journal,
     pub(crate) answers: HashMap<String, VecDeque<PublishOutcome>>,
     /// A permit is needed for every batch.
     pub(crate) gate: Arc<Semaphore>,
 }
 
-impl Publisher<Parcel> for Broker {
+impl Publisher<TestDelivery> for ScriptedPublisher {
     async fn publish(
         &mut self,
-        batch: &[Outgoing<'_, Parcel>],
+        batch: &[Outgoing<'_, TestDelivery>],
     ) -> Result<Vec<PublishOutcome>, TransportError> {
         self.gate.acquire().await.expect("the gate is never closed").forget();
         let mut answers = Vec::new();
@@ -100,12 +103,15 @@ impl Publisher<Parcel> for Broker {
     }
 }
 
-pub(crate) struct Counter(pub(crate) Journal);
+pub(crate) struct RecordingSettler(pub(crate) Journal);
 
-impl Settler<Parcel> for Counter {
-    async fn settle(&mut self, batch: Vec<(Parcel, Settlement)>) -> Result<(), TransportError> {
-        for (parcel, settlement) in batch {
-            self.0.note(format!("{settlement:?} {}", parcel.name));
+impl Settler<TestDelivery> for RecordingSettler {
+    async fn settle(
+        &mut self,
+        batch: Vec<(TestDelivery, Settlement)>,
+    ) -> Result<(), TransportError> {
+        for (delivery, settlement) in batch {
+            self.0.note(format!("{settlement:?} {}", delivery.name));
         }
         Ok(())
     }
@@ -113,21 +119,21 @@ impl Settler<Parcel> for Counter {
 
 /// Rows in memory; fails as told.
 #[derive(Clone, Default)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryStore {
     pub(crate) journal: Journal,
-    pub(crate) rows: Arc<Mutex<HashMap<Identity<'static>, Kept>>>,
+    pub(crate) rows: Arc<Mutex<HashMap<Identity<'static>, StoredRow>>>,
     /// What the next saves come to, before they work.
     pub(crate) faults: Arc<Mutex<VecDeque<StoreError>>>,
     /// What the next beginnings come to, before they work.
     pub(crate) outages: Arc<Mutex<VecDeque<StoreError>>>,
-    /// So many saves work, but whoever saves never hears of it.
+    /// So many saves succeed, but the caller gets no confirmation.
     pub(crate) unanswered: Arc<AtomicU32>,
     /// Interactions whose data the store refuses.
     pub(crate) refused: HashSet<&'static str>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Kept {
+pub(crate) struct StoredRow {
     state: State,
     channel: String,
     queue: Option<String>,
@@ -139,13 +145,13 @@ pub(crate) struct Kept {
     times: (i64, i64, Option<i64>),
 }
 
-impl Store for Memory {
-    type Transaction = Memory;
+impl Store for MemoryStore {
+    type Transaction = MemoryStore;
     async fn begin(
         &self,
         own: &[Identity<'_>],
         parents: &[Identity<'_>],
-    ) -> Result<(Vec<Row>, Memory), StoreError> {
+    ) -> Result<(Vec<Row>, MemoryStore), StoreError> {
         if let Some(outage) = self.outages.lock().expect("no test panics here").pop_front() {
             return Err(outage);
         }
@@ -171,8 +177,8 @@ impl Store for Memory {
     }
 }
 
-impl Memory {
-    fn kept<T>(&self, id: &'static str, look: impl FnOnce(&mut Kept) -> T) -> T {
+impl MemoryStore {
+    fn kept<T>(&self, id: &'static str, look: impl FnOnce(&mut StoredRow) -> T) -> T {
         let identity = Identity { tenant: "".into(), id: id.into() };
         let mut rows = self.rows.lock().expect("no test panics here");
         look(rows.get_mut(&identity).expect("it is known"))
@@ -200,7 +206,7 @@ impl Memory {
     }
 }
 
-impl Recall for Memory {
+impl Recall for MemoryStore {
     async fn recall(&mut self, events: &[Doubtful<'_>]) -> Result<Vec<usize>, StoreError> {
         let rows = self.rows.lock().expect("no test panics here");
         let known = |event: &Doubtful<'_>| {
@@ -211,7 +217,7 @@ impl Recall for Memory {
     }
 }
 
-impl Transaction for Memory {
+impl Transaction for MemoryStore {
     async fn save(self, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
         if let Some(fault) = self.faults.lock().expect("no test panics here").pop_front() {
             return Err(fault);
@@ -229,7 +235,7 @@ impl Transaction for Memory {
             spilled.extend(row.spilled.digests);
             kept.insert(
                 row.identity.to_owned(),
-                Kept {
+                StoredRow {
                     state: row.state,
                     channel: row.channel.to_owned(),
                     queue: row.queue.map(str::to_owned),

@@ -12,20 +12,20 @@ use tokio::sync::watch;
 use super::*;
 
 /// Answers each widget when it is let go, by its name: `offer_callback` for all.
-struct Held {
-    let_go: watch::Receiver<Vec<&'static str>>,
+struct ControlledGate {
+    release: watch::Receiver<Vec<&'static str>>,
     questions: AtomicUsize,
 }
 
-impl Gate for Held {
+impl Gate for ControlledGate {
     fn ask(&self, widget: &str) -> GateReply {
         self.questions.fetch_add(1, Ordering::SeqCst);
         if widget == "known" {
             return GateReply::Now(verdict());
         }
-        let (widget, mut let_go) = (widget.to_owned(), self.let_go.clone());
+        let (widget, mut release) = (widget.to_owned(), self.release.clone());
         let answer = async move {
-            let free = let_go.wait_for(|free| free.contains(&widget.as_str())).await;
+            let free = release.wait_for(|free| free.contains(&widget.as_str())).await;
             free.expect("the test goes on");
             verdict()
         };
@@ -44,12 +44,12 @@ fn verdict() -> GateVerdict {
     }
 }
 
-type LetGo = watch::Sender<Vec<&'static str>>;
+type WidgetRelease = watch::Sender<Vec<&'static str>>;
 
-fn gated(when_full: GateOverflow) -> (Bench, LetGo, Arc<Held>) {
-    let mut bench = Bench::new();
-    let (sender, let_go) = watch::channel(Vec::new());
-    let gate = Arc::new(Held { let_go, questions: AtomicUsize::new(0) });
+fn gated(when_full: GateOverflow) -> (LaneBench, WidgetRelease, Arc<ControlledGate>) {
+    let mut bench = LaneBench::new();
+    let (sender, release) = watch::channel(Vec::new());
+    let gate = Arc::new(ControlledGate { release, questions: AtomicUsize::new(0) });
     let channels = ["voice".to_owned()].into();
     bench.gating =
         Some(GatePolicy { gate: Arc::clone(&gate) as Arc<dyn Gate>, channels, when_full });
@@ -57,18 +57,18 @@ fn gated(when_full: GateOverflow) -> (Bench, LetGo, Arc<Held>) {
 }
 
 /// What the gate decided, on which grounds, how often; what did not occur is left out.
-fn decisions(bench: &Bench) -> Vec<(RoutingTarget, GateReason, u64)> {
+fn decisions(bench: &LaneBench) -> Vec<(RoutingTarget, GateReason, u64)> {
     bench.tally.counts().gated().filter(|(_, _, count)| *count > 0).collect()
 }
 
-fn call(name: &'static str, widget: &str) -> Parcel {
+fn voice_call(name: &'static str, widget: &str) -> TestDelivery {
     let body = format!(
         r#"{{"type":"interaction.created","id":"{name}","interaction":{{"id":"{name}","channel":"voice","widget":"{widget}"}}}}"#
     );
     raw(name, &body)
 }
 
-fn about(name: &'static str, interaction: &str, kind: &str) -> Parcel {
+fn later_event(name: &'static str, interaction: &str, kind: &str) -> TestDelivery {
     let body = format!(
         r#"{{"type":"interaction.{kind}","id":"{name}","interaction":{{"id":"{interaction}"}}}}"#
     );
@@ -77,9 +77,9 @@ fn about(name: &'static str, interaction: &str, kind: &str) -> Parcel {
 
 /// Runs, and lets widgets go one after the other, each when a line stands in the journal.
 async fn run(
-    bench: &mut Bench,
-    batches: Vec<Vec<Parcel>>,
-    let_go: &LetGo,
+    bench: &mut LaneBench,
+    batches: Vec<Vec<TestDelivery>>,
+    release: &WidgetRelease,
     steps: &[(&str, &'static str)],
 ) {
     let journal = bench.journal.clone();
@@ -88,21 +88,21 @@ async fn run(
             while !journal.lines().iter().any(|noted| noted == line) {
                 tokio::task::yield_now().await;
             }
-            let_go.send_modify(|free| free.push(widget));
+            release.send_modify(|free| free.push(widget));
         }
     };
     tokio::join!(bench.run(batches), stepping).0.expect("the input ends");
 }
 
 #[tokio::test]
-async fn others_pass_and_nothing_is_settled_before_it_is_published() {
-    let (mut bench, let_go, gate) = gated(GateOverflow::Decide);
+async fn gated_interaction_lets_others_pass_and_settles_after_publish() {
+    let (mut bench, release, gate) = gated(GateOverflow::Decide);
     let batches = vec![
-        vec![call("v", "w"), created("a"), call("k", "known")],
-        vec![about("v-update", "v", "updated"), call("v2", "w"), created("b")],
-        vec![about("v-end", "v", "ended"), created("c")],
+        vec![voice_call("v", "w"), created("a"), voice_call("k", "known")],
+        vec![later_event("v-update", "v", "updated"), voice_call("v2", "w"), created("b")],
+        vec![later_event("v-end", "v", "ended"), created("c")],
     ];
-    run(&mut bench, batches, &let_go, &[("Acknowledge c", "w")]).await;
+    run(&mut bench, batches, &release, &[("Acknowledge c", "w")]).await;
     let lines = bench.journal.lines();
     let published: Vec<_> = lines.iter().filter(|line| line.starts_with("interaction.")).collect();
     assert_eq!(
@@ -129,13 +129,14 @@ async fn others_pass_and_nothing_is_settled_before_it_is_published() {
 
 #[tokio::test]
 async fn an_interaction_that_changes_its_widget_keeps_its_order() {
-    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
-    let mut again = call("v", "fast");
+    let (mut bench, release, _gate) = gated(GateOverflow::Decide);
+    let mut again = voice_call("v", "fast");
     again.name = "v-again";
     again.body = again.body.replace(r#""id":"v","interaction""#, r#""id":"v-again","interaction""#);
-    let batches = vec![vec![call("v", "slow"), again, call("other", "fast"), created("a")]];
+    let batches =
+        vec![vec![voice_call("v", "slow"), again, voice_call("other", "fast"), created("a")]];
     let steps = [("Acknowledge a", "fast"), ("Acknowledge other", "slow")];
-    run(&mut bench, batches, &let_go, &steps).await;
+    run(&mut bench, batches, &release, &steps).await;
     let lines = bench.journal.lines();
     let published: Vec<_> = lines.iter().filter(|line| line.starts_with("interaction.")).collect();
     let expected = ["a", "other", "v", "v-again"].map(|id| format!("interaction.enriched {id}"));
@@ -143,8 +144,8 @@ async fn an_interaction_that_changes_its_widget_keeps_its_order() {
 }
 
 #[tokio::test]
-async fn told_to_stop_a_lane_publishes_what_waits() {
-    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
+async fn stopping_lane_publishes_waiting_messages() {
+    let (mut bench, release, _gate) = gated(GateOverflow::Decide);
     let stop = CancellationToken::new();
     let journal = bench.journal.clone();
     let stopping = async {
@@ -152,31 +153,31 @@ async fn told_to_stop_a_lane_publishes_what_waits() {
             tokio::task::yield_now().await;
         }
         stop.cancel();
-        let_go.send_modify(|free| free.push("w"));
+        release.send_modify(|free| free.push("w"));
     };
-    let batches = vec![vec![call("v", "w"), created("a")]];
+    let batches = vec![vec![voice_call("v", "w"), created("a")]];
     tokio::join!(bench.run_until(batches, &stop), stopping).0.expect("it drains");
     assert_eq!(bench.journal.lines().last().map(String::as_str), Some("Acknowledge v"));
 }
 
 /// One more call than may wait, each an interaction of its own, and an update of the first.
-fn too_many() -> Vec<Vec<Parcel>> {
+fn overflowing_batches() -> Vec<Vec<TestDelivery>> {
     let name = |n: u16| -> &'static str { Box::leak(format!("v{n}").into_boxed_str()) };
-    let calls = (0..=HELD_MAX).map(|n| call(name(n), "w"));
-    let mut parcels: Vec<_> =
-        calls.chain([about("update", "v0", "updated"), created("a")]).collect();
+    let calls = (0..=HELD_MAX).map(|n| voice_call(name(n), "w"));
+    let mut deliveries: Vec<_> =
+        calls.chain([later_event("update", "v0", "updated"), created("a")]).collect();
     let mut batches = Vec::new();
-    while !parcels.is_empty() {
-        let rest = parcels.split_off(parcels.len().min(100));
-        batches.push(std::mem::replace(&mut parcels, rest));
+    while !deliveries.is_empty() {
+        let rest = deliveries.split_off(deliveries.len().min(100));
+        batches.push(std::mem::replace(&mut deliveries, rest));
     }
     batches
 }
 
 #[tokio::test]
-async fn a_stream_is_not_held_up_when_too_many_wait() {
-    let (mut bench, let_go, _gate) = gated(GateOverflow::Decide);
-    run(&mut bench, too_many(), &let_go, &[("Acknowledge a", "w")]).await;
+async fn full_gate_queue_does_not_block_a_stream() {
+    let (mut bench, release, _gate) = gated(GateOverflow::Decide);
+    run(&mut bench, overflowing_batches(), &release, &[("Acknowledge a", "w")]).await;
     let lines = bench.journal.lines();
     let place = |what: &str| lines.iter().position(|line| line == what).expect(what);
     // The last call does not wait; the first one's update does not either, and does not overtake it.
@@ -193,12 +194,12 @@ async fn a_stream_is_not_held_up_when_too_many_wait() {
 }
 
 #[tokio::test]
-async fn a_file_is_held_up_when_too_many_wait() {
-    let (mut bench, let_go, _gate) = gated(GateOverflow::Wait);
+async fn full_gate_queue_blocks_a_file() {
+    let (mut bench, release, _gate) = gated(GateOverflow::Wait);
     let last_taken =
         format!("save {}", (900..1000).map(|n| format!("v{n}")).collect::<Vec<_>>().join(" "));
     let steps = [(last_taken.as_str(), "w")];
-    run(&mut bench, too_many(), &let_go, &steps).await;
+    run(&mut bench, overflowing_batches(), &release, &steps).await;
     let all = u64::from(HELD_MAX) + 2;
     assert_eq!(decisions(&bench), [(RoutingTarget::Callback, GateReason::Answered, all)]);
 }

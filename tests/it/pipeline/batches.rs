@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{Bench, created};
+use super::{LaneBench, created};
 
 #[tokio::test]
 async fn the_next_batch_is_saved_while_one_awaits_its_confirms() {
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     // One by one: what is saved by then is not published together.
     bench.batch_messages = 1;
     bench.gate = Arc::new(Semaphore::new(0));
@@ -28,8 +28,8 @@ async fn the_next_batch_is_saved_while_one_awaits_its_confirms() {
 }
 
 #[tokio::test]
-async fn small_batches_that_are_saved_already_are_published_together() {
-    let mut bench = Bench::new();
+async fn small_saved_batches_are_published_together() {
+    let mut bench = LaneBench::new();
     bench.batch_messages = 3;
     let batches = ["a", "b", "c", "d"].map(|name| vec![created(name)]);
     bench.run(batches.into()).await.expect("the input ends");

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use throughline::pipeline::observe::labels::Outcome;
 use throughline::settings::rules_file::{self, Document, Syntax};
 
-use super::adapters::Parcel;
-use super::{Bench, again, raw};
+use super::adapters::TestDelivery;
+use super::{LaneBench, again, raw};
 
 const DAY_MS: i64 = 86_400_000;
 
-fn event(name: &'static str, kind: &str, pairs: Value) -> Parcel {
+fn event(name: &'static str, kind: &str, pairs: Value) -> TestDelivery {
     let body = json!({
         "type": format!("interaction.{kind}"),
         "id": name,
@@ -19,15 +19,15 @@ fn event(name: &'static str, kind: &str, pairs: Value) -> Parcel {
     raw(name, &body.to_string())
 }
 
-fn bench() -> Bench {
+fn bench() -> LaneBench {
     let rules = r#"{"history":{"chat":["plan","lang"]}}"#;
     let rules = Document::parse(rules, Syntax::Json).expect("JSON");
     let rules = rules_file::compile(&rules).expect("right rules").rules;
-    Bench { rules, ..Bench::new() }
+    LaneBench { rules, ..LaneBench::new() }
 }
 
 /// How many messages came to each of these outcomes in this run.
-async fn outcomes(bench: &mut Bench, batch: Vec<Parcel>) -> Vec<(Outcome, u64)> {
+async fn outcomes(bench: &mut LaneBench, batch: Vec<TestDelivery>) -> Vec<(Outcome, u64)> {
     let before = bench.tally.counts();
     bench.run(vec![batch]).await.expect("the input ends");
     let after = bench.tally.counts();

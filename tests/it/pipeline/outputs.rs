@@ -8,7 +8,7 @@ use throughline::pipeline::plan::outputs::Output;
 use throughline::pipeline::ports::{Arrival, PublishOutcome};
 use throughline::pipeline::routing_key::KeyTemplate;
 
-use super::{Bench, created, raw, untaken};
+use super::{LaneBench, created, raw, unroutable_batch};
 
 /// An output to a key of its own.
 fn output(key: &str, mandatory: bool) -> Output {
@@ -22,8 +22,8 @@ fn output(key: &str, mandatory: bool) -> Output {
 }
 
 #[tokio::test]
-async fn a_delivery_is_settled_when_all_that_was_made_of_it_is_confirmed() {
-    let mut bench = Bench::new();
+async fn delivery_is_settled_when_all_outputs_are_confirmed() {
+    let mut bench = LaneBench::new();
     let other = Output { channels: vec!["voice".to_owned()], ..output("voice", true) };
     bench.outputs = vec![output("one", true), other, output("two.{id}", true)];
     bench.run(vec![vec![created("a")]]).await.expect("the input ends");
@@ -34,8 +34,8 @@ async fn a_delivery_is_settled_when_all_that_was_made_of_it_is_confirmed() {
 }
 
 #[tokio::test]
-async fn each_output_says_whether_somebody_must_listen() {
-    let mut bench = Bench::new();
+async fn mandatory_output_waits_when_unroutable() {
+    let mut bench = LaneBench::new();
     bench.outputs = vec![output("must", true), output("may", false)];
     bench.answer("further a may", &[PublishOutcome::Returned]);
     bench.answer("further b must", &[PublishOutcome::Returned]);
@@ -57,8 +57,8 @@ async fn each_output_says_whether_somebody_must_listen() {
 }
 
 #[tokio::test]
-async fn nobody_need_listen_to_an_end_wherever_it_goes() {
-    let mut bench = Bench::new();
+async fn unrouted_end_is_acknowledged_on_every_output() {
+    let mut bench = LaneBench::new();
     bench.outputs = vec![output("must", true)];
     let end = r#"{"type":"interaction.ended","id":"e","interaction":{"id":"a"}}"#;
     bench.answer("further e must", &[PublishOutcome::Returned]);
@@ -69,12 +69,12 @@ async fn nobody_need_listen_to_an_end_wherever_it_goes() {
 /// While a batch is held for one output, the others have what they took, once.
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_one_output_repeats_nothing_to_the_others() {
-    let mut bench = Bench::new();
+    let mut bench = LaneBench::new();
     bench.publish_ms = Duration::from_secs(60).as_millis().try_into().expect("a number");
     bench.outputs = vec![output("must", true)];
-    let batch = untaken(&mut bench, 0);
-    for parcel in &batch {
-        bench.answer(&format!("further {} must", parcel.name), &[PublishOutcome::Returned; 2]);
+    let batch = unroutable_batch(&mut bench, 0);
+    for delivery in &batch {
+        bench.answer(&format!("further {} must", delivery.name), &[PublishOutcome::Returned; 2]);
     }
     bench.run(vec![batch]).await.expect("the input ends");
     let lines = bench.journal.lines();
@@ -85,8 +85,8 @@ async fn an_outage_of_one_output_repeats_nothing_to_the_others() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_is_set_aside_before_anybody_looks_at_it() {
-    let mut bench = Bench::new();
+async fn unsigned_message_is_dead_lettered_before_decoding() {
+    let mut bench = LaneBench::new();
     let mut forged = raw("x", "{ no JSON, and far too deep to be looked at: [[[[");
     forged.arrival = Arrival { is_forged: true, ..Arrival::default() };
     bench.run(vec![vec![forged, created("a")]]).await.expect("the input ends");

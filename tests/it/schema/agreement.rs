@@ -118,7 +118,7 @@ fn collect(value: &Value, place: String, places: &mut Vec<String>) {
 }
 
 /// The problems that are about one place alone. The others compare places with each other.
-fn of_one_place(mut problems: Vec<Problem>) -> Vec<Problem> {
+fn problems_at_one_place(mut problems: Vec<Problem>) -> Vec<Problem> {
     const COMPARING: [&str; 4] =
         ["of an earlier", "names no set", "names no call target", "given twice"];
     problems.retain(|problem| !COMPARING.iter().any(|what| problem.message.contains(what)));
@@ -126,13 +126,13 @@ fn of_one_place(mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// The problems of a rules document.
-fn of_rules(document: &Value) -> Vec<Problem> {
+fn rules_problems(document: &Value) -> Vec<Problem> {
     let document = Document::parse(&document.to_string(), Syntax::Json).expect("JSON");
-    of_one_place(rules_file::compile(&document).err().unwrap_or_default())
+    problems_at_one_place(rules_file::compile(&document).err().unwrap_or_default())
 }
 
 /// The problems of a case file.
-fn of_cases(document: &Value) -> Vec<Problem> {
+fn cases_problems(document: &Value) -> Vec<Problem> {
     let folder = folder();
     let path = write(folder.path(), "cases.json", &document.to_string());
     match CaseFile::load(&path) {
@@ -167,13 +167,13 @@ fn agree(name: &str, document: &Value, problems: impl Fn(&Value) -> Vec<Problem>
 }
 
 #[test]
-fn of_rules_schema_and_loader_say_the_same() {
-    agree("rules", &rules(), of_rules);
+fn rules_schema_agrees_with_the_loader() {
+    agree("rules", &rules(), rules_problems);
 }
 
 #[test]
-fn of_cases_schema_and_loader_say_the_same() {
-    agree("cases", &cases(), of_cases);
+fn cases_schema_agrees_with_the_loader() {
+    agree("cases", &cases(), cases_problems);
 }
 
 /// Whenever the loader names the keys or the words that it knows, they are those of the schema.
@@ -183,7 +183,7 @@ fn names_the_same(name: &str, document: &Value, problems: impl Fn(&Value) -> Vec
     for (place, _) in changes(document) {
         let mut unknown = document.clone();
         let table = unknown.pointer_mut(&place).and_then(Value::as_object_mut);
-        let known = &of_place(&schema, &place);
+        let known = &schema_at(&schema, &place);
         if let Some(table) = table {
             table.insert("no such key".to_owned(), json!(1));
             let said = problems(&unknown).into_iter().find_map(|problem| {
@@ -215,7 +215,7 @@ fn names_the_same(name: &str, document: &Value, problems: impl Fn(&Value) -> Vec
 }
 
 /// The schema of a place, as far as it is found without a reference; of alternatives the first.
-pub(super) fn of_place(schema: &Value, place: &str) -> Value {
+pub(super) fn schema_at(schema: &Value, place: &str) -> Value {
     place.split('/').skip(1).fold(schema.clone(), |schema, key| {
         let schema = schema["anyOf"].get(0).cloned().unwrap_or(schema);
         let member = &schema["properties"][key];
@@ -229,16 +229,16 @@ pub(super) fn of_place(schema: &Value, place: &str) -> Value {
 
 #[test]
 fn the_keys_and_words_of_rules_are_those_of_the_schema() {
-    names_the_same("rules", &rules(), of_rules);
+    names_the_same("rules", &rules(), rules_problems);
 }
 
 #[test]
 fn the_keys_and_words_of_cases_are_those_of_the_schema() {
-    names_the_same("cases", &cases(), of_cases);
+    names_the_same("cases", &cases(), cases_problems);
 }
 
 #[test]
-fn nothing_is_missing_from_the_documents_with_every_key() {
+fn complete_documents_have_every_key() {
     for (name, document) in [("rules", rules()), ("cases", cases())] {
         let schema = schema(name);
         let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -253,7 +253,7 @@ fn nothing_is_missing_from_the_documents_with_every_key() {
             written.entry(place).or_default().extend(table.keys().cloned());
         }
         for (place, written) in written {
-            let known = of_place(&schema, &place);
+            let known = schema_at(&schema, &place);
             let Some(known) = known["properties"].as_object() else { continue };
             // One format stands for all.
             for key in known.keys().filter(|_| !place.ends_with("/formats")) {
@@ -266,17 +266,19 @@ fn nothing_is_missing_from_the_documents_with_every_key() {
 /// A `null` says nothing: to the loader not even under a key that it does not know, where the schema
 /// warns of the key.
 #[test]
-fn null_says_nothing() {
+fn null_equals_absent() {
     let unknown = json!({ "no such key": null });
-    assert!(of_rules(&unknown).is_empty() && !validator(&schema("rules")).is_valid(&unknown));
+    assert!(rules_problems(&unknown).is_empty() && !validator(&schema("rules")).is_valid(&unknown));
     let nothing = json!({ "cases": [{ "expect": { "origins": { "k": null } } }] });
-    assert!(!of_cases(&nothing).is_empty() && !validator(&schema("cases")).is_valid(&nothing));
+    assert!(
+        !cases_problems(&nothing).is_empty() && !validator(&schema("cases")).is_valid(&nothing)
+    );
 }
 
 // ----------------------------------------------------------------------------------------- inbound
 
 #[test]
-fn of_inbound_messages_schema_and_decoder_say_the_same() {
+fn inbound_schema_agrees_with_the_decoder() {
     let valid = validator(&schema("inbound"));
     let interaction = json!({
         "id": "A", "channel": "chat", "tenant": "1", "queue": "q", "widget": "w", "callTarget": "c",

@@ -11,7 +11,7 @@ use throughline::pipeline::ports::{Attempts, Outgoing, PublishOutcome, Publisher
 use throughline::settings::{self, Sources};
 
 use super::{assert_valid, json, printed, schema, text, validator};
-use crate::support::bench::{self, Bench, DELAY, next, on, published};
+use crate::support::bench::{self, Bench, WAITING_DELAY, published, receive_batch, with_bench};
 use crate::support::program::{folder, program, stderr, stdout};
 use crate::support::rabbitmq;
 
@@ -23,7 +23,7 @@ fn the_document_is_asyncapi_3() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     let document = schema("asyncapi");
     let mut references = Vec::new();
     collect(&document, &mut references);
@@ -50,7 +50,7 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 }
 
 #[test]
-fn it_has_every_exchange_and_queue_that_is_declared() {
+fn document_has_every_declared_exchange_and_queue() {
     let loaded = settings::load(Sources::default()).expect("the defaults load");
     let topology = app::topology(&loaded.settings);
     let document = schema("asyncapi");
@@ -67,7 +67,7 @@ fn it_has_every_exchange_and_queue_that_is_declared() {
 }
 
 #[test]
-fn the_settings_in_force_are_told_and_no_secret() {
+fn document_shows_effective_settings_without_secrets() {
     let output = program(folder().path())
         .args(["schema", "asyncapi"])
         .env("THROUGHLINE_AMQP__URL", "amqps://user:s3/cr@et?@rabbit.acme.test:5671/vendor?x=s3")
@@ -91,7 +91,7 @@ fn the_settings_in_force_are_told_and_no_secret() {
 }
 
 #[test]
-fn wrong_settings_are_named_and_nothing_is_printed() {
+fn invalid_settings_are_named_and_print_no_document() {
     let output = program(folder().path())
         .args(["schema", "asyncapi"])
         .env("THROUGHLINE_LANES", "none")
@@ -106,8 +106,8 @@ fn wrong_settings_are_named_and_nothing_is_printed() {
 // ---------------------------------------------------------------------------------- real messages
 
 #[tokio::test]
-async fn real_messages_have_the_headers_that_are_told() {
-    on(rabbitmq::shared(), async |bench| {
+async fn real_messages_have_the_documented_headers() {
+    with_bench(rabbitmq::shared(), async |bench| {
         let document = asyncapi(&bench.settings, &bench.topology, &[]);
         let (_link, mut lane) = bench.lane().await;
         let downstream = bench.downstream("interaction.enriched.chat", FieldTable::default()).await;
@@ -121,7 +121,7 @@ async fn real_messages_have_the_headers_that_are_told() {
             ]),
         );
         bench.send("any", sent, "{ }").await;
-        let received = next(&mut lane, 1).await;
+        let received = receive_batch(&mut lane, 1).await;
         // What comes back to the work queue is for the client.
         lane.consumer.stop().await.expect("stopped");
 
@@ -133,7 +133,7 @@ async fn real_messages_have_the_headers_that_are_told() {
         let waiting = Outgoing::Waiting {
             delivery: &received[0],
             awaited: None,
-            delay: DELAY,
+            delay: WAITING_DELAY,
             attempts: attempts.clone(),
         };
         let dead = Outgoing::DeadLetter {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use throughline::settings::{self, Problem, SettingsError, Sources};
 
-use super::agreement::{changes, of_place, replacements};
+use super::agreement::{changes, replacements, schema_at};
 use super::{schema, validator};
 use crate::support::program::{folder, write};
 
@@ -36,14 +36,14 @@ fn problems(file: PathBuf) -> Vec<Problem> {
 }
 
 #[test]
-fn of_settings_schema_and_loader_say_the_same() {
+fn settings_schema_agrees_with_the_loader() {
     let schema = schema("settings");
     let valid = validator(&schema);
     let folder = folder();
     let mut compared = 0;
     for shown in settings::load(Sources::default()).expect("the defaults load").provenance {
         let setting = shown.setting;
-        let of_setting = of_place(&schema, &format!("/{}", setting.replace('.', "/")));
+        let of_setting = schema_at(&schema, &format!("/{}", setting.replace('.', "/")));
         let mut values = replacements();
         values.retain(|value| !toml(value).contains("null"));
         for bound in ["minimum", "maximum"].iter().filter_map(|name| of_setting[name].as_i64()) {
@@ -75,7 +75,7 @@ fn of_settings_schema_and_loader_say_the_same() {
 }
 
 #[test]
-fn of_sources_and_outputs_schema_and_loader_say_the_same() {
+fn sources_and_outputs_schema_agrees_with_the_loader() {
     let folder = folder();
     let secret = write(folder.path(), "secret", "s3cret");
     let document = json!({

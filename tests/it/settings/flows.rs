@@ -6,7 +6,7 @@ use throughline::settings::{Settings, Sources};
 
 use super::{file, load, problems, variables};
 
-fn of(text: &str) -> Settings {
+fn load_settings(text: &str) -> Settings {
     let (_folder, path) = file(text);
     load(Sources { files: vec![path], ..Sources::default() }).settings
 }
@@ -20,8 +20,8 @@ fn wrong(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn without_a_source_amqp_describes_the_one_there_is() {
-    let settings = of("lanes = 3\n[amqp]\nqueue = 'work'\nformat = 'sinch-rti'\n");
+fn amqp_section_is_the_default_source() {
+    let settings = load_settings("lanes = 3\n[amqp]\nqueue = 'work'\nformat = 'sinch-rti'\n");
     let [source] = &settings.sources()[..] else { panic!("one source") };
     assert_eq!((source.queue.as_str(), source.lanes), ("work", 3));
     assert_eq!(
@@ -35,7 +35,7 @@ fn without_a_source_amqp_describes_the_one_there_is() {
 }
 
 #[test]
-fn a_source_says_what_is_its_own_and_the_rest_is_said_for_all() {
+fn source_inherits_the_shared_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "s3cret\n").expect("written");
@@ -66,7 +66,7 @@ fn a_source_says_what_is_its_own_and_the_rest_is_said_for_all() {
 }
 
 #[test]
-fn what_is_wrong_with_sources_is_named_all_at_once() {
+fn all_source_problems_are_named_together() {
     assert_eq!(
         wrong(
             "[amqp]\ndead_letters = 'dead'\nwaiting_prefix = 'w.'\n\
@@ -126,8 +126,9 @@ fn an_empty_secret_is_no_secret() {
 #[test]
 fn outputs_are_written_short_or_long() {
     let entry = "exchange = 'crm'\nrouting_key = 'c4c.{channel}'\nformat = 'sap-c4c'\n";
-    let short = of(&format!("[[output]]\n{entry}mandatory = false\nchannels = ['voice']\n"));
-    let long = of(&format!(
+    let short =
+        load_settings(&format!("[[output]]\n{entry}mandatory = false\nchannels = ['voice']\n"));
+    let long = load_settings(&format!(
         "[output]\norigins = false\n[[output.further]]\n{entry}mandatory = false\nchannels = ['voice']\n"
     ));
     assert!(short.output.origins && !long.output.origins);
@@ -135,7 +136,7 @@ fn outputs_are_written_short_or_long() {
     let [output] = &short.output.further[..] else { panic!("one output") };
     assert_eq!((output.exchange.as_str(), output.mandatory), ("crm", false));
     assert_eq!(output.format.words(), ("sap-c4c", Some("json")));
-    let xml = of(&format!("[[output]]\n{entry}encoding = 'xml'\n"));
+    let xml = load_settings(&format!("[[output]]\n{entry}encoding = 'xml'\n"));
     assert_eq!(xml.output.further[0].format.words(), ("sap-c4c", Some("xml")));
     let event = "[[output]]\nexchange = 'crm'\nrouting_key = 'a'\nformat = 'cloud-event-binary'\n";
     for (line, prefix) in [
@@ -143,14 +144,14 @@ fn outputs_are_written_short_or_long() {
         ("prefix = 'cloudEvents_'\n", Prefix::Underscore),
         ("prefix = 'ce-'\n", Prefix::Ce),
     ] {
-        let format = of(&format!("{event}{line}")).output.further[0].format;
+        let format = load_settings(&format!("{event}{line}")).output.further[0].format;
         assert_eq!(format, OutboundFormat::CloudEventBinary(prefix), "{line}");
     }
     assert!(xml.output.further[0].mandatory && xml.output.further[0].channels.is_empty());
 }
 
 #[test]
-fn what_is_wrong_with_outputs_is_named_all_at_once() {
+fn all_output_problems_are_named_together() {
     assert_eq!(
         wrong(
             "[[output]]\nexchange = 'crm'\nrouting_key = 'a.{id}'\nformat = 'enriched'\n\
@@ -185,7 +186,7 @@ fn what_is_wrong_with_outputs_is_named_all_at_once() {
 }
 
 #[test]
-fn what_goes_out_must_not_come_in_again() {
+fn output_exchange_may_not_feed_a_source() {
     let again =
         "amqp.outbound_exchange: is one that interactions come in by: they would come again";
     let amqp = "[amqp]\noutbound_exchange = 'interactions'\n";
@@ -194,7 +195,8 @@ fn what_goes_out_must_not_come_in_again() {
         wrong(&format!("{amqp}[[source]]\nqueue = 'a'\nrouting_keys = ['*.ended.#']\n")),
         [again]
     );
-    let apart = of(&format!("{amqp}[[source]]\nqueue = 'a'\nrouting_keys = ['genesys.#']\n"));
+    let apart =
+        load_settings(&format!("{amqp}[[source]]\nqueue = 'a'\nrouting_keys = ['genesys.#']\n"));
     assert_eq!(apart.amqp.outbound_exchange, "interactions");
     assert_eq!(
         wrong("[amqp]\noutbound_exchange = 'throughline.dead-letters'\n"),
@@ -203,7 +205,7 @@ fn what_goes_out_must_not_come_in_again() {
 }
 
 #[test]
-fn a_format_that_nobody_knows_is_refused_for_amqp_too() {
+fn unknown_format_is_refused_for_amqp() {
     let problems = wrong("[amqp]\nformat = 'genesys'\n");
     assert!(
         problems[0].starts_with("amqp.format: expected `auto` or one of canonical, "),

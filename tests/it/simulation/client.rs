@@ -1,5 +1,5 @@
-//! The world around the workers: a vendor that publishes and a system downstream that consumes, both
-//! of the kind that never gives up. They talk to the broker directly, not over the relays.
+//! The clients around the workers: a vendor that publishes and a system downstream that consumes. Both
+//! retry without limit, and connect to the broker directly, not over the relays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,70 +15,72 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Connection, ConnectionProperties};
 
 use super::conversation::Event;
-use super::ledger::{Outlet, Output};
+use super::ledger::{Output, OutputQueue};
 
-/// Between tries to connect, and before what nobody took is sent again.
-const RETRY: Duration = Duration::from_millis(200);
+/// Between attempts to connect, and before unrouted messages are published again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// A broker that does not answer for so long is left; longer than any alarm lasts.
-const ANSWER: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Unacknowledged messages that the broker may send downstream.
 const PREFETCH: u16 = 500;
 
 /// An open channel, and the connection that it lives on.
-struct Line {
+struct ClientChannel {
     channel: Channel,
     _connection: Connection,
 }
 
-impl Line {
+impl ClientChannel {
     /// Connects, however long it takes.
-    async fn open(url: &str) -> Line {
+    async fn open(url: &str) -> ClientChannel {
         loop {
-            if let Ok(Ok(line)) = tokio::time::timeout(ANSWER, Line::try_open(url)).await {
+            if let Ok(Ok(line)) =
+                tokio::time::timeout(RESPONSE_TIMEOUT, ClientChannel::try_open(url)).await
+            {
                 return line;
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    async fn try_open(url: &str) -> lapin::Result<Line> {
+    async fn try_open(url: &str) -> lapin::Result<ClientChannel> {
         // Short, so that a frozen broker is noticed while it is frozen.
         let url = format!("{url}?heartbeat=2");
         let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        Ok(Line { channel, _connection: connection })
+        Ok(ClientChannel { channel, _connection: connection })
     }
 }
 
 /// Deletes a queue with all that is in it.
 pub(super) async fn delete_queue(url: &str, queue: &str) {
-    let line = Line::open(url).await;
+    let line = ClientChannel::open(url).await;
     let deleted = line.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
     deleted.expect("it is there");
 }
 
-/// Waits until a queue is there again.
+/// Waits until a queue exists again.
 pub(super) async fn await_queue(url: &str, queue: &str) {
     let looking = QueueDeclareOptions { passive: true, ..Default::default() };
     loop {
-        // Looking for what is not there costs the channel.
-        let line = Line::open(url).await;
+        // A passive declaration of a missing queue closes the channel.
+        let line = ClientChannel::open(url).await;
         let found = line.channel.queue_declare(queue.into(), looking, FieldTable::default()).await;
         if found.is_ok() {
             return;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// Binds a queue to the outbound exchange for ends only, or for everything again. An end that nobody
-/// takes is gone, as promised; so ends are always taken.
-pub(super) async fn take_ends_only(url: &str, exchange: &str, queue: &str, ends_only: bool) {
+/// Binds a queue to the outbound exchange for ends only, or for everything again. The worker
+/// drops an unrouted end, as documented, so a queue is always bound for ends.
+pub(super) async fn bind_ends_only(url: &str, exchange: &str, queue: &str, ends_only: bool) {
     let (everything, ends) = ("#", "interaction.ended.#");
     let (bind, unbind) = if ends_only { (ends, everything) } else { (everything, ends) };
-    let line = Line::open(url).await;
+    let line = ClientChannel::open(url).await;
     let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
     let bound = line.channel.queue_bind(
         queue.into(),
@@ -97,12 +99,12 @@ pub(super) async fn take_ends_only(url: &str, exchange: &str, queue: &str, ends_
 pub(super) struct Vendor {
     url: String,
     exchange: String,
-    line: Line,
+    line: ClientChannel,
 }
 
 impl Vendor {
     pub(super) async fn connect(url: &str, exchange: &str) -> Vendor {
-        let line = Line::open(url).await;
+        let line = ClientChannel::open(url).await;
         Vendor { url: url.to_owned(), exchange: exchange.to_owned(), line }
     }
 
@@ -110,15 +112,15 @@ impl Vendor {
     pub(super) async fn publish(&mut self, events: &[Arc<Event>]) {
         let mut open = events.to_vec();
         while !open.is_empty() {
-            match tokio::time::timeout(ANSWER, self.attempt(&open)).await {
+            match tokio::time::timeout(RESPONSE_TIMEOUT, self.attempt(&open)).await {
                 Ok(Ok(refused)) if refused.is_empty() => return,
                 Ok(Ok(refused)) => {
                     // No queue is bound at the moment.
                     open.retain(|event| refused.contains(&event.id));
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 // It is not known which of them were taken.
-                Ok(Err(_)) | Err(_) => self.line = Line::open(&self.url).await,
+                Ok(Err(_)) | Err(_) => self.line = ClientChannel::open(&self.url).await,
             }
         }
     }
@@ -145,7 +147,7 @@ impl Vendor {
             if !confirmation.is_ack() {
                 refused.push(event.id.clone());
             }
-            // A return stands with some confirm of the batch, and says itself what it is about.
+            // A returned message may come with any confirm of the batch; its id says which event it is.
             if let Some(returned) = confirmation.take_message() {
                 let id = returned.properties.message_id().as_ref().expect("ours have ids");
                 refused.push(id.to_string());
@@ -155,40 +157,40 @@ impl Vendor {
     }
 }
 
-/// Consumes what comes out, downstream and in the dead letters, and acknowledges it.
+/// Consumes and acknowledges the messages downstream and the dead letters.
 pub(super) struct Downstream {
     url: String,
-    queues: [(Outlet, String); 2],
-    line: Line,
+    queues: [(OutputQueue, String); 2],
+    line: ClientChannel,
     deliveries: Deliveries,
 }
 
-type Deliveries = SelectAll<stream::BoxStream<'static, (Outlet, lapin::Result<Delivery>)>>;
+type Deliveries = SelectAll<stream::BoxStream<'static, (OutputQueue, lapin::Result<Delivery>)>>;
 
 impl Downstream {
     pub(super) async fn connect(url: &str, downstream: &str, dead_letters: &str) -> Downstream {
         let queues = [
-            (Outlet::Downstream, downstream.to_owned()),
-            (Outlet::DeadLetters, dead_letters.to_owned()),
+            (OutputQueue::Downstream, downstream.to_owned()),
+            (OutputQueue::DeadLetters, dead_letters.to_owned()),
         ];
         let (line, deliveries) = Downstream::open(url, &queues).await;
         Downstream { url: url.to_owned(), queues, line, deliveries }
     }
 
-    async fn open(url: &str, queues: &[(Outlet, String)]) -> (Line, Deliveries) {
+    async fn open(url: &str, queues: &[(OutputQueue, String)]) -> (ClientChannel, Deliveries) {
         loop {
-            let line = Line::open(url).await;
+            let line = ClientChannel::open(url).await;
             if let Ok(Ok(deliveries)) =
-                tokio::time::timeout(ANSWER, consume(&line.channel, queues)).await
+                tokio::time::timeout(RESPONSE_TIMEOUT, consume(&line.channel, queues)).await
             {
                 return (line, deliveries);
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// The next message that comes out, over as many connections as it takes, to be acknowledged.
-    /// Cancel-safe: whoever gives up waiting has taken nothing.
+    /// Cancel-safe: a cancelled call has received nothing.
     pub(super) async fn next(&mut self) -> (Output, Acker) {
         loop {
             // A queue's stream that ends is taken out of the others, so both are asked for.
@@ -196,14 +198,14 @@ impl Downstream {
                 && self.deliveries.len() == self.queues.len()
                 && let Some((from, Ok(delivery))) = self.deliveries.next().await
             {
-                return (Output::of(from, &delivery), delivery.acker);
+                return (Output::from_delivery(from, &delivery), delivery.acker);
             }
             (self.line, self.deliveries) = Downstream::open(&self.url, &self.queues).await;
         }
     }
 
-    /// Reads no more, and gives back what it has, until somebody asks for the next message.
-    pub(super) async fn leave(&mut self) {
+    /// Stops reading, and returns its unacknowledged messages to the broker, until the driver reads again.
+    pub(super) async fn disconnect(&mut self) {
         self.deliveries = Deliveries::new();
         if self.line.channel.status().connected() {
             // Where it fails the connection is lost, and with it all that is given back here.
@@ -219,7 +221,7 @@ impl Downstream {
     }
 }
 
-async fn consume(channel: &Channel, queues: &[(Outlet, String)]) -> lapin::Result<Deliveries> {
+async fn consume(channel: &Channel, queues: &[(OutputQueue, String)]) -> lapin::Result<Deliveries> {
     let mut deliveries = Deliveries::new();
     for (outlet, queue) in queues {
         let (outlet, options) = (*outlet, BasicConsumeOptions::default());
@@ -232,7 +234,7 @@ async fn consume(channel: &Channel, queues: &[(Outlet, String)]) -> lapin::Resul
 }
 
 impl Output {
-    fn of(from: Outlet, delivery: &Delivery) -> Output {
+    fn from_delivery(from: OutputQueue, delivery: &Delivery) -> Output {
         let properties = &delivery.properties;
         let reason = properties.headers().as_ref().and_then(|headers| {
             match headers.inner().get("x-throughline-reason") {

@@ -1,11 +1,11 @@
-//! The traffic: what is sent in one conversation, and what must become of each event.
+//! The traffic: the events of one conversation, and the expected outcome of each.
 //!
 //! A closed loop: the events of a stage are sent together, and the next stage only once all that must
 //! come out of this one has come out. Within a stage nothing depends on the order in which the
 //! workers handle it, so the end is the same however many they are.
 //!
-//! Beside that go events that change nothing: repeats, what nobody can read, what is about
-//! interactions that nobody knows, and updates after the end.
+//! The traffic also has events that change nothing: repeats, undecodable messages, messages about
+//! unknown interactions, and updates after the end.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::model::{Interaction, SOURCES};
 use super::random::Random;
 
-/// A conversation: what is sent, stage after stage, and where it leads.
+/// A conversation: the events of each stage, and the interactions at its end.
 pub(super) struct Conversation {
     /// First stage first.
     pub(super) stages: Vec<Stage>,
@@ -22,21 +22,21 @@ pub(super) struct Conversation {
     pub(super) interactions: Vec<Interaction>,
 }
 
-/// What is sent together, in this order; repeats stand in it twice or are from earlier stages.
+/// Events that are published together, in this order; some repeat events of this or earlier stages.
 pub(super) type Stage = Vec<Arc<Event>>;
 
-/// One event, and what must become of it.
+/// One event, and its expected outcome.
 pub(super) struct Event {
     /// Its id, and the inbound `message_id`. No other event has it.
     pub(super) id: String,
     pub(super) tenant: String,
     pub(super) interaction: String,
     pub(super) body: String,
-    pub(super) fate: Fate,
+    pub(super) expected_outcome: ExpectedOutcome,
 }
 
-/// What must become of an event.
-pub(super) enum Fate {
+/// The expected outcome of an event.
+pub(super) enum ExpectedOutcome {
     /// Published as enriched. When it comes out for the first time it holds exactly this user data,
     /// unless others of its stage may have changed it.
     Enriched { user_data: Option<Value>, parent: &'static str },
@@ -53,26 +53,34 @@ const KEYS: [&str; 4] = ["plan", "tier", "note", "rule"];
 
 /// The `n`-th conversation of a seed.
 pub(super) fn conversation(seed: u64, n: u64) -> Conversation {
-    let random = Random::of(seed, "conversation", n);
+    let random = Random::from_parts(seed, "conversation", n);
     let tenant = format!("t{}", n % 3);
-    Writer { n, random, tenant, events: 0, parent: "none", sent: Vec::new(), stages: Vec::new() }
-        .write()
+    ConversationBuilder {
+        n,
+        random,
+        tenant,
+        events: 0,
+        parent: "none",
+        sent: Vec::new(),
+        stages: Vec::new(),
+    }
+    .write()
 }
 
-struct Writer {
+struct ConversationBuilder {
     n: u64,
     random: Random,
     tenant: String,
     /// How many events were made.
     events: usize,
-    /// What is said of the child's parent: on updates, too, as it was at the creation (C7).
+    /// The published `parent` of the child: updates repeat the value of its creation (C7).
     parent: &'static str,
-    /// All that was sent so far and changes something: what may be repeated.
+    /// All effective events so far: those that may be repeated.
     sent: Vec<Arc<Event>>,
     stages: Vec<Stage>,
 }
 
-impl Writer {
+impl ConversationBuilder {
     fn write(mut self) -> Conversation {
         let mut parent = Interaction::new(&self.tenant, &format!("w{}", self.n), "webengagement");
         let mut child = Interaction::new(&self.tenant, &format!("c{}", self.n), "chat");
@@ -86,8 +94,14 @@ impl Writer {
             }
             let (data, user_data) = (parent.user_data(), Some(parent.user_data()));
             let body = json!({ "channel": "webengagement", "userData": data });
-            let fate = Fate::Enriched { user_data, parent: "none" };
-            stage.push(self.event("interaction.created", &parent.id, "customer", body, fate));
+            let expected_outcome = ExpectedOutcome::Enriched { user_data, parent: "none" };
+            stage.push(self.event(
+                "interaction.created",
+                &parent.id,
+                "customer",
+                body,
+                expected_outcome,
+            ));
             child.copy_from(&parent);
         }
         stage.push(self.creation_of(&mut child, has_parent.then_some(&parent)));
@@ -128,8 +142,8 @@ impl Writer {
         }
         let (user_data, id) = (Some(child.user_data()), child.id.clone());
         self.parent = if parent.is_some() { "found" } else { "none" };
-        let fate = Fate::Enriched { user_data, parent: self.parent };
-        self.event("interaction.created", &id, "customer", body, fate)
+        let expected_outcome = ExpectedOutcome::Enriched { user_data, parent: self.parent };
+        self.event("interaction.created", &id, "customer", body, expected_outcome)
     }
 
     /// One update, or several at once whose order does not matter: each key, or else each source, is
@@ -153,34 +167,48 @@ impl Writer {
         }
         let alone = (changes.len() == 1).then(|| child.user_data());
         let stage = changes.iter().zip(&values).map(|((source, key), value)| {
-            let fate = Fate::Enriched { user_data: alone.clone(), parent: self.parent };
+            let expected_outcome =
+                ExpectedOutcome::Enriched { user_data: alone.clone(), parent: self.parent };
             let body = json!({ "userData": { *key: value } });
-            self.event("interaction.updated", &child.id, source, body, fate)
+            self.event("interaction.updated", &child.id, source, body, expected_outcome)
         });
         let stage = stage.collect();
         self.push(stage);
     }
 
-    /// An end, sometimes a further one, sometimes an update that comes too late.
+    /// An end, sometimes a second one, sometimes an update after it.
     fn end(&mut self, interaction: &mut Interaction) {
         for _ in 0..1 + usize::from(self.random.chance(25)) {
             let said = *self.random.pick(&["ended", "handled"]);
             interaction.end(said);
-            let fate =
-                Fate::Ended { state: interaction.state, extra_data: interaction.extra_data() };
+            let expected_outcome = ExpectedOutcome::Ended {
+                state: interaction.state,
+                extra_data: interaction.extra_data(),
+            };
             let body = json!({ "state": said });
-            let event = self.event("interaction.ended", &interaction.id, "customer", body, fate);
+            let event = self.event(
+                "interaction.ended",
+                &interaction.id,
+                "customer",
+                body,
+                expected_outcome,
+            );
             self.push(vec![event]);
         }
         if self.random.chance(15) {
             let body = json!({ "userData": { "rule": self.value() } });
-            let late =
-                self.event("interaction.updated", &interaction.id, "customer", body, Fate::Ignored);
+            let late = self.event(
+                "interaction.updated",
+                &interaction.id,
+                "customer",
+                body,
+                ExpectedOutcome::Ignored,
+            );
             self.push(vec![late]);
         }
     }
 
-    /// Closes a stage, after adding what changes nothing.
+    /// Closes a stage, after adding events that change nothing.
     fn push(&mut self, mut stage: Stage) {
         self.sent.extend(stage.iter().cloned());
         if self.random.chance(15) {
@@ -188,16 +216,16 @@ impl Writer {
             stage.push(repeated);
         }
         if self.random.chance(6) {
-            stage.push(self.bad());
+            stage.push(self.undecodable());
         }
         if self.random.chance(3) {
-            stage.push(self.about_nobody());
+            stage.push(self.for_unknown_interaction());
         }
         self.stages.push(stage);
     }
 
-    /// A message that nobody can work on.
-    fn bad(&mut self) -> Arc<Event> {
+    /// A message that the worker cannot process.
+    fn undecodable(&mut self) -> Arc<Event> {
         let id = format!("bad{}-{}", self.n, self.events);
         let interaction = |members: Value| {
             let mut interaction = json!({ "id": id, "tenant": self.tenant, "channel": "chat" });
@@ -225,25 +253,37 @@ impl Writer {
                 json!({ "type": "interaction.created", "interaction": interaction }).to_string()
             }),
             _ => ("too_large", {
-                // One byte above what K7 lets pass, quotes and braces included.
+                // One byte above the limit of K7, quotes and braces included.
                 let interaction = interaction(json!({ "userData": { "k": "x".repeat(65_528) } }));
                 json!({ "type": "interaction.created", "interaction": interaction }).to_string()
             }),
         };
         self.events += 1;
         let (tenant, interaction) = (self.tenant.clone(), id.clone());
-        Arc::new(Event { id, tenant, interaction, body, fate: Fate::SetAside(reason) })
+        Arc::new(Event {
+            id,
+            tenant,
+            interaction,
+            body,
+            expected_outcome: ExpectedOutcome::SetAside(reason),
+        })
     }
 
-    /// An update or an end for an interaction that nobody knows.
-    fn about_nobody(&mut self) -> Arc<Event> {
-        let id = format!("nobody{}-{}", self.n, self.events);
+    /// An update or an end of an unknown interaction.
+    fn for_unknown_interaction(&mut self) -> Arc<Event> {
+        let id = format!("unknown{}-{}", self.n, self.events);
         if self.random.chance(50) {
             let body = json!({ "userData": { "rule": "x" } });
-            let fate = Fate::SetAside("interaction_unknown");
-            return self.event("interaction.updated", &id, "agent", body, fate);
+            let expected_outcome = ExpectedOutcome::SetAside("interaction_unknown");
+            return self.event("interaction.updated", &id, "agent", body, expected_outcome);
         }
-        self.event("interaction.ended", &id, "customer", json!({ "state": "ended" }), Fate::Ignored)
+        self.event(
+            "interaction.ended",
+            &id,
+            "customer",
+            json!({ "state": "ended" }),
+            ExpectedOutcome::Ignored,
+        )
     }
 
     fn event(
@@ -252,7 +292,7 @@ impl Writer {
         interaction: &str,
         source: &str,
         mut members: Value,
-        fate: Fate,
+        expected_outcome: ExpectedOutcome,
     ) -> Arc<Event> {
         let id = format!("e{}-{}", self.n, self.events);
         self.events += 1;
@@ -267,7 +307,13 @@ impl Writer {
         body.insert("source".into(), source.into());
         body.insert("interaction".into(), members);
         let (tenant, interaction) = (self.tenant.clone(), interaction.to_owned());
-        Arc::new(Event { id, tenant, interaction, body: Value::Object(body).to_string(), fate })
+        Arc::new(Event {
+            id,
+            tenant,
+            interaction,
+            body: Value::Object(body).to_string(),
+            expected_outcome,
+        })
     }
 
     /// A value that no other pair has, of some length.

@@ -1,4 +1,4 @@
-//! Sends the traffic and checks what comes out, while somebody else does harm.
+//! Publishes the traffic and checks what the workers publish, while the fault injector runs.
 //!
 //! Many conversations go on at once, each by its stages. How much may have been sent follows the
 //! faults: each fault has a share of the traffic going on around it, however fast the workers are.
@@ -15,14 +15,14 @@ use super::ledger::Ledger;
 use super::model::Interaction;
 
 /// Conversations that go on at once: enough for full batches on several workers.
-const AT_ONCE: usize = 64;
+const CONCURRENT_CONVERSATIONS: usize = 64;
 /// If nothing comes out for so long, nothing will. A worker that lost its broker often tries again
 /// after 30 s at most; a broker on a busy machine may take minutes to start.
-const PATIENCE: Duration = Duration::from_secs(300);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What the faults tell the driver.
+/// The fault injector's commands to the driver.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Orders {
+pub(super) struct DriverCommands {
     /// Faults that have begun.
     pub(super) begun: usize,
     /// No more faults will come.
@@ -30,14 +30,14 @@ pub(super) struct Orders {
     /// Nothing may be sent.
     pub(super) paused: bool,
     /// Nothing may be read.
-    pub(super) deaf: bool,
+    pub(super) reading_paused: bool,
     /// Messages that no client can decode, sent beside the traffic.
     pub(super) undecodable: usize,
 }
 
-/// What the driver tells the faults.
+/// The driver's progress, for the fault injector.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Progress {
+pub(super) struct DriverProgress {
     pub(super) sent: usize,
     /// It is paused, and all that must come out has.
     pub(super) quiet: bool,
@@ -57,8 +57,8 @@ impl Volume {
         self.messages / (self.faults + 1)
     }
 
-    fn limit(self, orders: Orders) -> usize {
-        if orders.over { self.messages } else { self.share() * (orders.begun + 1) }
+    fn limit(self, commands: DriverCommands) -> usize {
+        if commands.over { self.messages } else { self.share() * (commands.begun + 1) }
     }
 }
 
@@ -68,18 +68,18 @@ pub(super) struct Driver {
     pub(super) volume: Volume,
     pub(super) vendor: Vendor,
     pub(super) downstream: Downstream,
-    pub(super) orders: watch::Receiver<Orders>,
-    pub(super) progress: watch::Sender<Progress>,
+    pub(super) commands: watch::Receiver<DriverCommands>,
+    pub(super) progress: watch::Sender<DriverProgress>,
     pub(super) traffic: Traffic,
 }
 
-/// What was sent, and what is under way.
+/// The events that were sent, and the conversations in progress.
 #[derive(Default)]
 pub(super) struct Traffic {
     pub(super) ledger: Ledger,
     /// The interactions of conversations that are over, as history must have them.
     pub(super) model: Vec<Interaction>,
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, OpenConversation>,
     begun: u64,
     /// Messages of all conversations that have begun.
     planned: usize,
@@ -89,7 +89,7 @@ pub(super) struct Traffic {
 }
 
 /// A conversation under way.
-struct Open {
+struct OpenConversation {
     stages: std::vec::IntoIter<Stage>,
     interactions: Vec<Interaction>,
     /// Events of this stage that must still come out.
@@ -100,32 +100,32 @@ impl Driver {
     /// Runs until all is sent and all that must come out has, and the faults are over.
     pub(super) async fn run(&mut self) {
         loop {
-            let orders = *self.orders.borrow_and_update();
+            let commands = *self.commands.borrow_and_update();
             let traffic = &mut self.traffic;
-            if !orders.paused {
-                traffic.go_on(self.seed, self.volume.limit(orders));
+            if !commands.paused {
+                traffic.advance(self.seed, self.volume.limit(commands));
                 self.vendor.publish(&traffic.outbox).await;
                 traffic.sent += traffic.outbox.len();
                 traffic.outbox.clear();
             }
-            let set_aside = traffic.ledger.undecodable.len() >= orders.undecodable;
+            let set_aside = traffic.ledger.undecodable.len() >= commands.undecodable;
             let nothing_outstanding = traffic.ledger.outstanding == 0 && set_aside;
-            let quiet = orders.paused && nothing_outstanding;
-            self.progress.send_replace(Progress { sent: traffic.sent, quiet });
+            let quiet = commands.paused && nothing_outstanding;
+            self.progress.send_replace(DriverProgress { sent: traffic.sent, quiet });
             let all_sent = traffic.planned >= self.volume.messages && traffic.open.is_empty();
-            if orders.over && !orders.paused && all_sent && nothing_outstanding {
+            if commands.over && !commands.paused && all_sent && nothing_outstanding {
                 return;
             }
-            if orders.deaf {
-                self.downstream.leave().await;
+            if commands.reading_paused {
+                self.downstream.disconnect().await;
             }
-            let reading = !orders.deaf;
+            let reading = !commands.reading_paused;
             tokio::select! {
-                output = tokio::time::timeout(PATIENCE, self.downstream.next()), if reading => match output {
+                output = tokio::time::timeout(OUTPUT_TIMEOUT, self.downstream.next()), if reading => match output {
                     Ok((output, acker)) => {
                         self.downstream.acknowledge(acker).await;
-                        if let Some(conversation) = traffic.ledger.came_out(&output) {
-                            traffic.one_less(conversation);
+                        if let Some(conversation) = traffic.ledger.record_output(&output) {
+                            traffic.record_received(conversation);
                         }
                     }
                     Err(_) if nothing_outstanding => {}
@@ -133,12 +133,12 @@ impl Driver {
                         "nothing comes out; {} events and {} of {} undecodable ones are missing, among \
                          them {:?}",
                         traffic.ledger.outstanding,
-                        orders.undecodable - traffic.ledger.undecodable.len(),
-                        orders.undecodable,
+                        commands.undecodable - traffic.ledger.undecodable.len(),
+                        commands.undecodable,
                         traffic.ledger.missing(),
                     ),
                 },
-                changed = self.orders.changed() => changed.expect("the faults hold the other end"),
+                changed = self.commands.changed() => changed.expect("the faults hold the other end"),
             }
         }
     }
@@ -146,7 +146,7 @@ impl Driver {
 
 impl Traffic {
     /// Begins conversations, and sends those on whose stage is over.
-    fn go_on(&mut self, seed: u64, limit: usize) {
+    fn advance(&mut self, seed: u64, limit: usize) {
         let over = self.open.iter().filter(|(_, open)| open.awaited == 0);
         let mut over: Vec<_> = over.map(|(n, _)| *n).collect();
         // The order of a map is no seed's.
@@ -154,14 +154,14 @@ impl Traffic {
         for n in over {
             self.next_stage(n);
         }
-        while self.open.len() < AT_ONCE && self.planned < limit {
+        while self.open.len() < CONCURRENT_CONVERSATIONS && self.planned < limit {
             let n = self.begun;
             self.begun += 1;
             let conversation = conversation(seed, n);
             self.planned += conversation.stages.iter().map(Vec::len).sum::<usize>();
             let stages = conversation.stages.into_iter();
             let interactions = conversation.interactions;
-            self.open.insert(n, Open { stages, interactions, awaited: 0 });
+            self.open.insert(n, OpenConversation { stages, interactions, awaited: 0 });
             self.next_stage(n);
         }
     }
@@ -177,7 +177,7 @@ impl Traffic {
                 return;
             };
             for event in &stage {
-                self.ledger.sent(n, event);
+                self.ledger.record_sent(n, event);
             }
             let awaited = stage.iter().filter(|event| self.ledger.is_awaited(event));
             open.awaited = awaited.map(|event| &event.id).collect::<BTreeSet<_>>().len();
@@ -185,7 +185,7 @@ impl Traffic {
         }
     }
 
-    fn one_less(&mut self, n: u64) {
+    fn record_received(&mut self, n: u64) {
         let open = self.open.get_mut(&n).expect("a conversation is over when all has come out");
         open.awaited -= 1;
     }

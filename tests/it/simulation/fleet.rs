@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use throughline::broker::Settings;
 
 use super::model::RULES;
-use super::place::Place;
 use super::relay::{Relay, Server};
+use super::store_kind::StoreKind;
 use crate::support::program::{self, Worker, folder};
 use crate::support::rabbitmq::Node;
 
 /// A worker that does not stop within this time hangs: it has 5 s to drain, and 10 s to take leave of
 /// a broker that does not answer.
-const STOP: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Settings of every worker: small batches and short times, so that much happens in little time.
 const SETTINGS: [(&str, &str); 9] = [
@@ -23,8 +23,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("THROUGHLINE_AMQP__HEARTBEAT_SECS", "2"),
     ("THROUGHLINE_AMQP__CONNECT_TIMEOUT_MS", "2000"),
     ("THROUGHLINE_AMQP__CONFIRM_TIMEOUT_MS", "5000"),
-    // No fault may come to an end by itself: a parent always arrives, and somebody always listens in
-    // the end.
+    // No fault may come to an end by itself: a parent always arrives, and a queue is always bound
+    // in the end.
     ("THROUGHLINE_WAITING__PARENT_SECS", "3600"),
     ("THROUGHLINE_WAITING__UNROUTABLE_SECS", "3600"),
     ("THROUGHLINE_WAITING__UNKNOWN_SECS", "1"),
@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 9] = [
 
 /// How the workers are set up.
 #[derive(Clone, Copy)]
-pub(super) struct Crew {
+pub(super) struct FleetLayout {
     /// Of each worker.
     pub(super) lanes: &'static [usize],
     /// Of the work queue; 0: none.
@@ -41,14 +41,14 @@ pub(super) struct Crew {
 }
 
 /// The workers.
-pub(super) struct Fleet {
-    pub(super) place: Place,
+pub(super) struct WorkerFleet {
+    pub(super) store: StoreKind,
     broker: Settings,
     partitions: String,
-    members: Vec<Member>,
+    members: Vec<FleetWorker>,
 }
 
-struct Member {
+struct FleetWorker {
     folder: TempDir,
     lanes: String,
     broker: Relay,
@@ -57,23 +57,29 @@ struct Member {
     worker: Mutex<Option<Worker>>,
 }
 
-impl Member {
+impl FleetWorker {
     fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
         self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Fleet {
+impl WorkerFleet {
     /// Starts a worker for each of these numbers of lanes.
-    pub(super) async fn start(node: &Node, broker: &Settings, place: Place, crew: Crew) -> Fleet {
-        let partitions = crew.partitions.to_string();
-        let mut fleet = Fleet { place, broker: broker.clone(), partitions, members: Vec::new() };
-        for lanes in crew.lanes {
-            fleet.members.push(Member {
+    pub(super) async fn start(
+        node: &Node,
+        broker: &Settings,
+        store: StoreKind,
+        layout: FleetLayout,
+    ) -> WorkerFleet {
+        let partitions = layout.partitions.to_string();
+        let mut fleet =
+            WorkerFleet { store, broker: broker.clone(), partitions, members: Vec::new() };
+        for lanes in layout.lanes {
+            fleet.members.push(FleetWorker {
                 folder: folder(),
                 lanes: lanes.to_string(),
-                broker: Relay::to(Server::Port(node.amqp_port)).await,
-                store: fleet.place.relay().await,
+                broker: Relay::connect_to(Server::Port(node.amqp_port)).await,
+                store: fleet.store.relay().await,
                 worker: Mutex::default(),
             });
         }
@@ -88,7 +94,7 @@ impl Fleet {
     /// Starts one that was stopped or killed.
     pub(super) fn start_again(&self, which: usize) {
         let member = &self.members[which];
-        let store = self.place.settings(member.store.as_ref());
+        let store = self.store.settings(member.store.as_ref());
         let mut settings = SETTINGS.to_vec();
         settings.push(("THROUGHLINE_LANES", &member.lanes));
         settings.push(("THROUGHLINE_PARTITIONS__COUNT", &self.partitions));
@@ -110,12 +116,12 @@ impl Fleet {
         self.members[which].worker().as_ref().expect("it runs").signal(signal);
     }
 
-    /// Tells one to stop, and returns its exit code.
+    /// Stops a worker, and returns its exit code.
     pub(super) async fn stop(&self, which: usize) -> Option<i32> {
         let worker = self.members[which].worker().take().expect("it runs");
         let id = worker.id();
         let stopping = tokio::task::spawn_blocking(move || worker.stop());
-        let Ok(status) = tokio::time::timeout(STOP, stopping).await else {
+        let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, stopping).await else {
             kill(id);
             panic!("worker {which} does not stop:\n{}", self.log(which));
         };
@@ -140,16 +146,16 @@ impl Fleet {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// What `throughline history` shows.
+    /// The rows of `throughline history`.
     pub(super) fn history(&self) -> Vec<serde_json::Value> {
-        let settings = self.place.settings(None);
+        let settings = self.store.settings(None);
         let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
         program::history(self.members[0].folder.path(), &settings)
     }
 }
 
-impl Drop for Fleet {
-    /// A run that fails shows what the workers said last.
+impl Drop for WorkerFleet {
+    /// A failed run prints the end of each worker's log.
     fn drop(&mut self) {
         if std::thread::panicking() {
             for which in 0..self.members.len() {
@@ -159,7 +165,7 @@ impl Drop for Fleet {
     }
 }
 
-/// Kills a process that nobody waits for any more.
+/// Kills a process that is no longer awaited.
 fn kill(id: u32) {
     assert!(program::signal(id, "KILL"), "process {id} is there");
 }

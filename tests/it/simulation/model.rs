@@ -1,4 +1,4 @@
-//! What must come out, worked out by rules as simple as the traffic needs: the oracle.
+//! The oracle: computes the expected results, by rules as simple as the traffic needs.
 //!
 //! It shares no code with the worker. It knows the copy filter (C1, C6), the priority of sources
 //! (P1), the history list (H1) and the life of an interaction, for values that are strings; all else
@@ -64,7 +64,7 @@ impl Interaction {
         }
     }
 
-    /// What the filter lets pass of a parent's finished data.
+    /// Copies the keys that the filter selects of a parent's finished data.
     pub(super) fn copy_from(&mut self, parent: &Interaction) {
         let data = parent.finished().into_iter();
         self.copied = data.filter(|(key, _)| COPIED.contains(&&**key)).collect();
@@ -89,7 +89,7 @@ impl Interaction {
         json!(self.finished())
     }
 
-    /// What history keeps of it.
+    /// The extra data that history keeps.
     pub(super) fn extra_data(&self) -> Value {
         let mut data = self.finished();
         data.retain(|key, _| listed(self.channel).contains(&&**key));

@@ -12,7 +12,7 @@ impl Random {
     }
 
     /// A stream of its own for the `n`-th thing of a kind, whatever the others draw.
-    pub(crate) fn of(seed: u64, kind: &str, n: u64) -> Random {
+    pub(crate) fn from_parts(seed: u64, kind: &str, n: u64) -> Random {
         let mut random = Random(seed);
         for byte in kind.bytes() {
             random.0 ^= u64::from(byte);
@@ -57,7 +57,7 @@ impl Random {
 }
 
 #[test]
-fn a_seed_means_what_it_always_meant() {
+fn seed_gives_a_fixed_sequence() {
     // The first numbers of the reference implementation for the seed 1234567.
     let mut random = Random::new(1_234_567);
     assert_eq!(random.next(), 6_457_827_717_110_365_317);

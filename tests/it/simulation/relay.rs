@@ -1,7 +1,7 @@
 //! A relay between a worker and a server of it, whose connections can be cut, stalled and slowed down.
 //!
 //! A stall holds the bytes of both directions and lets them through afterwards, in order, as a network
-//! does that comes back: what a worker sent long ago may still arrive.
+//! does that comes back: bytes that a worker sent long ago may still arrive.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes that are carried at once: more than a frame usually has.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// What a slow connection carries at once, and how it rests then: 100 kB a second each way, a batch in
+/// Bytes that a slow connection carries at once, and the pause after them: 100 kB a second each way, a batch in
 /// some tenths of a second.
 const SLOW_BYTES: usize = 1024;
 const SLOW_REST: Duration = Duration::from_millis(10);
@@ -23,7 +23,7 @@ const SLOW_REST: Duration = Duration::from_millis(10);
 /// Listens on a port of its own until it is dropped.
 pub(super) struct Relay {
     pub(super) port: u16,
-    orders: watch::Sender<Orders>,
+    state: watch::Sender<RelayState>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Server {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Orders {
+struct RelayState {
     stalled: bool,
     slow: bool,
     /// How often everything was cut.
@@ -46,37 +46,37 @@ struct Orders {
 
 impl Relay {
     /// A relay to a server.
-    pub(super) async fn to(server: Server) -> Relay {
+    pub(super) async fn connect_to(server: Server) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let own = listener.local_addr().expect("it is bound").port();
-        let orders = watch::Sender::new(Orders::default());
-        let task = tokio::spawn(accept(listener, server, orders.clone()));
-        Relay { port: own, orders, _task: AbortOnDropHandle::new(task) }
+        let state = watch::Sender::new(RelayState::default());
+        let task = tokio::spawn(accept(listener, server, state.clone()));
+        Relay { port: own, state, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Cuts every connection; new ones can be made at once.
     pub(super) fn cut(&self) {
-        self.orders.send_modify(|orders| orders.cuts += 1);
+        self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Holds back what is sent, or lets it through.
+    /// Holds back all bytes, or lets them through.
     pub(super) fn stall(&self, stalled: bool) {
-        self.orders.send_modify(|orders| orders.stalled = stalled);
+        self.state.send_modify(|state| state.stalled = stalled);
     }
 
     /// Carries slowly, or as fast as it can.
     pub(super) fn slow(&self, slow: bool) {
-        self.orders.send_modify(|orders| orders.slow = slow);
+        self.state.send_modify(|state| state.slow = slow);
     }
 }
 
-async fn accept(listener: TcpListener, server: Server, orders: watch::Sender<Orders>) {
+async fn accept(listener: TcpListener, server: Server, state: watch::Sender<RelayState>) {
     let mut carried = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (client, _) = accepted.expect("the listener is ours");
-                carried.spawn(connect(client, server.clone(), orders.subscribe()));
+                carried.spawn(connect(client, server.clone(), state.subscribe()));
             }
             // How a connection ends is its ends' business.
             Some(ended) = carried.join_next() => drop(ended),
@@ -87,18 +87,18 @@ async fn accept(listener: TcpListener, server: Server, orders: watch::Sender<Ord
 async fn connect(
     client: TcpStream,
     server: Server,
-    orders: watch::Receiver<Orders>,
+    state: watch::Receiver<RelayState>,
 ) -> io::Result<()> {
-    // The ends decide themselves what they send together.
+    // The two ends decide which bytes they send together.
     client.set_nodelay(true)?;
     match server {
         Server::Port(port) => {
             let server = TcpStream::connect(("127.0.0.1", port)).await?;
             server.set_nodelay(true)?;
-            carry(client, server.into_split(), orders).await
+            carry(client, server.into_split(), state).await
         }
         Server::Socket(path) => {
-            carry(client, UnixStream::connect(path).await?.into_split(), orders).await
+            carry(client, UnixStream::connect(path).await?.into_split(), state).await
         }
     }
 }
@@ -107,13 +107,13 @@ async fn connect(
 async fn carry(
     client: TcpStream,
     (server_says, to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
-    orders: watch::Receiver<Orders>,
+    state: watch::Receiver<RelayState>,
 ) -> io::Result<()> {
-    let (cuts, mut cut) = (orders.borrow().cuts, orders.clone());
+    let (cuts, mut cut) = (state.borrow().cuts, state.clone());
     let (client_says, to_client) = client.into_split();
     tokio::select! {
-        ended = copy(client_says, to_server, orders.clone()) => ended,
-        ended = copy(server_says, to_client, orders) => ended,
+        ended = copy(client_says, to_server, state.clone()) => ended,
+        ended = copy(server_says, to_client, state) => ended,
         _ = cut.wait_for(|now| now.cuts != cuts) => Ok(()),
     }
 }
@@ -121,7 +121,7 @@ async fn carry(
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut orders: watch::Receiver<Orders>,
+    mut state: watch::Receiver<RelayState>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -131,7 +131,7 @@ async fn copy(
         }
         let mut rest = &buffer[..read];
         while !rest.is_empty() {
-            let Ok(now) = orders.wait_for(|orders| !orders.stalled).await.map(|now| *now) else {
+            let Ok(now) = state.wait_for(|state| !state.stalled).await.map(|now| *now) else {
                 // The relay is gone.
                 return Ok(());
             };

@@ -1,24 +1,24 @@
-//! Which harm is done to a run, and in which order: made from the seed.
+//! The faults of a run, and their order: made from the seed.
 //!
-//! Faults come one by one or two and three at once, each to another part of the whole. Every kind comes
+//! Faults come one by one or two and three at once, each in another component. Every kind comes
 //! once, in some order, then every kind again, and so on.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::place::Place;
 use super::random::Random;
+use super::store_kind::StoreKind;
 
 /// The most faults at once.
-const AT_ONCE: usize = 3;
+const CONCURRENT_FAULTS: usize = 3;
 
 /// Faults that overlap.
-pub(super) type Step = Vec<Fault>;
+pub(super) type FaultStep = Vec<Fault>;
 
 /// A fault, to which worker (if it is about one), how long after its step began, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     pub(super) worker: usize,
     pub(super) after: Duration,
     pub(super) lasting: Duration,
@@ -26,9 +26,9 @@ pub(super) struct Fault {
     pub(super) bytes: u64,
 }
 
-/// What is harmed. Two faults at once never harm the same.
+/// The component that a fault affects. Overlapping faults affect different components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum FaultScope {
     Worker,
     Broker,
     BrokerLink,
@@ -40,26 +40,26 @@ enum Part {
 
 /// Declares the kinds, each with its part and how long it lasts, from and to, in milliseconds.
 macro_rules! kinds {
-    ($($kind:ident: $part:ident, $from_ms:literal..$to_ms:literal;)+) => {
+    ($($kind:ident: $scope:ident, $from_ms:literal..$to_ms:literal;)+) => {
         /// The kinds of faults.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind { $($kind,)+ }
+        pub(super) enum FaultKind { $($kind,)+ }
 
-        impl Kind {
-            const ALL: &[Kind] = &[$(Kind::$kind,)+];
+        impl FaultKind {
+            const ALL: &[FaultKind] = &[$(FaultKind::$kind,)+];
 
-            fn part(self) -> Part {
-                match self { $(Kind::$kind => Part::$part,)+ }
+            fn scope(self) -> FaultScope {
+                match self { $(FaultKind::$kind => FaultScope::$scope,)+ }
             }
 
             fn lasting_ms(self) -> (usize, usize) {
-                match self { $(Kind::$kind => ($from_ms, $to_ms),)+ }
+                match self { $(FaultKind::$kind => ($from_ms, $to_ms),)+ }
             }
         }
     };
 }
 
-// What is brief is within the heartbeat of 2 s or the store's patience of 10 s; what is long is beyond:
+// Brief faults are within the heartbeat of 2 s or the store's timeout of 10 s; long faults are beyond:
 // each side of a connection misses its peer after two heartbeats.
 kinds! {
     WorkerKilled: Worker, 0..1500;
@@ -91,13 +91,15 @@ kinds! {
     AllStoreSlow: StoreLink, 1000..5000;
 }
 
-impl Kind {
-    fn is_possible(self, place: &Place) -> bool {
-        let is_server = matches!(place, Place::Postgres { .. });
+impl FaultKind {
+    fn is_possible(self, store: &StoreKind) -> bool {
+        let is_server = matches!(store, StoreKind::Postgres { .. });
         match self {
-            Kind::DiskFull => matches!(place, Place::SmallDisk(_)),
-            Kind::RowsLockedLong | Kind::StoreRestarted | Kind::StoreKilled => is_server,
-            other => is_server || other.part() != Part::StoreLink,
+            FaultKind::DiskFull => matches!(store, StoreKind::SmallDisk(_)),
+            FaultKind::RowsLockedLong | FaultKind::StoreRestarted | FaultKind::StoreKilled => {
+                is_server
+            }
+            other => is_server || other.scope() != FaultScope::StoreLink,
         }
     }
 }
@@ -111,15 +113,20 @@ impl fmt::Display for Fault {
 }
 
 /// The faults of a seed.
-pub(super) fn schedule(seed: u64, count: usize, place: &Place, workers: usize) -> Vec<Step> {
-    let mut random = Random::of(seed, "faults", 0);
-    let mut steps: Vec<Step> = Vec::new();
-    let mut deck: Vec<Kind> = Vec::new();
+pub(super) fn schedule(
+    seed: u64,
+    count: usize,
+    store: &StoreKind,
+    workers: usize,
+) -> Vec<FaultStep> {
+    let mut random = Random::from_parts(seed, "faults", 0);
+    let mut steps: Vec<FaultStep> = Vec::new();
+    let mut deck: Vec<FaultKind> = Vec::new();
     for _ in 0..count {
         if deck.is_empty() {
-            deck.extend(Kind::ALL.iter().filter(|kind| kind.is_possible(place)));
+            deck.extend(FaultKind::ALL.iter().filter(|kind| kind.is_possible(store)));
             // A small disk is there to be filled.
-            deck.extend([Kind::DiskFull; 7].iter().filter(|kind| kind.is_possible(place)));
+            deck.extend([FaultKind::DiskFull; 7].iter().filter(|kind| kind.is_possible(store)));
             random.shuffle(&mut deck);
         }
         let kind = deck.pop().expect("it was just filled");
@@ -133,7 +140,7 @@ pub(super) fn schedule(seed: u64, count: usize, place: &Place, workers: usize) -
             bytes: random.next() % 300_000,
         };
         let joins = random.chance(50);
-        match steps.last_mut().filter(|step| joins && goes_with(kind, step)) {
+        match steps.last_mut().filter(|step| joins && can_overlap(kind, step)) {
             Some(step) => {
                 fault.after = milliseconds(random.below(2000));
                 step.push(fault);
@@ -144,17 +151,18 @@ pub(super) fn schedule(seed: u64, count: usize, place: &Place, workers: usize) -
     steps
 }
 
-fn goes_with(kind: Kind, step: &Step) -> bool {
-    let part = kind.part();
-    let apart = |other: &Fault| other.kind.part() != part && other.kind.part() != Part::All;
-    part != Part::All && step.len() < AT_ONCE && step.iter().all(apart)
+fn can_overlap(kind: FaultKind, step: &FaultStep) -> bool {
+    let scope = kind.scope();
+    let apart =
+        |other: &Fault| other.kind.scope() != scope && other.kind.scope() != FaultScope::All;
+    scope != FaultScope::All && step.len() < CONCURRENT_FAULTS && step.iter().all(apart)
 }
 
 /// How often each kind is in a schedule, and how many overlap.
-pub(super) fn tally(steps: &[Step]) -> String {
+pub(super) fn tally(steps: &[FaultStep]) -> String {
     let faults = || steps.iter().flatten();
     let overlapping = steps.iter().filter(|step| step.len() > 1).map(Vec::len).sum::<usize>();
-    let counts = Kind::ALL.iter().filter_map(|kind| {
+    let counts = FaultKind::ALL.iter().filter_map(|kind| {
         let count = faults().filter(|fault| fault.kind == *kind).count();
         (count > 0).then(|| format!("{count} × {kind:?}"))
     });

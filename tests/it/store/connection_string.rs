@@ -6,11 +6,11 @@ use std::net::TcpListener;
 
 use throughline::store::{self, OpenError, Settings};
 
-use super::place::KEYS;
+use super::place::LIVE_KEYS;
 use crate::support::postgres::{Database, number};
 
 async fn connect(url: &str) -> Result<(), OpenError> {
-    let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(url) };
+    let settings = Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(url) };
     let store = store::connect(&settings).await?;
     store.close().await;
     Ok(())
@@ -58,7 +58,7 @@ async fn the_name_of_a_session_is_the_urls_or_the_fallback() {
         ("fallback_application_name=a&application_name=b", "b"),
     ] {
         let url = with(&database.url, parameters);
-        let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(&url) };
+        let settings = Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(&url) };
         let store = store::connect(&settings).await.expect("a store");
         let sql = match name {
             "a/b" => "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'a/b'",

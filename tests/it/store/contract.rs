@@ -10,37 +10,37 @@ use throughline::pipeline::ports::{
 };
 use throughline::store::{self, HistoryFilter, OpenError, Settings};
 
-use super::place::{KEYS, Place};
+use super::place::{LIVE_KEYS, StoreFixture};
 use super::samples::{
     Sample, assert_same, come_too_late, count, count_often, counted, counter, create, identity,
     pairs, read, record, save,
 };
 
 contract! {
-    what_is_saved_is_read_back,
+    saved_rows_are_read_back,
     unknown_identities_have_no_row,
     an_update_replaces_the_whole_row,
     dropping_a_transaction_changes_nothing,
     two_workers_lose_no_update,
     two_workers_create_a_row_once,
-    overlapping_batches_get_through,
-    a_locked_row_is_waited_for_but_not_for_ever,
+    overlapping_batches_complete,
+    locked_row_is_awaited_for_limited_time,
     a_cancelled_wait_keeps_no_lock,
-    thousands_of_rows_are_one_batch,
-    a_row_that_is_not_there_is_not_updated,
+    thousands_of_rows_fit_one_batch,
+    missing_row_is_not_updated,
     live_data_is_unreadable_on_disk,
     live_data_needs_its_key,
     keys_can_be_rotated,
     live_data_does_not_open_in_another_row,
     history_is_read_in_pages,
     history_is_filtered,
-    migrating_again_and_at_once_does_no_more,
+    repeated_and_concurrent_migrations_change_nothing,
     a_newer_schema_is_refused,
     a_foreign_row_is_unreadable,
     a_missing_table_is_unreadable,
 }
 
-async fn what_is_saved_is_read_back(place: &Place) {
+async fn saved_rows_are_read_back(place: &StoreFixture) {
     let store = place.store().await;
     let mut odd = Sample::new("mandant ä", "id-with-\"quotes\"-\\-and-🦀");
     odd.state = State::Handled;
@@ -63,7 +63,7 @@ async fn what_is_saved_is_read_back(place: &Place) {
     }
 }
 
-async fn unknown_identities_have_no_row(place: &Place) {
+async fn unknown_identities_have_no_row(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[Sample::new("t", "known"), Sample::new("t", "parent")]).await;
     let own = [identity("", "known"), identity("t", "known"), identity("t", "unknown")];
@@ -77,7 +77,7 @@ async fn unknown_identities_have_no_row(place: &Place) {
     transaction.save(&[]).await.expect("nothing is saved");
 }
 
-async fn an_update_replaces_the_whole_row(place: &Place) {
+async fn an_update_replaces_the_whole_row(place: &StoreFixture) {
     let store = place.store().await;
     let mut sample = Sample::new("t", "a");
     create(&store, &[sample.clone(), Sample::new("t", "b")]).await;
@@ -99,7 +99,7 @@ async fn an_update_replaces_the_whole_row(place: &Place) {
     assert_same(&rows[1], &neighbour);
 }
 
-async fn dropping_a_transaction_changes_nothing(place: &Place) {
+async fn dropping_a_transaction_changes_nothing(place: &StoreFixture) {
     let (here, there) = (place.store().await, place.store().await);
     create(&here, &[Sample::new("t", "a")]).await;
     tokio::join!(come_too_late(&here), come_too_late(&there));
@@ -114,7 +114,7 @@ async fn dropping_a_transaction_changes_nothing(place: &Place) {
     }
 }
 
-async fn two_workers_lose_no_update(place: &Place) {
+async fn two_workers_lose_no_update(place: &StoreFixture) {
     const EACH: i64 = 25;
     let (here, there) = (place.store().await, place.store().await);
     create(&here, &[counter("t", "a", 0)]).await;
@@ -123,7 +123,7 @@ async fn two_workers_lose_no_update(place: &Place) {
     assert_eq!(counted(&here, &own).await, [2 * EACH]);
 }
 
-async fn two_workers_create_a_row_once(place: &Place) {
+async fn two_workers_create_a_row_once(place: &StoreFixture) {
     let (here, there) = (place.store().await, place.store().await);
     for n in 0..10 {
         let own = [identity("t", "known"), identity("t", &format!("new-{n}"))];
@@ -132,7 +132,7 @@ async fn two_workers_create_a_row_once(place: &Place) {
     }
 }
 
-async fn overlapping_batches_get_through(place: &Place) {
+async fn overlapping_batches_complete(place: &StoreFixture) {
     const WORKERS: usize = 4;
     const ROUNDS: usize = 12;
     let ids: Vec<_> = ["", "A", "a", "B", "b", "ä", "Z", "_", "z", "0"]
@@ -166,7 +166,7 @@ async fn overlapping_batches_get_through(place: &Place) {
     assert_eq!(total, i64::try_from(expected).expect("small"));
 }
 
-async fn a_locked_row_is_waited_for_but_not_for_ever(place: &Place) {
+async fn locked_row_is_awaited_for_limited_time(place: &StoreFixture) {
     let holder = place.store().await;
     create(&holder, &[Sample::new("t", "a")]).await;
     let mut settings = place.settings.clone();
@@ -185,7 +185,7 @@ async fn a_locked_row_is_waited_for_but_not_for_ever(place: &Place) {
     count(&hurried, &own).await;
 }
 
-async fn a_cancelled_wait_keeps_no_lock(place: &Place) {
+async fn a_cancelled_wait_keeps_no_lock(place: &StoreFixture) {
     let (holder, waiter) = (place.store().await, place.store().await);
     create(&holder, &[counter("t", "a", 0)]).await;
     tokio::join!(come_too_late(&holder), come_too_late(&waiter));
@@ -198,7 +198,7 @@ async fn a_cancelled_wait_keeps_no_lock(place: &Place) {
     assert_eq!(counted(&holder, &own).await, [6]);
 }
 
-async fn thousands_of_rows_are_one_batch(place: &Place) {
+async fn thousands_of_rows_fit_one_batch(place: &StoreFixture) {
     let store = place.store().await;
     let mut samples: Vec<_> = (0..5_000).map(|n| Sample::new("t", &format!("{n:05}"))).collect();
     create(&store, &samples).await;
@@ -214,7 +214,7 @@ async fn thousands_of_rows_are_one_batch(place: &Place) {
     }
 }
 
-async fn a_row_that_is_not_there_is_not_updated(place: &Place) {
+async fn missing_row_is_not_updated(place: &StoreFixture) {
     let store = place.store().await;
     let mut stray = Sample::new("t", "b");
     stray.is_new = false;
@@ -226,7 +226,7 @@ async fn a_row_that_is_not_there_is_not_updated(place: &Place) {
     }
 }
 
-async fn live_data_is_unreadable_on_disk(place: &Place) {
+async fn live_data_is_unreadable_on_disk(place: &StoreFixture) {
     let store = place.store().await;
     let mut sample = Sample::new("t", "active");
     // Long enough to be stored out of line, so that no place is left out.
@@ -237,28 +237,28 @@ async fn live_data_is_unreadable_on_disk(place: &Place) {
     assert!(!place.holds("planted-live-value").await, "live data is in the clear");
 }
 
-async fn live_data_needs_its_key(place: &Place) {
+async fn live_data_needs_its_key(place: &StoreFixture) {
     let sample = Sample::new("t", "a");
     create(&place.store().await, std::slice::from_ref(&sample)).await;
-    let stranger = place.store_with_key(KEYS[1]).await;
+    let stranger = place.store_with_key(LIVE_KEYS[1]).await;
     let row = &read(&stranger, &[sample]).await[0];
     let StoredLiveData::Locked(key_id) = &row.live else { panic!("opened with another key") };
     assert_eq!(key_id.len(), 8);
 }
 
-async fn keys_can_be_rotated(place: &Place) {
+async fn keys_can_be_rotated(place: &StoreFixture) {
     let mut sample = Sample::new("t", "a");
-    create(&place.store_with_key(KEYS[0]).await, std::slice::from_ref(&sample)).await;
-    let rotated = place.store_with_key(&format!("{}\n{}\n", KEYS[1], KEYS[0])).await;
+    create(&place.store_with_key(LIVE_KEYS[0]).await, std::slice::from_ref(&sample)).await;
+    let rotated = place.store_with_key(&format!("{}\n{}\n", LIVE_KEYS[1], LIVE_KEYS[0])).await;
     assert_same(&read(&rotated, std::slice::from_ref(&sample)).await[0], &sample);
     sample.is_new = false;
     save(&rotated, std::slice::from_ref(&sample)).await.expect("saved");
     // Saved anew it is sealed under the new key, and the old one can go.
-    let without_old = place.store_with_key(KEYS[1]).await;
+    let without_old = place.store_with_key(LIVE_KEYS[1]).await;
     assert_same(&read(&without_old, std::slice::from_ref(&sample)).await[0], &sample);
 }
 
-async fn live_data_does_not_open_in_another_row(place: &Place) {
+async fn live_data_does_not_open_in_another_row(place: &StoreFixture) {
     let store = place.store().await;
     let samples = [Sample::new("t", "a"), Sample::new("t", "b")];
     create(&store, &samples).await;
@@ -273,7 +273,7 @@ async fn live_data_does_not_open_in_another_row(place: &Place) {
     assert!(matches!(rows[1].live, StoredLiveData::Locked(_)));
 }
 
-async fn history_is_read_in_pages(place: &Place) {
+async fn history_is_read_in_pages(place: &StoreFixture) {
     let store = place.store().await;
     let mut samples: Vec<_> = ["", "B", "a"]
         .iter()
@@ -306,7 +306,7 @@ async fn history_is_read_in_pages(place: &Place) {
     }
 }
 
-async fn history_is_filtered(place: &Place) {
+async fn history_is_filtered(place: &StoreFixture) {
     let store = place.store().await;
     let mut samples = [Sample::new("", "a"), Sample::new("t", "a"), Sample::new("t", "b")];
     samples[1].channel = "email".to_owned();
@@ -334,7 +334,7 @@ async fn history_is_filtered(place: &Place) {
     }
 }
 
-async fn migrating_again_and_at_once_does_no_more(place: &Place) {
+async fn repeated_and_concurrent_migrations_change_nothing(place: &StoreFixture) {
     let stores = (0..4).map(|_| place.store());
     for store in futures_util::future::join_all(stores).await {
         store.migrate().await.expect("nothing to do");
@@ -344,7 +344,7 @@ async fn migrating_again_and_at_once_does_no_more(place: &Place) {
     }
 }
 
-async fn a_newer_schema_is_refused(place: &Place) {
+async fn a_newer_schema_is_refused(place: &StoreFixture) {
     place.store().await.close().await;
     place.set_schema_version(99).await;
     for migrate in [true, false] {
@@ -359,12 +359,12 @@ async fn a_newer_schema_is_refused(place: &Place) {
 /// Not of the contract, since a table that is cut into partitions has been migrated before.
 #[tokio::test]
 async fn an_older_schema_is_refused_unless_migrated() {
-    for place in [Place::sqlite(), Place::postgres().await] {
+    for place in [StoreFixture::sqlite(), StoreFixture::postgres().await] {
         older_schema_is_refused_unless_migrated(&place).await;
     }
 }
 
-async fn older_schema_is_refused_unless_migrated(place: &Place) {
+async fn older_schema_is_refused_unless_migrated(place: &StoreFixture) {
     let settings = Settings { migrate: false, ..place.settings.clone() };
     let error = store::connect(&settings).await.err().expect("refused");
     assert!(matches!(error, OpenError::Outdated { found: 0, known: 1 }), "{error}");
@@ -375,7 +375,7 @@ async fn older_schema_is_refused_unless_migrated(place: &Place) {
     store::connect(&settings).await.expect("connected");
 }
 
-async fn a_foreign_row_is_unreadable(place: &Place) {
+async fn a_foreign_row_is_unreadable(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[Sample::new("t", "a")]).await;
     for (change, back) in
@@ -390,7 +390,7 @@ async fn a_foreign_row_is_unreadable(place: &Place) {
     }
 }
 
-async fn a_missing_table_is_unreadable(place: &Place) {
+async fn a_missing_table_is_unreadable(place: &StoreFixture) {
     let store = place.store().await;
     place.execute("DROP TABLE throughline_interaction").await;
     let Err(error) = store.begin(&[identity("t", "a")], &[]).await else { panic!("read") };

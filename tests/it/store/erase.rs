@@ -6,16 +6,16 @@ use throughline::domain::State;
 use throughline::pipeline::ports::{Store as _, StoredLiveData, Transaction as _};
 use throughline::store::{Erased, Store, Whose};
 
-use super::place::Place;
+use super::place::StoreFixture;
 use super::samples::{Sample, assert_same, come_too_late, create, identity, pairs, read, record};
-use crate::support::bench::soon;
+use crate::support::bench::within_timeout;
 use crate::support::postgres::number;
 
 contract! {
     an_active_interaction_is_erased_and_has_ended,
     an_ended_interaction_keeps_its_end,
     ids_are_erased_in_one_tenant_or_in_all,
-    what_is_saved_is_found_by_key_and_value,
+    saved_pairs_are_found_by_key_and_value,
     a_dry_run_only_counts,
     hundreds_are_erased_in_steps,
     live_data_that_no_key_opens_is_erased_too,
@@ -45,7 +45,7 @@ fn anonymised(sample: &Sample) -> Sample {
     sample
 }
 
-async fn an_active_interaction_is_erased_and_has_ended(place: &Place) {
+async fn an_active_interaction_is_erased_and_has_ended(place: &StoreFixture) {
     let store = place.store().await;
     let mut sample = Sample::new("t", "a");
     sample.record = record(&[("plan", "gold"), ("größe", "")]);
@@ -63,7 +63,7 @@ async fn an_active_interaction_is_erased_and_has_ended(place: &Place) {
     assert_same(&read(&store, std::slice::from_ref(&sample)).await[0], &anonymised(&sample));
 }
 
-async fn an_ended_interaction_keeps_its_end(place: &Place) {
+async fn an_ended_interaction_keeps_its_end(place: &StoreFixture) {
     let store = place.store().await;
     let ended = Sample {
         state: State::Handled,
@@ -76,7 +76,7 @@ async fn an_ended_interaction_keeps_its_end(place: &Place) {
     assert_same(&read(&store, std::slice::from_ref(&ended)).await[0], &anonymised(&ended));
 }
 
-async fn ids_are_erased_in_one_tenant_or_in_all(place: &Place) {
+async fn ids_are_erased_in_one_tenant_or_in_all(place: &StoreFixture) {
     let store = place.store().await;
     let samples: Vec<_> = ["", "A", "a", "ä", "ä2"]
         .iter()
@@ -95,7 +95,7 @@ async fn ids_are_erased_in_one_tenant_or_in_all(place: &Place) {
     }
 }
 
-async fn what_is_saved_is_found_by_key_and_value(place: &Place) {
+async fn saved_pairs_are_found_by_key_and_value(place: &StoreFixture) {
     let store = place.store().await;
     let odd_key = r#"$."a'b\"#;
     let mut samples: Vec<_> = (0..5).map(|n| Sample::new("t", &format!("{n}"))).collect();
@@ -123,7 +123,7 @@ async fn what_is_saved_is_found_by_key_and_value(place: &Place) {
     }
 }
 
-async fn a_dry_run_only_counts(place: &Place) {
+async fn a_dry_run_only_counts(place: &StoreFixture) {
     let store = place.store().await;
     let sample = Sample::new("t", "a");
     create(&store, std::slice::from_ref(&sample)).await;
@@ -136,7 +136,7 @@ async fn a_dry_run_only_counts(place: &Place) {
     }
 }
 
-async fn hundreds_are_erased_in_steps(place: &Place) {
+async fn hundreds_are_erased_in_steps(place: &StoreFixture) {
     let store = place.store().await;
     let samples: Vec<_> = (0..1_250).map(|n| Sample::new("t", &format!("{n:04}"))).collect();
     create(&store, &samples).await;
@@ -146,17 +146,17 @@ async fn hundreds_are_erased_in_steps(place: &Place) {
     assert!(rows.iter().all(|row| matches!(row.live, StoredLiveData::Absent)));
 }
 
-async fn live_data_that_no_key_opens_is_erased_too(place: &Place) {
+async fn live_data_that_no_key_opens_is_erased_too(place: &StoreFixture) {
     let sample = Sample::new("t", "a");
     create(&place.store().await, std::slice::from_ref(&sample)).await;
-    let stranger = place.store_with_key(super::place::KEYS[1]).await;
+    let stranger = place.store_with_key(super::place::LIVE_KEYS[1]).await;
     assert_eq!(erase_ids(&stranger, &["a"], None).await.ended, 1);
     assert_same(&read(&stranger, std::slice::from_ref(&sample)).await[0], &anonymised(&sample));
 }
 
 #[tokio::test]
 async fn sqlite_keeps_no_trace_of_what_was_erased_in_any_file() {
-    let place = Place::sqlite();
+    let place = StoreFixture::sqlite();
     let store = place.store().await;
     let mut samples: Vec<_> = (0..50).map(|n| Sample::new("t", &format!("{n:02}"))).collect();
     for (n, sample) in samples.iter_mut().enumerate() {
@@ -179,8 +179,8 @@ async fn sqlite_keeps_no_trace_of_what_was_erased_in_any_file() {
 }
 
 #[tokio::test]
-async fn sqlite_empties_its_log_once_nobody_reads_it_any_more() {
-    let mut place = Place::sqlite();
+async fn sqlite_truncates_its_log_after_the_last_reader() {
+    let mut place = StoreFixture::sqlite();
     // How long it waits for the reader below, who does not go away.
     place.settings.timeout_ms = 100;
     let store = place.store().await;
@@ -208,7 +208,7 @@ async fn sqlite_empties_its_log_once_nobody_reads_it_any_more() {
 
 #[tokio::test]
 async fn postgres_erases_what_a_worker_was_about_to_change() {
-    let place = Place::postgres().await;
+    let place = StoreFixture::postgres().await;
     let (dpo, lane) = (place.store().await, place.store().await);
     let before = Sample { record: record(&[("plan", "gold")]), ..Sample::new("t", "a") };
     create(&lane, std::slice::from_ref(&before)).await;
@@ -221,7 +221,7 @@ async fn postgres_erases_what_a_worker_was_about_to_change() {
         let waiting = "SELECT count(*) FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
         // By then it has read the row as it was before.
-        soon(async { while number(&place.settings.url, waiting).await == 0 {} }).await;
+        within_timeout(async { while number(&place.settings.url, waiting).await == 0 {} }).await;
         batch.save(&[after.change()]).await.expect("saved");
     };
     let (erased, ()) = tokio::join!(erase_ids(&dpo, &["a"], None), saved);

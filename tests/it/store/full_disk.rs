@@ -4,7 +4,7 @@
 use throughline::pipeline::ports::StoreError;
 use throughline::store::{self, Settings};
 
-use super::place::KEYS;
+use super::place::LIVE_KEYS;
 use super::samples::{Sample, assert_same, create, read, record, save};
 use crate::support::small_disk::SmallDisk;
 
@@ -26,7 +26,7 @@ async fn a_full_disk_is_an_outage_that_ends_when_there_is_room() {
     for left_bytes in [0, 4_096, 40_000, 400_000] {
         let disk = SmallDisk::mount();
         let url = format!("sqlite:{}", disk.path().join("store.db").display());
-        let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(url) };
+        let settings = Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(url) };
         let store = store::connect(&settings).await.expect("connected");
         let before = batch(0, 10);
         create(&store, &before).await;

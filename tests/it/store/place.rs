@@ -8,42 +8,46 @@ use crate::support::files::any_holds;
 use crate::support::postgres::{self, Database};
 
 /// Keys for tests: 32 times the byte 1, and the byte 2, in base64.
-pub(super) const KEYS: [&str; 2] = [
+pub(super) const LIVE_KEYS: [&str; 2] = [
     "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
     "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
 ];
 
 /// What an administrator cuts PostgreSQL's table into partitions with.
-pub(super) const CUT: &str = include_str!("../../../deploy/postgres/partition-by-hash.sql");
+pub(super) const PARTITION_SQL: &str =
+    include_str!("../../../deploy/postgres/partition-by-hash.sql");
 
 /// A place for one test's store, empty at first.
-pub(super) struct Place {
+pub(super) struct StoreFixture {
     pub(super) settings: Settings,
-    pub(super) home: Home,
+    pub(super) backend: StoreBackend,
 }
 
-pub(super) enum Home {
+pub(super) enum StoreBackend {
     Sqlite(TempDir),
     Postgres(Database),
 }
 
-impl Place {
-    pub(super) fn sqlite() -> Place {
+impl StoreFixture {
+    pub(super) fn sqlite() -> StoreFixture {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let url = format!("sqlite:{}", dir.path().join("store.db").display());
-        Place { settings: settings(url), home: Home::Sqlite(dir) }
+        StoreFixture { settings: settings(url), backend: StoreBackend::Sqlite(dir) }
     }
 
-    pub(super) async fn postgres() -> Place {
+    pub(super) async fn postgres() -> StoreFixture {
         let database = Database::create().await;
-        Place { settings: settings(database.url.clone()), home: Home::Postgres(database) }
+        StoreFixture {
+            settings: settings(database.url.clone()),
+            backend: StoreBackend::Postgres(database),
+        }
     }
 
     /// PostgreSQL with the table, empty and cut into partitions.
-    pub(super) async fn partitioned() -> Place {
-        let place = Place::postgres().await;
+    pub(super) async fn partitioned() -> StoreFixture {
+        let place = StoreFixture::postgres().await;
         place.store().await.close().await;
-        place.execute(CUT).await;
+        place.execute(PARTITION_SQL).await;
         place
     }
 
@@ -59,9 +63,9 @@ impl Place {
 
     /// Runs SQL behind the store's back.
     pub(super) async fn execute(&self, sql: &str) {
-        match &self.home {
-            Home::Postgres(database) => database.execute(sql).await,
-            Home::Sqlite(_) => {
+        match &self.backend {
+            StoreBackend::Postgres(database) => database.execute(sql).await,
+            StoreBackend::Sqlite(_) => {
                 let mut connection =
                     SqliteConnection::connect(&self.settings.url).await.expect("connected");
                 raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("right SQL");
@@ -71,9 +75,9 @@ impl Place {
     }
 
     pub(super) async fn set_schema_version(&self, version: i32) {
-        let sql = match &self.home {
-            Home::Sqlite(_) => format!("PRAGMA user_version = {version}"),
-            Home::Postgres(_) => {
+        let sql = match &self.backend {
+            StoreBackend::Sqlite(_) => format!("PRAGMA user_version = {version}"),
+            StoreBackend::Postgres(_) => {
                 format!("INSERT INTO throughline_migration (version) VALUES ({version})")
             }
         };
@@ -83,10 +87,10 @@ impl Place {
     /// Whether any of the store's files, its logs included, holds `text`. On a server whose files
     /// are out of reach its rows are searched.
     pub(super) async fn holds(&self, text: &str) -> bool {
-        let files = match &self.home {
+        let files = match &self.backend {
             // The write-ahead log holds what is new; it is searched as it is.
-            Home::Sqlite(dir) => dir.path(),
-            Home::Postgres(database) => {
+            StoreBackend::Sqlite(dir) => dir.path(),
+            StoreBackend::Postgres(database) => {
                 database.execute("CHECKPOINT").await;
                 match postgres::shared_files() {
                     Some(files) => files,
@@ -99,5 +103,5 @@ impl Place {
 }
 
 fn settings(url: String) -> Settings {
-    Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(url) }
+    Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(url) }
 }

@@ -116,7 +116,7 @@ pub(super) async fn create(store: &Store, samples: &[Sample]) {
 /// Has a store come too late once. One on PostgreSQL takes locks from then on, as one on SQLite always
 /// does.
 pub(super) async fn come_too_late(store: &Store) {
-    let stray = Sample { is_new: false, ..Sample::new("t", "nobody") };
+    let stray = Sample { is_new: false, ..Sample::new("t", "unknown") };
     let error = save(store, &[stray]).await.expect_err("nothing to update");
     assert!(matches!(error, StoreError::Conflict), "{error}");
 }

@@ -6,7 +6,7 @@ use throughline::pipeline::ports::Store as _;
 use throughline::pipeline::ports::{Doubtful, Recall as _};
 use throughline::store::{self, Lifetimes, Retention, Settings, Store, SweptEvents};
 
-use super::place::Place;
+use super::place::StoreFixture;
 use super::samples::{Sample, come_too_late, create, identity, save};
 
 contract! {
@@ -62,7 +62,7 @@ async fn sweep(store: &Store, now_ms: i64) -> SweptEvents {
     }
 }
 
-async fn spilled_events_are_known_and_no_others(place: &Place) {
+async fn spilled_events_are_known_and_no_others(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[spilling("a", 0, 100, true), spilling("b", 0, 0, true)]).await;
     let asked: Vec<u64> = (50..150).collect();
@@ -78,7 +78,7 @@ async fn spilled_events_are_known_and_no_others(place: &Place) {
     assert_eq!(known(&store, "a", 2_100, &[0, 2_100]).await, [0]);
 }
 
-async fn what_is_not_saved_spills_nothing(place: &Place) {
+async fn what_is_not_saved_spills_nothing(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[spilling("a", 0, 0, true)]).await;
     let stray = Sample { is_new: false, ..Sample::new("t", "nobody") };
@@ -86,7 +86,7 @@ async fn what_is_not_saved_spills_nothing(place: &Place) {
     assert_eq!(known(&store, "a", 10, &[0, 9]).await, [0; 0]);
 }
 
-async fn spilled_events_go_with_their_time(place: &Place) {
+async fn spilled_events_go_with_their_time(place: &StoreFixture) {
     let store = place.store().await;
     let at = |sample: Sample, updated_ms| Sample { updated_ms, ..sample };
     create(&store, &[at(spilling("a", 0, 10, true), 1_000)]).await;
@@ -97,7 +97,7 @@ async fn spilled_events_go_with_their_time(place: &Place) {
     assert_eq!(known(&store, "a", 20, &[0, 9, 10, 19]).await, [10, 19]);
 }
 
-async fn spilled_events_go_with_their_row(place: &Place) {
+async fn spilled_events_go_with_their_row(place: &StoreFixture) {
     let store = place.store().await;
     let ended = |sample: Sample| Sample { state: State::Ended, ended_ms: Some(0), ..sample };
     let blank = |sample: Sample| Sample { record: Record::default(), ..sample };
@@ -113,7 +113,7 @@ async fn spilled_events_go_with_their_row(place: &Place) {
     }
 }
 
-async fn the_latest_4096_stay_and_the_others_are_counted(place: &Place) {
+async fn the_latest_4096_stay_and_the_others_are_counted(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[spilling("a", 0, 6_500, true)]).await;
     let latest: Vec<u64> = (6_500 - 4_096..6_500).collect();
@@ -125,7 +125,7 @@ async fn the_latest_4096_stay_and_the_others_are_counted(place: &Place) {
     assert_eq!((swept.removed, swept.early), (4_452, 0), "what is over is not early");
 }
 
-async fn a_database_without_the_table_is_told(place: &Place) {
+async fn a_database_without_the_table_is_told(place: &StoreFixture) {
     place.store().await.close().await;
     place.execute("DROP TABLE throughline_spilled_event").await;
     let settings = Settings { migrate: false, ..place.settings.clone() };

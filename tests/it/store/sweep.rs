@@ -1,11 +1,11 @@
-//! Sweeping: what has had its time goes, all else stays, whoever works at the same time.
+//! Sweeping: expired data is removed and all other data stays, whichever workers run at the same time.
 
 use pretty_assertions::assert_eq;
 use throughline::domain::{Record, State};
 use throughline::pipeline::ports::{Store as _, StoreError, StoredLiveData, Transaction as _};
 use throughline::store::{Lifetimes, Retention, Store, Swept};
 
-use super::place::Place;
+use super::place::StoreFixture;
 use super::samples::{
     Sample, assert_same, come_too_late, count, counted, create, identity, pairs, read, save,
 };
@@ -13,12 +13,12 @@ use super::samples::{
 contract! {
     live_data_expires,
     event_logs_are_dropped,
-    history_has_its_time,
+    history_expires_after_its_retention,
     interactions_without_history_are_deleted,
-    a_walk_sees_every_row_once,
+    sweep_visits_every_row_once,
     an_empty_store_is_swept_in_one_step,
     a_sweep_and_two_workers_lose_nothing,
-    sweeping_at_once_is_sweeping_once,
+    concurrent_sweeps_count_each_row_once,
 }
 
 /// A day in milliseconds.
@@ -58,7 +58,7 @@ async fn sweep(store: &Store, now_ms: i64, lifetimes: &Lifetimes, rows: u32) -> 
     }
 }
 
-async fn live_data_expires(place: &Place) {
+async fn live_data_expires(place: &StoreFixture) {
     let store = place.store().await;
     let quiet = Sample { updated_ms: 1_000, ..Sample::new("t", "quiet") };
     let busy = Sample { updated_ms: 1_001, ..Sample::new("t", "busy") };
@@ -77,7 +77,7 @@ async fn live_data_expires(place: &Place) {
     assert_eq!(again, Swept { rows: 2, live: 1, ..Swept::default() });
 }
 
-async fn event_logs_are_dropped(place: &Place) {
+async fn event_logs_are_dropped(place: &StoreFixture) {
     let store = place.store().await;
     let mut samples = [ended("t", "late", 2_000), ended("t", "over", 1_000)];
     create(&store, &samples).await;
@@ -91,7 +91,7 @@ async fn event_logs_are_dropped(place: &Place) {
     assert_eq!(again, Swept { rows: 2, ..Swept::default() });
 }
 
-async fn history_has_its_time(place: &Place) {
+async fn history_expires_after_its_retention(place: &StoreFixture) {
     let store = place.store().await;
     let mut samples: Vec<_> =
         ["chat", "chat-vip", "email", "email-none", "voice"].map(|id| ended("t", id, 0)).into();
@@ -120,7 +120,7 @@ async fn history_has_its_time(place: &Place) {
     assert_eq!(left(40_000).await, (0, "voice".to_owned()));
 }
 
-async fn interactions_without_history_are_deleted(place: &Place) {
+async fn interactions_without_history_are_deleted(place: &StoreFixture) {
     let store = place.store().await;
     let blank = |sample: Sample| Sample { record: Record::default(), ..sample };
     let active = Sample { updated_ms: 60_000, ..Sample::new("t", "active") };
@@ -135,7 +135,7 @@ async fn interactions_without_history_are_deleted(place: &Place) {
     assert_eq!(ids, ["active", "kept"]);
 }
 
-async fn a_walk_sees_every_row_once(place: &Place) {
+async fn sweep_visits_every_row_once(place: &StoreFixture) {
     let store = place.store().await;
     let samples: Vec<_> = ["", "A", "a", "ä"]
         .iter()
@@ -154,12 +154,12 @@ async fn a_walk_sees_every_row_once(place: &Place) {
     assert!(read(&store, &samples).await.is_empty());
 }
 
-async fn an_empty_store_is_swept_in_one_step(place: &Place) {
+async fn an_empty_store_is_swept_in_one_step(place: &StoreFixture) {
     let store = place.store().await;
     assert_eq!(store.sweep(None, 0, &lifetimes(), 10).await.expect("swept"), Swept::default());
 }
 
-async fn a_sweep_and_two_workers_lose_nothing(place: &Place) {
+async fn a_sweep_and_two_workers_lose_nothing(place: &StoreFixture) {
     const EACH: usize = 20;
     let (here, there, cleaner) = (place.store().await, place.store().await, place.store().await);
     let own = [identity("t", "a"), identity("t", "b")];
@@ -179,7 +179,7 @@ async fn a_sweep_and_two_workers_lose_nothing(place: &Place) {
     assert_eq!(counted(&here, &own).await, [both, both]);
 }
 
-async fn sweeping_at_once_is_sweeping_once(place: &Place) {
+async fn concurrent_sweeps_count_each_row_once(place: &StoreFixture) {
     let samples: Vec<_> = (0..40).map(|n| ended("t", &format!("{n:02}"), 0)).collect();
     create(&place.store().await, &samples).await;
     let (here, there) = (place.store().await, place.store().await);
@@ -191,8 +191,8 @@ async fn sweeping_at_once_is_sweeping_once(place: &Place) {
 }
 
 #[tokio::test]
-async fn postgres_leaves_what_a_batch_holds_and_does_not_undo_its_message() {
-    let place = Place::postgres().await;
+async fn postgres_sweep_skips_rows_held_by_a_batch() {
+    let place = StoreFixture::postgres().await;
     let (store, lane) = (place.store().await, place.store().await);
     let held = Sample { updated_ms: 0, ..Sample::new("t", "held") };
     let free = Sample { updated_ms: 0, ..Sample::new("t", "free") };
@@ -211,8 +211,8 @@ async fn postgres_leaves_what_a_batch_holds_and_does_not_undo_its_message() {
 }
 
 #[tokio::test]
-async fn postgres_tells_a_batch_that_a_sweep_came_between() {
-    let place = Place::postgres().await;
+async fn postgres_reports_a_conflict_after_a_sweep() {
+    let place = StoreFixture::postgres().await;
     let (store, lane) = (place.store().await, place.store().await);
     let idle = Sample { updated_ms: 0, ..Sample::new("t", "idle") };
     create(&store, std::slice::from_ref(&idle)).await;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use throughline::store::{self, OpenError, Settings};
 
-use super::place::KEYS;
+use super::place::LIVE_KEYS;
 use crate::support::certificates::certificate;
 use crate::support::postgres::Server;
 
@@ -65,7 +65,7 @@ fn configure(server: &Server, lines: &str) {
 
 /// Connects once; what it fails to do, if anything, must not hold the password.
 async fn connect(url: &str) -> Result<(), OpenError> {
-    let settings = Settings { live_key: Some(KEYS[0].to_owned()), ..Settings::new(url) };
+    let settings = Settings { live_key: Some(LIVE_KEYS[0].to_owned()), ..Settings::new(url) };
     let opened = store::open(&settings).await;
     if let Err(error) = &opened {
         let told = format!("{error} {error:?}");
@@ -78,7 +78,7 @@ async fn connect(url: &str) -> Result<(), OpenError> {
 }
 
 #[tokio::test]
-async fn over_tls_each_side_is_who_it_must_be() {
+async fn tls_verifies_server_and_client() {
     let directory = tempfile::tempdir().expect("a directory");
     let files = directory.path();
     let file = |name: &str| files.join(name).display().to_string();
@@ -120,14 +120,14 @@ async fn over_tls_each_side_is_who_it_must_be() {
     for (user, host, parameters, expected) in [
         ("guest", "localhost", format!("sslmode=verify-full&{stranger}"), untrusted),
         ("guest", "localhost", format!("sslmode=verify-ca&{stranger}"), untrusted),
-        // The driver alone would trust anybody here.
+        // The driver alone would trust any certificate here.
         ("guest", "localhost", format!("sslmode=require&{stranger}"), untrusted),
         ("guest", "localhost", system, untrusted),
         ("guest", "127.0.0.1", full.clone(), "not for the host that store.url names"),
         ("member", "localhost", full.clone(), "(sslcert, sslkey) if it asks for one"),
         ("member", "localhost", as_client("impostor"), "does not accept the client's certificate"),
         ("clerk", "localhost", full.clone(), "the server refuses the password (SQLSTATE 28P01)"),
-        ("nobody", "localhost", full.clone(), "the server refuses the login: look at the user"),
+        ("unknown", "localhost", full.clone(), "the server refuses the login: look at the user"),
     ] {
         let error = connect(&url(user, host, &parameters)).await.expect_err(&parameters);
         let told = error.to_string();
@@ -137,7 +137,7 @@ async fn over_tls_each_side_is_who_it_must_be() {
 }
 
 #[tokio::test]
-async fn tls_that_cannot_work_is_refused_before_anybody_is_asked() {
+async fn unusable_tls_settings_are_refused_before_connecting() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = |name: &str| directory.path().join(name).display().to_string();
     certificate(directory.path(), "ca", None, "basicConstraints=critical,CA:TRUE");
@@ -159,7 +159,7 @@ async fn tls_that_cannot_work_is_refused_before_anybody_is_asked() {
         (format!("sslrootcert={pem}"), "say sslmode=verify-full"),
         (format!("sslmode=prefer&sslcert={pem}&sslkey={key}"), "say sslmode=verify-full"),
     ] {
-        // Nobody listens on port 1.
+        // No server listens on port 1.
         let url = format!("postgres://u:{PASSWORD}@localhost:1/d?{parameters}");
         let error = connect(&url).await.expect_err(&parameters);
         assert!(error.to_string().contains(expected), "{parameters}: {error}");

@@ -1,5 +1,5 @@
-//! A workbench for one test of the broker: names of its own on a server, a client beside the worker
-//! to play vendors and downstream, and the removal of all of it.
+//! The fixture of one broker test: unique names on a server, a client that acts as vendor and as
+//! downstream system, and the removal of all queues and exchanges.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -23,12 +23,12 @@ use throughline::pipeline::ports::{
 use throughline::retry::RetrySchedule;
 use tokio::sync::watch;
 
-/// Longer than anything takes on a busy machine, the start of a node included: whoever waits this
-/// long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any step takes on a busy machine, the start of a node included: a test that waits this
+/// long has failed.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The one delay that has a waiting queue here.
-pub(crate) const DELAY: Duration = Duration::from_millis(250);
+pub(crate) const WAITING_DELAY: Duration = Duration::from_millis(250);
 
 /// Settings with names of its own, and a client of our own.
 pub(crate) struct Bench {
@@ -40,8 +40,8 @@ pub(crate) struct Bench {
 }
 
 /// Runs a test on a bench at `url` with the topology declared, and removes it, however it ends.
-pub(crate) async fn on(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
-    let mut bench = Bench::at(url).await;
+pub(crate) async fn with_bench(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
+    let mut bench = Bench::connect(url).await;
     let outcome = AssertUnwindSafe(test(&mut bench)).catch_unwind().await;
     bench.remove().await;
     if let Err(panic) = outcome {
@@ -49,22 +49,24 @@ pub(crate) async fn on(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
     }
 }
 
-/// Has a bench know all the queues of a real worker, declared.
-pub(crate) async fn prepared(bench: &mut Bench) {
+/// Declares all queues of a real worker, and has the bench delete them at its end.
+pub(crate) async fn declare_topology(bench: &mut Bench) {
     bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
     let link = bench.link().await;
     link.prepare(&bench.topology).await.expect("the topology can be declared");
     link.close().await;
 }
 
-/// The result of `future`, which must not take long.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within the patience of a test")
+/// The result of `future`; panics after the timeout of a test.
+pub(crate) async fn within_timeout<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(TEST_TIMEOUT, future)
+        .await
+        .expect("it happens within the patience of a test")
 }
 
 impl Bench {
     /// A bench whose server is up. Nothing is declared yet.
-    pub(crate) async fn at(url: &str) -> Bench {
+    pub(crate) async fn connect(url: &str) -> Bench {
         let client = Connection::connect(url, ConnectionProperties::default())
             .await
             .expect("tests of the broker need a RabbitMQ that answers");
@@ -72,7 +74,7 @@ impl Bench {
         let confirms = ConfirmSelectOptions::default();
         channel.confirm_select(confirms).await.expect("confirms");
         let settings = settings(url);
-        let topology = Topology::of(&settings, &[DELAY]);
+        let topology = Topology::of(&settings, &[WAITING_DELAY]);
         Bench { settings, topology, channel, client, downstream: Vec::new() }
     }
 
@@ -136,8 +138,10 @@ impl Bench {
             .basic_consume(queue.into(), "".into(), options, FieldTable::default())
             .await
             .expect("it can be consumed");
-        let taken: Vec<_> =
-            soon(consumer.take(count).map(|delivery| delivery.expect("delivered")).collect()).await;
+        let taken: Vec<_> = within_timeout(
+            consumer.take(count).map(|delivery| delivery.expect("delivered")).collect(),
+        )
+        .await;
         for delivery in &taken {
             delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
         }
@@ -152,7 +156,7 @@ impl Bench {
         queue.expect("it is there").message_count()
     }
 
-    /// Deletes every queue and exchange of this bench; what is not there is deleted already.
+    /// Deletes every queue and exchange of this bench; missing ones are skipped.
     pub(crate) async fn remove(self) {
         let channel = self.client.create_channel().await.expect("the server is still up");
         let queues = self.topology.queues.iter().map(|queue| &queue.name).chain(&self.downstream);
@@ -168,7 +172,7 @@ impl Bench {
     }
 }
 
-/// Settings with names that nobody else uses.
+/// Settings with unique names.
 pub(crate) fn settings(url: &str) -> Settings {
     let unique = getrandom::u64().expect("the system has randomness");
     let name = |what: &str| format!("test-{unique:016x}.{what}");
@@ -185,10 +189,11 @@ pub(crate) fn settings(url: &str) -> Settings {
 }
 
 /// The next `count` deliveries, in as many batches as it takes.
-pub(crate) async fn next(lane: &mut Lane, count: usize) -> Vec<Received> {
+pub(crate) async fn receive_batch(lane: &mut Lane, count: usize) -> Vec<Received> {
     let mut taken = Vec::new();
     while taken.len() < count {
-        let batch = soon(lane.consumer.next_batch(count - taken.len())).await.expect("a batch");
+        let batch =
+            within_timeout(lane.consumer.next_batch(count - taken.len())).await.expect("a batch");
         assert!(!batch.is_empty(), "the consumer goes on");
         taken.extend(batch);
     }
@@ -196,7 +201,7 @@ pub(crate) async fn next(lane: &mut Lane, count: usize) -> Vec<Received> {
 }
 
 /// Settles all of them in the same way.
-pub(crate) async fn settle(lane: &mut Lane, batch: Vec<Received>, how: Settlement) {
+pub(crate) async fn settle_all(lane: &mut Lane, batch: Vec<Received>, how: Settlement) {
     let batch = batch.into_iter().map(|delivery| (delivery, how)).collect();
     lane.settler.settle(batch).await.expect("settled");
 }

@@ -8,12 +8,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
-use super::watched::look;
+use super::monitored_worker::poll_until_some;
 
 /// A collector, on a thread of its own: a worker may be waited for meanwhile. It listens for as long as
 /// the tests run.
 pub(crate) struct Collector {
-    /// What `traces.endpoint` is to be.
+    /// The value for `traces.endpoint`.
     pub(crate) endpoint: String,
     bodies: Arc<Mutex<Vec<String>>>,
 }
@@ -49,7 +49,7 @@ impl Collector {
 
     /// The spans of a trace, by their names, once there are so many.
     pub(crate) async fn trace(&self, trace_id: &str, count: usize) -> Vec<Span> {
-        let mut spans = look(async || {
+        let mut spans = poll_until_some(async || {
             let mut spans = self.spans();
             spans.retain(|span| hex(&span.trace_id) == trace_id);
             (spans.len() >= count).then_some(spans)

@@ -1,5 +1,5 @@
-//! Mindful's *Retrieve Widget Status* endpoint, as well and as badly as it can answer: each widget's id
-//! says how. A server of its own for each test, on a free port; it ends with the test.
+//! Mindful's *Retrieve Widget Status* endpoint, with good and bad responses: each widget's id
+//! selects one. A server of its own for each test, on a free port; it ends with the test.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,12 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::bench::soon;
+use super::bench::within_timeout;
 use super::program::write;
 
 /// The endpoint. While `held` has no permits, requests for the widget `held` get no answer.
-pub(crate) struct Mindful {
-    /// What `gate.base_url` is to be.
+pub(crate) struct MindfulServer {
+    /// The value for `gate.base_url`.
     pub(crate) base_url: String,
     state: Arc<State>,
     requests: watch::Receiver<usize>,
@@ -34,14 +34,14 @@ struct State {
     held: Semaphore,
 }
 
-impl Mindful {
+impl MindfulServer {
     /// An endpoint without TLS.
-    pub(crate) async fn start() -> Mindful {
-        Mindful::serve(None).await
+    pub(crate) async fn start() -> MindfulServer {
+        MindfulServer::serve(None).await
     }
 
     /// An endpoint with a certificate for `host`, and the file with the authority that signed it.
-    pub(crate) async fn with_certificate(host: &str, folder: &Path) -> (Mindful, PathBuf) {
+    pub(crate) async fn with_certificate(host: &str, folder: &Path) -> (MindfulServer, PathBuf) {
         let key = || KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new([]).expect("no names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -59,11 +59,11 @@ impl Mindful {
             .with_no_client_auth()
             .with_single_cert(vec![own.der().clone()], secret)
             .expect("the key is the certificate's");
-        let mindful = Mindful::serve(Some(TlsAcceptor::from(Arc::new(config)))).await;
+        let mindful = MindfulServer::serve(Some(TlsAcceptor::from(Arc::new(config)))).await;
         (mindful, write(folder, "authority.pem", &root.pem()))
     }
 
-    async fn serve(tls: Option<TlsAcceptor>) -> Mindful {
+    async fn serve(tls: Option<TlsAcceptor>) -> MindfulServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -75,17 +75,17 @@ impl Mindful {
             count,
             held: Semaphore::new(0),
         });
-        let of_server = Arc::clone(&state);
+        let server_state = Arc::clone(&state);
         let server = tokio::spawn(async move {
             let mut conversations = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("it listens");
-                let (state, tls) = (Arc::clone(&of_server), tls.clone());
+                let (state, tls) = (Arc::clone(&server_state), tls.clone());
                 conversations.spawn(async move {
                     match tls {
                         None => answer(stream, &state).await,
                         Some(tls) => {
-                            // Who does not trust us hangs up.
+                            // A client that does not trust the certificate closes the connection.
                             if let Ok(stream) = tls.accept(stream).await {
                                 answer(stream, &state).await;
                             }
@@ -95,7 +95,7 @@ impl Mindful {
             }
         });
         let _server = AbortOnDropHandle::new(server);
-        Mindful { base_url, state, requests, _server }
+        MindfulServer { base_url, state, requests, _server }
     }
 
     /// The heads of the requests so far.
@@ -104,9 +104,9 @@ impl Mindful {
     }
 
     /// Waits until so many requests have come.
-    pub(crate) async fn asked(&self, count: usize) {
+    pub(crate) async fn await_requests(&self, count: usize) {
         let mut requests = self.requests.clone();
-        soon(requests.wait_for(|seen| *seen >= count)).await.expect("the server runs");
+        within_timeout(requests.wait_for(|seen| *seen >= count)).await.expect("the server runs");
     }
 
     /// Answers all requests for `held`, those to come included.
@@ -115,7 +115,7 @@ impl Mindful {
     }
 }
 
-/// Takes one request and answers it as its widget says. Whoever hangs up meanwhile may.
+/// Reads one request and answers it as its widget says. The client may close the connection meanwhile.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -69,7 +69,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The server that we started goes away with all it has.
+        // A server that the tests started is removed with all its databases.
         if std::env::var_os(URL_VARIABLE).is_none() {
             return;
         }
@@ -92,7 +92,7 @@ async fn execute(url: &str, sql: String) {
     connection.close().await.expect("closed");
 }
 
-/// The number that a question to the database at `url` comes to.
+/// The number that a query of the database at `url` returns.
 pub(crate) async fn number(url: &str, question: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.expect("PostgreSQL is up");
     let answer = sqlx::query_scalar(question).fetch_one(&mut connection).await;
@@ -114,7 +114,7 @@ fn shared_server() -> &'static Server {
     SHARED.get_or_init(Server::start)
 }
 
-/// Where the shared server keeps its files; `None` for one that we did not start.
+/// Where the shared server keeps its files; `None` for a server that the tests did not start.
 pub(crate) fn shared_files() -> Option<&'static Path> {
     std::env::var_os(URL_VARIABLE).is_none().then(|| shared_server().dir.as_path())
 }
@@ -155,13 +155,12 @@ impl Server {
         self.dir.join(".s.PGSQL.5432")
     }
 
-    /// Ends the server at once, without a word to anybody: what it had not yet written to its tables it
-    /// finds in its log when it starts again.
+    /// Ends the server at once, without a checkpoint: it recovers from its log when it starts again.
     pub(crate) fn kill(&self) {
         self.control(&["-m", "immediate", "stop"]);
     }
 
-    /// Stops the server as an administrator would who is in a hurry: sessions are cut off.
+    /// Stops the server in its fast mode: sessions are cut off.
     pub(crate) fn stop(&self) {
         self.control(&["-m", "fast", "stop"]);
     }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 use throughline::broker::Settings;
 
-use super::bench::soon;
+use super::bench::within_timeout;
 use super::postgres::Database;
 
 /// 32 times the byte 7, in base64: the live key of workers that share a store.
@@ -92,12 +92,12 @@ pub(crate) fn signal(id: u32, name: &str) -> bool {
     sent.expect("`kill` runs").success()
 }
 
-/// What it wrote to stdout.
+/// The program's stdout.
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8")
 }
 
-/// What it wrote to stderr.
+/// The program's stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
 }
@@ -175,25 +175,25 @@ impl Worker {
         assert!(signal(self.id(), name), "the worker has ended before: {}", self.log());
     }
 
-    /// Tells it to stop, and waits for its end.
+    /// Sends `TERM`, and waits for its end.
     pub(crate) fn stop(self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
     }
 
-    /// Waits for an end that it comes to by itself.
+    /// Waits until it ends without a signal.
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.process.0.wait().expect("it ends")
     }
 
-    /// What it has logged.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log can be read")
     }
 
     /// Waits until the log holds `text` after its first `skip` bytes; gives the place behind it.
     pub(crate) async fn wait_for_log(&self, text: &str, skip: usize) -> usize {
-        soon(async {
+        within_timeout(async {
             loop {
                 if let Some(place) = self.log()[skip..].find(text) {
                     return skip + place + text.len();

@@ -36,7 +36,7 @@ const ROOT_VARIABLE: &str = "THROUGHLINE_TEST_RABBITMQ_ROOT";
 
 /// Makes a folder the root of whatever command follows. The mounts are seen by that command only, and
 /// end with it.
-const ENTER: &str = r#"
+const CHROOT_SCRIPT: &str = r#"
     root=$1 shared=$2
     shift 2
     mkdir -p "$root$shared" &&
@@ -46,7 +46,7 @@ const ENTER: &str = r#"
 
 /// Carries out orders, a line each, and answers each with the line `carried out`. `start` starts the
 /// node; any other order is a signal for it, whose end is awaited where there will be one.
-const KEEPER: &str = r#"
+const GUARD_SCRIPT: &str = r#"
     epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
     epmd=$!
     node=
@@ -86,15 +86,15 @@ pub(crate) struct Node {
     home: PathBuf,
     name: String,
     epmd_port: u16,
-    keeper: Mutex<Keeper>,
+    guard: Mutex<NodeGuard>,
 }
 
 /// The script that owns the node's processes.
-struct Keeper {
+struct NodeGuard {
     /// Its input takes orders.
     process: Child,
-    /// What it and the node say.
-    told: Receiver<String>,
+    /// Output lines of the script and the node.
+    output_lines: Receiver<String>,
 }
 
 impl Node {
@@ -140,7 +140,7 @@ impl Node {
         write("rabbitmq.conf", &configuration(amqp_port));
 
         let mut process = command("sh")
-            .args(["-c", KEEPER])
+            .args(["-c", GUARD_SCRIPT])
             // Its own group, so that Ctrl-C reaches the tests only and the keeper sees their end.
             .process_group(0)
             .envs(environment(&home, &name, epmd_port))
@@ -152,10 +152,17 @@ impl Node {
             .spawn()
             .expect("`sh` can be run");
         let output = process.stdout.take().expect("it is piped");
-        let (tell, told) = sync_channel(64);
+        let (tell, output_lines) = sync_channel(64);
         std::thread::spawn(move || listen(BufReader::new(output), &tell));
         let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
-        Node { url, amqp_port, home, name, epmd_port, keeper: Mutex::new(Keeper { process, told }) }
+        Node {
+            url,
+            amqp_port,
+            home,
+            name,
+            epmd_port,
+            guard: Mutex::new(NodeGuard { process, output_lines }),
+        }
     }
 
     /// Starts it, again after [`Node::kill`] with the data it had, and waits until it is up.
@@ -169,7 +176,7 @@ impl Node {
         self.order("KILL");
     }
 
-    /// Stops it in its tracks; its sockets stay open, and nobody answers.
+    /// Suspends its process: its sockets stay open, and it does not answer.
     pub(crate) fn freeze(&self) {
         self.order("STOP");
     }
@@ -194,18 +201,18 @@ impl Node {
     }
 
     fn order(&self, order: &str) {
-        let mut keeper = self.keeper.lock().expect("no order has panicked");
-        let orders = keeper.process.stdin.as_mut().expect("it is piped");
-        writeln!(orders, "{order}").expect("the keeper is there");
-        drop(keeper);
+        let mut guard = self.guard.lock().expect("no order has panicked");
+        let orders = guard.process.stdin.as_mut().expect("it is piped");
+        writeln!(orders, "{order}").expect("the guard is there");
+        drop(guard);
         self.await_line(order, "carried out");
     }
 
     fn await_line(&self, order: &str, awaited: &str) {
-        let keeper = self.keeper.lock().expect("no order has panicked");
+        let guard = self.guard.lock().expect("no order has panicked");
         let mut said = Vec::new();
         loop {
-            match keeper.told.recv_timeout(Duration::from_secs(START_SECS)) {
+            match guard.output_lines.recv_timeout(Duration::from_secs(START_SECS)) {
                 Ok(line) if line.contains(awaited) => return,
                 Ok(line) => said.push(line),
                 Err(_) => panic!("RabbitMQ did not {order} in {START_SECS} s; it said {said:#?}"),
@@ -218,21 +225,21 @@ impl Drop for Node {
     /// Waits until all of it is removed. (A shared node is never dropped; the end of the process
     /// closes the keeper's input just as well.)
     fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Waiting closes its input first.
-        if let Err(error) = keeper.process.wait() {
+        if let Err(error) = guard.process.wait() {
             eprintln!("{} may still be running: {error}", self.name);
         }
     }
 }
 
-/// Passes on what is awaited, and drains the rest, since a full pipe would stop the node.
+/// Passes on lines that tests wait for, and drains the rest, since a full pipe would stop the node.
 fn listen(output: impl BufRead, tell: &SyncSender<String>) {
     for line in output.lines().map_while(Result::ok) {
         let interesting = line.contains("carried out")
             || line.contains("completed")
             || line.to_lowercase().contains("error");
-        // A full channel means that nobody waits for anything.
+        // A full channel means that no test waits for a line.
         if interesting && tell.try_send(line).is_err() {
             continue;
         }
@@ -248,7 +255,7 @@ fn root() -> Option<PathBuf> {
 fn command(program: &str) -> Command {
     let Some(root) = root() else { return Command::new(program) };
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", ENTER, "enter"]);
+    command.args(["--mount", "sh", "-c", CHROOT_SCRIPT, "enter"]);
     command.arg(root).arg(std::env::temp_dir()).arg(program);
     command
 }
@@ -272,7 +279,7 @@ fn environment(home: &Path, name: &str, epmd_port: u16) -> Vec<(&'static str, St
     ]
 }
 
-/// Ports that nobody listens on; all are held until all are known, so they differ.
+/// Free ports; all are held until all are known, so they differ.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
     held.map(|listener| listener.local_addr().expect("it is bound").port())

@@ -18,7 +18,7 @@ const VARIABLE: &str = "THROUGHLINE_TEST_SMALL_DISK";
 /// Bytes that a disk of our own has: enough for a test's rows, little enough to be filled in no time.
 const BYTES: u64 = 16 << 20;
 
-/// What stands on the disk to fill it.
+/// The file that fills the disk.
 const BALLAST: &str = "ballast";
 
 /// A disk that can be filled up.

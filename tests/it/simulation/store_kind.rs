@@ -1,4 +1,4 @@
-//! Where the workers of a run keep their interactions, and what can be done to it.
+//! The store of the workers in a run, and the faults that it can have.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::support::postgres::{Database, Server};
 use crate::support::program::{LIVE_KEY, folder};
 use crate::support::small_disk::SmallDisk;
 
-/// How long whoever locks SQLite waits for its turn: a worker that is frozen may have it.
-const TURN: Duration = Duration::from_secs(60);
+/// How long the fault injector waits for SQLite's lock: a frozen worker may hold it.
+const SQLITE_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A store.
-pub(super) enum Place {
+pub(super) enum StoreKind {
     /// A file; so there is only one worker.
     Sqlite(TempDir),
     /// A file on a disk that can be filled.
@@ -31,41 +31,41 @@ pub(super) enum Place {
     },
 }
 
-impl Place {
-    pub(super) fn sqlite() -> Place {
-        Place::Sqlite(folder())
+impl StoreKind {
+    pub(super) fn sqlite() -> StoreKind {
+        StoreKind::Sqlite(folder())
     }
 
-    pub(super) fn small_disk() -> Place {
-        Place::SmallDisk(SmallDisk::mount())
+    pub(super) fn small_disk() -> StoreKind {
+        StoreKind::SmallDisk(SmallDisk::mount())
     }
 
     /// A database on a server of its own.
-    pub(super) async fn postgres() -> Place {
+    pub(super) async fn postgres() -> StoreKind {
         let server = Arc::new(Server::start());
-        Place::Postgres { database: Database::create_on(&server.url()).await, server }
+        StoreKind::Postgres { database: Database::create_on(&server.url()).await, server }
     }
 
     /// A relay to it, where it is a server.
     pub(super) async fn relay(&self) -> Option<Relay> {
         match self {
-            Place::Sqlite(_) | Place::SmallDisk(_) => None,
-            Place::Postgres { server, .. } => {
-                Some(Relay::to(Listener::Socket(server.socket())).await)
+            StoreKind::Sqlite(_) | StoreKind::SmallDisk(_) => None,
+            StoreKind::Postgres { server, .. } => {
+                Some(Relay::connect_to(Listener::Socket(server.socket())).await)
             }
         }
     }
 
-    /// What a worker must be told, as variables; over its relay, if it has one.
+    /// The worker's store settings, as variables; through its relay, if it has one.
     pub(super) fn settings(&self, relay: Option<&Relay>) -> Vec<(&'static str, String)> {
         let url = match (self, relay) {
-            (Place::Postgres { database, .. }, Some(relay)) => {
+            (StoreKind::Postgres { database, .. }, Some(relay)) => {
                 let (_, name) = database.url.rsplit_once('/').expect("a URL ends with its path");
                 // A name, and what libpq would add to it, has no further slash.
                 format!("postgres://postgres@127.0.0.1:{}/{name}", relay.port)
             }
-            (Place::Postgres { database, .. }, None) => database.url.clone(),
-            (Place::Sqlite(_) | Place::SmallDisk(_), _) => {
+            (StoreKind::Postgres { database, .. }, None) => database.url.clone(),
+            (StoreKind::Sqlite(_) | StoreKind::SmallDisk(_), _) => {
                 format!("sqlite:{}", self.file().display())
             }
         };
@@ -77,11 +77,11 @@ impl Place {
         const SQL: &str = "SELECT count(*) FROM throughline_interaction \
                            WHERE (state = 0) <> (live IS NOT NULL)";
         match self {
-            Place::Sqlite(_) | Place::SmallDisk(_) => {
+            StoreKind::Sqlite(_) | StoreKind::SmallDisk(_) => {
                 let mut store = self.open_sqlite().await;
                 sqlx::query_scalar(SQL).fetch_one(&mut store).await.expect("the SQL is right")
             }
-            Place::Postgres { .. } => {
+            StoreKind::Postgres { .. } => {
                 let mut store = self.open_postgres().await;
                 sqlx::query_scalar(SQL).fetch_one(&mut store).await.expect("the SQL is right")
             }
@@ -91,21 +91,21 @@ impl Place {
     /// Keeps every worker from the store for a while.
     pub(super) async fn lock(&self, duration: Duration) {
         match self {
-            Place::Sqlite(_) | Place::SmallDisk(_) => {
+            StoreKind::Sqlite(_) | StoreKind::SmallDisk(_) => {
                 let mut store = self.open_sqlite().await;
                 let transaction = store.begin_with("BEGIN IMMEDIATE").await;
                 let transaction = transaction.expect("no batch holds it for long");
                 tokio::time::sleep(duration).await;
                 transaction.rollback().await.expect("rolled back");
             }
-            Place::Postgres { .. } => {
+            StoreKind::Postgres { .. } => {
                 const LOCK: &str = "LOCK TABLE throughline_interaction IN ACCESS EXCLUSIVE MODE";
                 self.hold(LOCK, duration).await;
             }
         }
     }
 
-    /// Holds half of the rows of conversations that go on, as somebody's forgotten session might.
+    /// Holds half of the rows of conversations that go on, as a forgotten session of an administrator does.
     pub(super) async fn lock_rows(&self, duration: Duration) {
         const LOCK: &str = "SELECT FROM throughline_interaction \
                             WHERE state = 0 AND hashtext(id) % 2 = 0 \
@@ -124,7 +124,7 @@ impl Place {
 
     /// Stops the server, at once or as an administrator would, and starts it again.
     pub(super) async fn restart(&self, at_once: bool, down: Duration) {
-        let Place::Postgres { server, .. } = self else { panic!("no server can be restarted") };
+        let StoreKind::Postgres { server, .. } = self else { panic!("no server can be restarted") };
         let stopping = Arc::clone(server);
         let stop = move || if at_once { stopping.kill() } else { stopping.stop() };
         spawn_blocking(stop).await.expect("it stops");
@@ -135,7 +135,7 @@ impl Place {
 
     /// Fills the disk for a while, but for some bytes.
     pub(super) async fn fill(&self, but_bytes: u64, duration: Duration) {
-        let Place::SmallDisk(disk) = self else { panic!("no disk can be filled") };
+        let StoreKind::SmallDisk(disk) = self else { panic!("no disk can be filled") };
         disk.fill(but_bytes);
         tokio::time::sleep(duration).await;
         disk.make_room();
@@ -143,19 +143,20 @@ impl Place {
 
     fn file(&self) -> PathBuf {
         match self {
-            Place::Sqlite(folder) => folder.path().join("store.db"),
-            Place::SmallDisk(disk) => disk.path().join("store.db"),
-            Place::Postgres { .. } => panic!("a server is no file"),
+            StoreKind::Sqlite(folder) => folder.path().join("store.db"),
+            StoreKind::SmallDisk(disk) => disk.path().join("store.db"),
+            StoreKind::Postgres { .. } => panic!("a server is no file"),
         }
     }
 
     async fn open_sqlite(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.file()).busy_timeout(TURN);
+        let options =
+            SqliteConnectOptions::new().filename(self.file()).busy_timeout(SQLITE_LOCK_TIMEOUT);
         options.connect().await.expect("the worker has made it")
     }
 
     async fn open_postgres(&self) -> PgConnection {
-        let Place::Postgres { database, .. } = self else { panic!("a file is no server") };
+        let StoreKind::Postgres { database, .. } = self else { panic!("a file is no server") };
         PgConnection::connect(&database.url).await.expect("it is up")
     }
 }

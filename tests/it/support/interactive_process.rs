@@ -1,4 +1,4 @@
-//! The program, fed and talked to while it runs.
+//! The program with input from a test while it runs.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
@@ -22,22 +22,22 @@ pub(crate) fn run(mut command: Command, input: &str) -> Output {
     // A pipe takes some of it only while the other end is read.
     let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("it can be waited for");
-    // What has ended early does not read all: its exit code tells.
+    // A program that ends early does not read all of its input; the caller sees its exit code.
     drop(writing.join().expect("writing does not panic"));
     output
 }
 
-/// A program that is talked to while it runs.
-pub(crate) struct Conversation {
+/// A running program with its standard input and output.
+pub(crate) struct InteractiveProcess {
     child: ProcessGuard,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: JoinHandle<String>,
 }
 
-impl Conversation {
+impl InteractiveProcess {
     /// Starts the program.
-    pub(crate) fn start(mut command: Command) -> Conversation {
+    pub(crate) fn start(mut command: Command) -> InteractiveProcess {
         let mut child = start(&mut command);
         let mut stderr = child.stderr.take().expect("piped");
         // Read all along, or the pipe fills and the program stops.
@@ -46,7 +46,7 @@ impl Conversation {
             stderr.read_to_end(&mut text).expect("a pipe can be read");
             String::from_utf8_lossy(&text).into_owned()
         });
-        Conversation {
+        InteractiveProcess {
             stdin: child.stdin.take().expect("piped"),
             stdout: BufReader::new(child.stdout.take().expect("piped")),
             stderr,
@@ -54,13 +54,13 @@ impl Conversation {
         }
     }
 
-    /// Says lines.
-    pub(crate) fn say(&mut self, lines: &str) {
+    /// Writes lines to its standard input.
+    pub(crate) fn write_lines(&mut self, lines: &str) {
         self.stdin.write_all(lines.as_bytes()).expect("the program listens");
     }
 
     /// Waits for `count` lines of answer.
-    pub(crate) fn hear(&mut self, count: usize) -> Vec<String> {
+    pub(crate) fn read_lines(&mut self, count: usize) -> Vec<String> {
         let line = |_| {
             let mut line = String::new();
             let read = self.stdout.read_line(&mut line).expect("UTF-8");
@@ -70,8 +70,8 @@ impl Conversation {
         (0..count).map(line).collect()
     }
 
-    /// Ends the input, waits for the end of the program, and gives what it said on stderr.
-    pub(crate) fn end(mut self) -> String {
+    /// Ends the input, waits for the end of the program, and gives its stderr.
+    pub(crate) fn finish(mut self) -> String {
         drop(self.stdin);
         let status = self.child.0.wait().expect("it can be waited for");
         let stderr = self.stderr.join().expect("no panic");

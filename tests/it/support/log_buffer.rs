@@ -1,13 +1,13 @@
-//! A writer that keeps what is written, for tests that read the log.
+//! A writer that keeps its output in memory, for tests that read the log.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// A writer that keeps what is written; its clones write to the same place.
+/// A writer that keeps its output in memory; its clones share the buffer.
 #[derive(Clone, Default)]
-pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Written {
+impl LogBuffer {
     /// All that was written so far.
     pub(crate) fn text(&self) -> String {
         let bytes = self.0.lock().expect("no writer panics").clone();
@@ -15,7 +15,7 @@ impl Written {
     }
 }
 
-impl io::Write for Written {
+impl io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().expect("no writer panics").extend_from_slice(bytes);
         Ok(bytes.len())

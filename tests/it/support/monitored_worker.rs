@@ -1,4 +1,4 @@
-//! A worker that answers over HTTP, and what it answers.
+//! A worker with an HTTP server, and its responses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,42 +9,41 @@ use serde_json::Value;
 use throughline::broker::Settings;
 use throughline::http::{self, Problem, Readiness, Response};
 
-use super::bench::soon;
+use super::bench::within_timeout;
 use super::program::Worker;
 
-/// The rest between two looks at something that is on its way: a machine that builds at the same time
-/// needs its cores.
-const LOOK: Duration = Duration::from_millis(20);
+/// The pause between two polls: a machine that builds at the same time needs its cores.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A worker with an HTTP server on a port of its own.
-pub(crate) struct Watched {
+pub(crate) struct MonitoredWorker {
     pub(crate) worker: Worker,
     pub(crate) address: SocketAddr,
 }
 
-impl Watched {
+impl MonitoredWorker {
     /// Starts a worker, and waits until its server is there.
     pub(crate) async fn start(
         folder: &Path,
         broker: &Settings,
         rules: &str,
         more: &[(&str, &str)],
-    ) -> Watched {
+    ) -> MonitoredWorker {
         let more = [&[("THROUGHLINE_HTTP__LISTEN", "127.0.0.1:0")], more].concat();
         let worker = Worker::start(folder, broker, rules, &more);
-        let address = look(async || {
+        let address = poll_until_some(async || {
             let log = worker.log();
-            // The end of the line tells that the address is whole.
+            // Only a whole line has the whole address.
             let told = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
             let mut told =
                 told.filter_map(|line| line.split("answering over HTTP address=").nth(1));
             told.next().map(|address| address.trim().parse().expect("an address"))
         });
         let address = address.await;
-        Watched { worker, address }
+        MonitoredWorker { worker, address }
     }
 
-    /// What a route answers.
+    /// The response of a route.
     pub(crate) async fn get(&self, path: &'static str) -> Response {
         let answer = http::get(self.address, path).await;
         answer.unwrap_or_else(|error| panic!("failed to {error}: {}", self.worker.log()))
@@ -55,10 +54,10 @@ impl Watched {
         serde_json::from_slice(&self.get(path).await.body).expect("JSON")
     }
 
-    /// Waits until exactly this is missing, in any order.
-    pub(crate) async fn misses(&self, mut expected: Vec<&str>) {
+    /// Waits until exactly these parts are missing for readiness, in any order.
+    pub(crate) async fn await_missing(&self, mut expected: Vec<&str>) {
         expected.sort_unstable();
-        look(async || {
+        poll_until_some(async || {
             let answer = self.get("/readyz").await;
             let readiness: Readiness = serde_json::from_slice(&answer.body).expect("JSON");
             assert_eq!(answer.status == 200, readiness.missing.is_empty(), "{readiness:?}");
@@ -82,14 +81,14 @@ impl Watched {
     }
 }
 
-/// Looks again and again, until there is something to see.
-pub(crate) async fn look<T>(mut at: impl AsyncFnMut() -> Option<T>) -> T {
-    soon(async {
+/// Polls until there is a value.
+pub(crate) async fn poll_until_some<T>(mut at: impl AsyncFnMut() -> Option<T>) -> T {
+    within_timeout(async {
         loop {
             if let Some(seen) = at().await {
                 return seen;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     })
     .await
