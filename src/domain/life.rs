@@ -6,6 +6,7 @@
 //! what comes after the end is not even looked at.
 
 mod parent;
+mod renewal;
 
 use super::Record;
 use super::event_log::EventLog;
@@ -47,6 +48,12 @@ impl Outcome<'_> {
             Outcome::Waiting(_) => "waiting",
             Outcome::Rejected(_) => "rejected",
         }
+    }
+}
+
+impl From<Refusal> for Outcome<'_> {
+    fn from(refusal: Refusal) -> Self {
+        Outcome::Rejected(refusal)
     }
 }
 

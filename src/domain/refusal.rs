@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-use super::life::Outcome;
 use super::report::RejectReason;
 use super::user_data::NotAMap;
 
@@ -63,12 +62,6 @@ impl Refusal {
     pub(super) fn parent_unknown() -> Refusal {
         let detail = "its parent did not come in time, and the rules ask for it (parents.unknown)";
         Refusal::of(RejectReason::ParentUnknown, detail)
-    }
-}
-
-impl From<Refusal> for Outcome<'_> {
-    fn from(refusal: Refusal) -> Self {
-        Outcome::Rejected(refusal)
     }
 }
 

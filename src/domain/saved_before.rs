@@ -5,10 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::event_log::EventLog;
 use super::history::Record;
-use super::interaction::State;
-use super::life::Standing;
 
 /// Keys of a record whose values are from before the interaction began anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +13,7 @@ pub struct SavedBefore(Vec<String>);
 
 impl SavedBefore {
     /// Everything that is saved: the interaction begins anew.
-    fn all_of(record: &Record) -> SavedBefore {
+    pub(super) fn all_of(record: &Record) -> SavedBefore {
         SavedBefore(record.pairs().map(|(key, _)| key.to_owned()).collect())
     }
 
@@ -31,26 +28,12 @@ impl SavedBefore {
     }
 
     /// Adds to what is saved `now` the values of `old` that stay, and gives their keys.
-    fn complete(mut self, old: &Record, now: &mut Record) -> SavedBefore {
+    pub(super) fn complete(mut self, old: &Record, now: &mut Record) -> SavedBefore {
         if !self.0.is_empty() {
             self.0.retain(|key| now.pairs().all(|(anew, _)| anew != key));
             *now = old.only(|key| self.0.iter().any(|kept| kept == key)).followed_by(now);
         }
         self
-    }
-}
-
-impl Standing<'_> {
-    /// What a creation or an update adds to: completes what is saved by what stays, and the events by
-    /// this one. What had expired begins anew.
-    pub(super) fn carry_on(&self, event_id: &str, now: &mut Record) -> (SavedBefore, EventLog) {
-        let (before, events) = match self.state {
-            State::Expired => (SavedBefore::all_of(&self.record), self.events.anew_with(event_id)),
-            State::Active | State::Ended | State::Handled => {
-                (self.saved_before.clone(), self.events.with(event_id))
-            }
-        };
-        (before.complete(&self.record, now), events)
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use super::compression::Compression;
+use super::compression::{Compression, UNKNOWN, not_json};
 use super::{Refusal, amqp_sections, body};
 use crate::domain::RejectReason;
 
@@ -141,9 +141,6 @@ impl BodyEncoding {
     }
 }
 
-/// What a name means that has none here.
-pub(super) const UNKNOWN: &str = "one that is not known";
-
 /// The value of the parameter `charset` of a media type.
 fn charset_of_type(content_type: &str) -> Option<&str> {
     let mut parameters = content_type.split(';').skip(1).filter_map(|one| one.split_once('='));
@@ -159,10 +156,6 @@ fn charset(word: &str) -> Option<&'static str> {
     }
     let known = CHARSETS.iter().find(|(begin, _)| word.starts_with(begin));
     Some(known.map_or(UNKNOWN, |(_, name)| name))
-}
-
-pub(super) fn not_json(detail: String) -> Refusal {
-    Refusal::of(RejectReason::NotJson, detail)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::io::Read;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use super::Refusal;
-use super::body_encoding::{UNKNOWN, not_json};
 use crate::domain::RejectReason;
 
 /// What a body is said to be compressed with.
@@ -20,6 +19,9 @@ pub(super) enum Compression {
     /// One that is not read, by its name where it has one here.
     Other(&'static str),
 }
+
+/// What a name means that has none here.
+pub(super) const UNKNOWN: &str = "one that is not known";
 
 /// Compressions that are not read, and the names they have.
 const COMPRESSIONS: [(&str, &[&str]); 8] = [
@@ -32,6 +34,10 @@ const COMPRESSIONS: [(&str, &[&str]); 8] = [
     ("lz4", &["lz4"]),
     ("base64", &["base64"]),
 ];
+
+pub(super) fn not_json(detail: String) -> Refusal {
+    Refusal::of(RejectReason::NotJson, detail)
+}
 
 impl Compression {
     /// The compression of this name; `None` for names of none.

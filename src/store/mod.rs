@@ -20,6 +20,7 @@
 //!
 //! Deliberately absent: retries. The pipeline decides what is worth another try.
 
+mod driver_error;
 mod erase;
 mod error;
 mod history;
@@ -74,7 +75,7 @@ pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
 /// What [`open`] would say of them.
 pub fn check(settings: &Settings) -> Result<(), OpenError> {
     let settings = Settings { must_exist: true, ..settings.clone() };
-    match settings.target()? {
+    match settings.target().map_err(|what| OpenError::Url(what.into()))? {
         Target::Sqlite(path) => key_file::load(&settings, Some(&path))?,
         Target::Postgres => {
             postgres::check(&settings.url)?;
@@ -89,7 +90,7 @@ pub fn check(settings: &Settings) -> Result<(), OpenError> {
 /// # Errors
 /// When the URL or the live key cannot be used, or the store cannot be reached.
 pub async fn open(settings: &Settings) -> Result<Store, OpenError> {
-    let (backend, warnings) = match settings.target()? {
+    let (backend, warnings) = match settings.target().map_err(|what| OpenError::Url(what.into()))? {
         Target::Sqlite(path) => {
             if settings.must_exist && !path.exists() {
                 return Err(OpenError::Absent(path));

@@ -7,8 +7,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::OpenError;
-
 /// Where the store is, and how it is used.
 #[derive(Clone)]
 pub struct Settings {
@@ -58,21 +56,20 @@ impl Settings {
     }
 
     /// Which store the URL names.
-    pub(super) fn target(&self) -> Result<Target, OpenError> {
+    ///
+    /// # Errors
+    /// What is wrong with the URL, as a fragment.
+    pub(super) fn target(&self) -> Result<Target, &'static str> {
         if self.url.starts_with("postgres://") || self.url.starts_with("postgresql://") {
             return Ok(Target::Postgres);
         }
         let Some(path) = self.url.strip_prefix("sqlite:") else {
-            return Err(OpenError::Url(
-                "it begins with neither `sqlite:` nor `postgres://`".into(),
-            ));
+            return Err("it begins with neither `sqlite:` nor `postgres://`");
         };
         // `sqlite://PATH` is what other programs write for the same thing.
         match path.strip_prefix("//").unwrap_or(path) {
-            "" => Err(OpenError::Url("`sqlite:` needs the path of a file".into())),
-            ":memory:" => {
-                Err(OpenError::Url("a store in memory would keep nothing; name a file".into()))
-            }
+            "" => Err("`sqlite:` needs the path of a file"),
+            ":memory:" => Err("a store in memory would keep nothing; name a file"),
             path => Ok(Target::Sqlite(PathBuf::from(path))),
         }
     }

@@ -90,8 +90,12 @@ fn pipe_dead_letters_bad_lines_and_continues() {
         told,
         [
             (Some(1), Some("not_json"), Some("the body is not JSON at line 1, column 8"),),
-            (Some(2), Some("not_an_interaction"), Some("the body is no object")),
-            (Some(4), Some("not_an_interaction"), Some("the shape is that of no known format"),),
+            (Some(2), Some("not_an_interaction"), Some("the body is an array, no object")),
+            (
+                Some(4),
+                Some("not_an_interaction"),
+                Some("the shape is that of no known format: it has no members, not even type"),
+            ),
             (Some(6), Some("not_json"), Some("the body is nested deeper than 128 levels")),
         ]
     );

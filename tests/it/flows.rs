@@ -132,7 +132,7 @@ async fn messages_of_two_sources_are_published_to_every_output() {
         let sinch = sinch.lines().next().expect("a line");
         let voice = json!({ "type": "interaction.created", "id": "e-2", "interaction": {
             "id": "i-2", "channel": "voice", "tenant": "own", "queue": "vip@acme.test",
-            "userData": { "ANI": "0049 30 1", "no name": "<" } } });
+            "userData": { "ANI": "0049 30 1234567", "no name": "<" } } });
         let chat = json!({ "type": "interaction.created", "id": "e-3", "interaction": {
             "id": "i-3", "channel": "chat" } });
         bench.send("a.in", BasicProperties::default(), sinch).await;
@@ -160,7 +160,7 @@ async fn messages_of_two_sources_are_published_to_every_output() {
             let left_out = header(message, "x-throughline-left-out");
             assert_eq!(left_out.as_deref(), is_xml.then_some("1"));
             if message.routing_key.as_str() == "c4c.voice.vip_acme_test" {
-                assert_eq!(body(message)["payload"]["ANI"], "+49301");
+                assert_eq!(body(message)["payload"]["ANI"], "+49301234567");
             }
         }
 

@@ -156,17 +156,17 @@ fn all_output_problems_are_named_together() {
         wrong(
             "[[output]]\nexchange = 'crm'\nrouting_key = 'a.{id}'\nformat = 'enriched'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a.{id}'\nformat = 'enriched'\n\
-             [[output]]\nexchange = 'interactions'\nrouting_key = 'a'\nformat = 'cloud-event'\n\
+             [[output]]\nexchange = 'interactions'\nrouting_key = 'a'\nformat = 'cloud-event'\nprefix = 'ce-'\n\
              [[output]]\nrouting_key = '{AccNum}'\nformat = 'soap'\nmandatory = 'no'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a{'\nencoding = 'xml'\n\
              [[output]]\nexchange = 'crm'\nrouting_key = 'a.#'\nformat = 'enriched'\nencoding = 'xml'\n\
-             prefix = 'ce-'\n\
              [[output]]\nexchange = 'throughline.dead-letters'\nrouting_key = 'a'\nformat = 'sap-c4c'\n\
              channel = ['voice']\n"
         ),
         [
             "output[1]: has exchange, routing key and format of output[0]",
             "output[2].exchange: is one that interactions come in by: they would come again",
+            "output[2].prefix: is not for the format `cloud-event`",
             "output[3].exchange: is missing",
             "output[3].routing_key: knows no {AccNum}; there are {id}, {channel}, {tenant}, \
              {queue}, {widget} and {call_target}",
@@ -178,7 +178,6 @@ fn all_output_problems_are_named_together() {
             "output[5].routing_key: holds '#'; it may hold visible ASCII characters but `*` \
              and `#`",
             "output[5].encoding: is not for the format `enriched`",
-            "output[5].prefix: is not for the format `enriched`",
             "output[6].exchange: is the exchange of dead letters",
             "output[6].channel: is no setting; did you mean channels?",
         ]
