@@ -13,6 +13,7 @@
 //! | `x-throughline-routing-key` | waiting, dead, replayed | the routing key as received |
 //! | `x-throughline-detail`, `-stage`, `-queue` | dead | what exactly, where in the line, from which work queue |
 //! | `x-throughline-undecodable` | passed on, dead | which properties were not UTF-8, and hold `?` for each such byte |
+//! | `x-throughline-headers-left-out` | waiting, passed on, dead, replayed | headers of the sender that did not fit beside ours |
 //! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
 //! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers nobody elsewhere can call |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
@@ -24,6 +25,7 @@
 
 mod cloud_event;
 mod copy;
+mod fit;
 mod text;
 
 pub(super) use copy::{as_received, first_priority};
@@ -70,6 +72,8 @@ pub(super) const CC: &str = "x-throughline-cc";
 pub(super) const BCC: &str = "x-throughline-bcc";
 /// Where a received `reply_to` is kept that the broker would read.
 pub(super) const REPLY_TO: &str = "x-throughline-reply-to";
+/// Names the headers that a copy has no room for (`fit.rs`).
+pub(super) const HEADERS_LEFT_OUT: &str = "x-throughline-headers-left-out";
 /// Where a received `priority` is kept.
 pub(super) const PRIORITY: &str = "x-throughline-priority";
 

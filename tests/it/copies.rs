@@ -40,6 +40,8 @@ fn acting() -> Vec<(&'static str, BasicProperties)> {
         ("a user", none().with_user_id("guest".into())),
         ("a delivery mode", none().with_delivery_mode(1)),
         ("a priority", none().with_priority(9)),
+        // Beside the worker's own headers it would not fit RabbitMQ's frame of 128 KiB.
+        ("a header that fills a frame", with("mine", text(&"x".repeat(130_900)))),
     ]
 }
 

@@ -111,13 +111,14 @@ const SENT: [&str; 9] = [
 ];
 
 /// What takes the place of properties that would act on a copy.
-const MOVED: [&str; 6] = [
+const MOVED: [&str; 7] = [
     headers::EXPIRATION,
     headers::USER_ID,
     headers::CC,
     headers::BCC,
     headers::REPLY_TO,
     headers::PRIORITY,
+    headers::HEADERS_LEFT_OUT,
 ];
 
 const WAITING: [&str; 5] = [
@@ -209,6 +210,9 @@ fn header(name: &str) -> Value {
         headers::USER_ID => (text(), "the property user_id as received"),
         headers::CC => (json!({}), "the header CC as received"),
         headers::BCC => (json!({}), "the header BCC as received"),
+        headers::HEADERS_LEFT_OUT => {
+            (text(), "the names of headers that the copy has no room for, separated by commas")
+        }
         headers::REPLY_TO => (text(), "the property reply_to as received"),
         headers::PRIORITY => (count(), "the property priority as received"),
         _ => (json!({}), "as received"),

@@ -14,6 +14,7 @@
 //! | `delivery_mode` | other than 2: not kept over a restart; other than 1 and 2: 3.10 closes the channel | 2 |
 //! | header `x-death`, `x-first-death-*`, `x-last-death-*` | 3.10 drops what seems to go round in circles | left out |
 //! | header `x-delivery-count` | the broker writes it | left out |
+//! | headers that together nearly fill a frame | with the worker's beside them, the connection is closed | the largest left out, and named |
 //!
 //! Such values come by AMQP 1.0, MQTT and STOMP, whose publishers are not checked as those of AMQP 0-9-1
 //! are. `amq.rabbitmq.reply-to.` with something behind it is a queue as any other, and stays. So do
@@ -23,6 +24,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::fit::fit;
 use super::{BCC, CC, DEATH, EXPIRATION, PERSISTENT, PRIORITY, REPLY_TO, USER_ID, header, integer};
 
 /// The `reply_to` for which the broker looks for a consumer of replies on the publishing channel.
@@ -56,6 +58,8 @@ pub(in crate::broker) fn as_received(received: &BasicProperties) -> (BasicProper
     if let Some(priority) = received.priority() {
         headers.insert(PRIORITY.into(), AMQPValue::LongLongInt((*priority).into()));
     }
+
+    let headers = fit(headers);
 
     /// Sets each property that was received.
     macro_rules! keep {
