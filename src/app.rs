@@ -14,7 +14,7 @@
 pub mod checks;
 mod monitor;
 mod quarantine;
-mod quarantined;
+mod quarantine_status;
 mod store_health;
 mod wiring;
 

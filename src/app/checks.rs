@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::{broker_settings, topology};
-use crate::broker::{CONSUMER_TIMEOUT, Finding, Found, Link};
+use crate::broker::{CONSUMER_TIMEOUT, Link, TopologyDifference, TopologyFinding};
 use crate::clock::Clock;
 use crate::pipeline::lane::{Hold, longest_hold};
 use crate::settings::Settings;
@@ -83,10 +83,12 @@ pub async fn topology_warnings(link: &Link, settings: &Settings) -> Vec<String> 
     }
 }
 
-fn difference_warning(Finding { what, state }: &Finding) -> Option<String> {
+fn difference_warning(TopologyFinding { what, state }: &TopologyFinding) -> Option<String> {
     match state {
-        Found::AsNeeded | Found::Missing | Found::NotToBeCompared => None,
-        Found::Different(how) => Some(format!(
+        TopologyDifference::Matches
+        | TopologyDifference::Missing
+        | TopologyDifference::NotComparable => None,
+        TopologyDifference::Different(how) => Some(format!(
             "{what} differs from what `throughline topology show` says: {how}; messages may be lost or \
              set aside too early: empty it, delete it, and have it declared anew"
         )),

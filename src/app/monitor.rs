@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::quarantined::Quarantined;
+use super::quarantine_status::QuarantineStatus;
 use super::store_health::StoreHealth;
 use crate::broker::Health;
 use crate::cleaner::SweepStats;
@@ -51,7 +51,7 @@ pub(super) struct WorkerMonitor {
     /// Whether the store answers.
     pub(super) store: StoreHealth,
     /// Which queues are read one message at a time, since a message ended the connection.
-    pub(super) quarantine: Quarantined,
+    pub(super) quarantine: QuarantineStatus,
     broker: watch::Receiver<Health>,
     stop: CancellationToken,
     clock: Clock,
@@ -78,7 +78,7 @@ impl WorkerMonitor {
             sweeps: Arc::default(),
             traces: Arc::default(),
             store: StoreHealth::default(),
-            quarantine: Quarantined::default(),
+            quarantine: QuarantineStatus::default(),
             broker,
             stop: stop.clone(),
             started: Instant::now(),
@@ -151,7 +151,7 @@ impl http::Monitor for WorkerMonitor {
             missing.push(Problem::new("store", format!("{held} lanes wait to save a batch")));
         }
         let running = self.lanes.iter().filter(|lane| lane.progress.is_running()).count();
-        let quarantine = self.quarantine.why();
+        let quarantine = self.quarantine.reason();
         match *self.broker.borrow() {
             Health::Down | Health::Up if quarantine.is_some() => {}
             Health::Down => missing.push(Problem::new("broker", "there is no connection")),

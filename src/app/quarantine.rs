@@ -6,18 +6,18 @@
 //!                                    each queue: │ a message, settled ─▶ the next
 //!                                                │ the connection ends ─▶ a new one at once
 //!                                                ▼
-//!                            every queue has got past what had been delivered before
+//!                            every queue has recovered
 //! ```
 //!
-//! A message that ends the connection at each delivery can be settled by nobody. It is for the broker to
-//! set it aside, once it has been delivered as often as the queue's delivery limit allows, and so it is
-//! delivered as fast as may be. Nothing else is in hand meanwhile: what else the queue holds is neither
-//! published again nor delivered in vain.
+//! A consumer cannot settle a message that ends the connection at each delivery. The broker sets it aside
+//! once it has been delivered as often as the queue's delivery limit allows, so it is delivered as fast as
+//! possible. No other message is in hand meanwhile: the rest of the queue is neither published again nor
+//! delivered in vain.
 //!
-//! A queue has got past it when it delivers what it had not delivered before, or nothing for a moment:
+//! A queue has recovered when it delivers what it had not delivered before, or nothing for a moment:
 //! what comes back to a queue is delivered before the rest.
 //!
-//! Deliberately absent: telling which message it is. Nothing of it has ever arrived here.
+//! Deliberately absent: identifying the message. No part of it has ever arrived here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::monitor::WorkerMonitor;
-use crate::broker::{Consumer, DELIVERY_LIMIT, Inbound, Isolated, Link, Received};
+use crate::broker::{Consumer, DELIVERY_LIMIT, Inbound, IsolatedLane, Link, Received};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::partitions::Partitions;
 use crate::pipeline::partitions::partitioner::Partitioner;
@@ -50,27 +50,26 @@ const ROUNDS_EACH: u32 = DELIVERY_LIMIT as u32 + 1;
 /// The rest then. The other queues go on.
 const REST: Duration = Duration::from_secs(5);
 
-/// What the queues have in common.
+/// What the readers of all queues share.
 struct Quarantine {
     settings: Settings,
     worker: Arc<Worker<Store>>,
     monitor: Arc<WorkerMonitor>,
     link: Link,
-    /// How many queues have not got past it.
-    ill: AtomicUsize,
-    /// No queue is ill any more, or one has failed otherwise, or the worker is told to stop.
+    /// How many queues have not recovered.
+    affected_queues: AtomicUsize,
+    /// Every queue has recovered, or one has failed otherwise, or the worker is to stop.
     over: CancellationToken,
 }
 
-/// What reads a queue: the lane of that number, or who passes on to the partitions of the source.
+/// What reads a queue: the lane of that number, or the partitioner of that source.
 #[derive(Clone, Copy)]
 enum Reader {
     Lane(usize),
     Partitioner(usize),
 }
 
-/// Reads every queue of a link in this way, until all of them have got past what ended the connection
-/// before, or `stop`.
+/// Reads every queue of a link in this way, until all of them have recovered, or `stop`.
 ///
 /// # Errors
 /// When a connection ends for another reason: what that is, is for the lanes to find out.
@@ -87,7 +86,7 @@ pub(super) async fn run(
         worker: Arc::clone(worker),
         monitor: Arc::clone(monitor),
         link,
-        ill: AtomicUsize::new(readers.len()),
+        affected_queues: AtomicUsize::new(readers.len()),
         over: stop.child_token(),
     });
     let mut reading = JoinSet::new();
@@ -133,10 +132,10 @@ impl Quarantine {
     /// Reads a queue until the quarantine is over.
     async fn read(&self, source: &Arc<Inbound>, queue: &str, by: Reader) -> Result<(), String> {
         let state = State::default();
-        let mut told = false;
+        let mut is_logged = false;
         loop {
             let opened = self.link.isolated(source, queue).await;
-            let Isolated { lane, connection } = opened.map_err(|error| error.to_string())?;
+            let IsolatedLane { lane, connection } = opened.map_err(|error| error.to_string())?;
             let reading =
                 Reading { quarantine: self, consumer: lane.consumer, state: &state, queue, by };
             let (batch_messages, worker) = (self.settings.pipeline.batch_messages, &*self.worker);
@@ -171,7 +170,7 @@ impl Quarantine {
                 Err(error) => error.to_string(),
             };
             let Some(cause) = connection.fault().await else { return Err(error) };
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut is_logged, true) {
                 tracing::warn!(
                     queue,
                     cause,
@@ -179,10 +178,10 @@ impl Quarantine {
                      time until the broker sets it aside"
                 );
             }
-            if state.is_well.swap(false, Ordering::AcqRel) {
-                self.ill.fetch_add(1, Ordering::AcqRel);
+            if state.has_recovered.swap(false, Ordering::AcqRel) {
+                self.affected_queues.fetch_add(1, Ordering::AcqRel);
             }
-            self.monitor.quarantine.blame(queue);
+            self.monitor.quarantine.mark_queue(queue);
             let rounds = state.rounds.fetch_add(1, Ordering::AcqRel) + 1;
             if rounds < AT_ONCE {
                 continue;
@@ -210,9 +209,9 @@ impl Quarantine {
         }
     }
 
-    /// A queue has got past it.
+    /// A queue has recovered.
     fn recovered(&self, state: &State, queue: &str, by: Reader) {
-        if state.is_well.swap(true, Ordering::AcqRel) {
+        if state.has_recovered.swap(true, Ordering::AcqRel) {
             return;
         }
         let rounds = state.rounds.swap(0, Ordering::AcqRel);
@@ -231,17 +230,17 @@ impl Quarantine {
                 "the broker has set aside what it could not deliver"
             );
         }
-        if self.ill.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.affected_queues.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.over.cancel();
         }
     }
 }
 
-/// How a queue is doing.
+/// The state of a queue in quarantine.
 #[derive(Default)]
 struct State {
-    /// It has got past it.
-    is_well: AtomicBool,
+    /// It has delivered what it had not delivered before, or nothing for a while.
+    has_recovered: AtomicBool,
     /// How often its connection has ended since.
     rounds: AtomicU32,
 }
@@ -274,7 +273,7 @@ impl Source for Reading<'_> {
                     }
                     return Ok(batch);
                 }
-                () = tokio::time::sleep(QUIET), if !state.is_well.load(Ordering::Acquire) => {
+                () = tokio::time::sleep(QUIET), if !state.has_recovered.load(Ordering::Acquire) => {
                     if quarantine.in_hand(*by) == 0 {
                         quarantine.recovered(state, queue, *by);
                     }

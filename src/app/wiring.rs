@@ -123,7 +123,7 @@ fn partitioned(inbound: Inbound, settings: &Settings) -> Inbound {
 
 /// The queues, exchanges and bindings that the worker needs.
 pub fn topology(settings: &Settings) -> Topology {
-    Topology::of(&broker_settings(settings), &RetrySchedule::default().delays())
+    Topology::new(&broker_settings(settings), &RetrySchedule::default().delays())
 }
 
 /// The worker that processes the batches.

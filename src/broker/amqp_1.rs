@@ -2,12 +2,11 @@
 //! them can be read there, and that they can be removed.
 //!
 //! RabbitMQ speaks AMQP 1.0 on the same port from 4.0 on, and only from there on it keeps messages in a
-//! form that 0-9-1 may have no words for. What is spoken here is the least that takes messages and
-//! settles them: one connection, one session, one link. Of what the message holds,
+//! form that 0-9-1 may have no words for. This client implements only what taking and
+//! settling messages needs: one connection, one session, one link. Of what the message holds,
 //! only the types of its application properties are looked at.
 //!
-//! Invariants: every answer is bounded in time and in size. What is dropped is in its queue
-//! again.
+//! Invariants: every answer is bounded in time and in size. A dropped delivery returns to its queue.
 //!
 //! Deliberately absent: SASL but `PLAIN`, and everything else of the protocol.
 
@@ -21,13 +20,13 @@ use futures_io::{AsyncRead, AsyncWrite};
 use lapin::AsyncTcpStream;
 use lapin::uri::AMQPScheme;
 
-use super::{Error, Settings, wire};
+use super::{Error, Settings, broker_connection};
 
 /// The longest frame that is read. RabbitMQ cuts messages into frames of the size that `open` asks for,
 /// and it sends no other frame as long.
 const FRAME_MAX_BYTES: u32 = 128 * 1024;
 
-// Descriptors of what is said.
+// Descriptors of the performatives sent.
 const OPEN: u8 = 0x10;
 const BEGIN: u8 = 0x11;
 const ATTACH: u8 = 0x12;
@@ -51,21 +50,21 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// Messages that are held, and are in their queue again when this is dropped.
-pub(super) struct Held {
+pub(super) struct HeldDeadLetters {
     socket: Box<dyn Socket>,
     settings: Arc<Settings>,
     /// As the broker counts them on this session.
     deliveries: Vec<u32>,
 }
 
-impl Held {
+impl HeldDeadLetters {
     /// Takes the first messages of a queue, and holds those of them that are seen to have a property that
     /// AMQP 0-9-1 has no words for. The others are given back, once all have come.
-    pub(super) async fn foreign_of(
+    pub(super) async fn hold_foreign(
         settings: &Arc<Settings>,
         queue: &str,
         messages: u32,
-    ) -> Result<Held, Error> {
+    ) -> Result<HeldDeadLetters, Error> {
         let failed = |error| {
             Error::Unreachable(format!("taking messages of `{queue}` by AMQP 1.0: {error}"))
         };
@@ -92,7 +91,7 @@ impl Held {
             Ok(())
         });
         given_back.await.map_err(failed)?;
-        Ok(Held { socket, settings: Arc::clone(settings), deliveries })
+        Ok(HeldDeadLetters { socket, settings: Arc::clone(settings), deliveries })
     }
 
     /// How many are held.
@@ -139,8 +138,8 @@ async fn bounded<T>(
 
 /// A link from the queue that so many messages may come by.
 async fn open(settings: &Settings, queue: &str, messages: u32) -> io::Result<Box<dyn Socket>> {
-    let uri = wire::uri(settings).map_err(io::Error::other)?;
-    let tls = wire::tls(settings).await.map_err(io::Error::other)?;
+    let uri = broker_connection::uri(settings).map_err(io::Error::other)?;
+    let tls = broker_connection::tls(settings).await.map_err(io::Error::other)?;
     let runtime = TokioRuntime::tokio_current();
     let to = (uri.authority.host.clone(), uri.authority.port);
     let stream = AsyncTcpStream::connect(&runtime, runtime.to_socket_addrs(to)).await?;
@@ -173,9 +172,10 @@ async fn open(settings: &Settings, queue: &str, messages: u32) -> io::Result<Box
     let window = number(u32::MAX >> 1);
     let null = || vec![0x40];
     let flow = [null(), window.clone(), number(0), window, number(0), null(), number(messages)];
-    for said in [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)]
+    for request in
+        [frame(AMQP, OPEN, &open), frame(AMQP, BEGIN, &begin), frame(AMQP, ATTACH, &attach)]
     {
-        send(&mut socket, &said).await?;
+        send(&mut socket, &request).await?;
     }
     expect(&mut socket, ATTACH).await?;
     send(&mut socket, &frame(AMQP, FLOW, &flow)).await?;
@@ -289,7 +289,7 @@ fn has_foreign_property(mut sections: &[u8]) -> Option<bool> {
     }
 }
 
-/// How many bytes a value takes, with the code of its type before it: the code's first digit tells.
+/// How many bytes a value takes, with its type code: the code's first digit determines it.
 fn value_bytes(value: &[u8]) -> Option<usize> {
     let (code, rest) = value.split_first()?;
     let counted = match code >> 4 {
@@ -340,12 +340,12 @@ fn number(number: u32) -> Vec<u8> {
     [&[0x70][..], &number.to_be_bytes()].concat()
 }
 
-/// What is said here is far shorter than this can count.
+/// Everything sent here is far shorter than `u32::MAX`.
 fn length(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// A queue as RabbitMQ 4 is told of it, with what is no plain character written in hexadecimal.
+/// A queue's address in RabbitMQ 4: characters that are not unreserved are percent-encoded.
 fn address(queue: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let written = queue.bytes().map(|byte| match plain(byte) {
@@ -360,13 +360,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_has_its_address_whatever_its_name() {
+    fn queue_name_is_percent_encoded_in_address() {
         assert_eq!(address("a.b-c"), "/queues/a.b-c");
         assert_eq!(address("ä/b c"), "/queues/%C3%A4%2Fb%20c");
     }
 
     #[test]
-    fn a_property_without_words_in_0_9_1_is_seen_whatever_stands_before_it() {
+    fn property_unknown_to_amqp_0_9_1_is_detected_after_other_properties() {
         let header = [0, 0x53, 0x70, 0xc0, 2, 1, 0x41];
         let uuid = [&[0xa1, 1, b'p', 0x98][..], &[7; 16]].concat();
         let text = [0xa1, 1, b'p', 0xa1, 1, b'v'];
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_told_by_its_number_in_every_form() {
+    fn delivery_id_is_read_in_every_encoding() {
         for (number, expected) in [
             (&[0x43][..], Some(0)),
             (&[0x52, 7], Some(7)),

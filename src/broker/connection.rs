@@ -1,4 +1,4 @@
-//! The two connections to RabbitMQ, and what is opened on them.
+//! The two connections to RabbitMQ, and the lanes and passes opened on them.
 //!
 //! Two, because a memory or disk alarm makes the broker stop reading from connections that publish:
 //! acknowledgements on the same one would hang with it (trap 5). lapin's own recovery is off (trap
@@ -6,7 +6,7 @@
 //! again.
 //!
 //! Invariant: a dropped [`Link`] leaves nothing behind, neither task nor thread nor socket, in
-//! whatever state the broker is (`wire.rs`).
+//! whatever state the broker is (`broker_connection.rs`).
 //!
 //! Deliberately absent: trying again (`supervisor.rs`).
 
@@ -19,10 +19,10 @@ use lapin::{Connection, ConnectionStatus, Event};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::wire::{self, Wire};
+use super::broker_connection::{self, BrokerConnection};
 use super::{
-    Consumer, DeadLetters, Error, Finding, Inbound, Publisher, Settings, Settler, Topology,
-    declare, within,
+    Consumer, DeadLetters, Error, Inbound, Publisher, Settings, Settler, Topology, TopologyFinding,
+    declare, with_timeout,
 };
 
 /// How the broker is to be reached at the moment, for readiness and metrics.
@@ -41,9 +41,9 @@ pub enum Health {
 /// Both connections, for consuming and for publishing.
 #[derive(Debug)]
 pub struct Link {
-    consuming: Wire,
+    consuming: BrokerConnection,
     /// Lent to the lanes' publishers, for as long as the link lives.
-    publishing: Arc<Wire>,
+    publishing: Arc<BrokerConnection>,
     settings: Arc<Settings>,
     sources: Vec<Arc<Inbound>>,
     /// How the consuming connection ended.
@@ -66,7 +66,7 @@ pub struct Lane {
     pub consumer: Consumer,
     /// What settles them; shares the consumer's channel.
     pub settler: Settler,
-    /// Where what it makes of them goes.
+    /// Where the resulting messages go.
     pub publisher: Publisher,
 }
 
@@ -80,11 +80,15 @@ impl Link {
         settings: Arc<Settings>,
         health: watch::Sender<Health>,
     ) -> Result<Link, Error> {
-        let consuming = Wire::open(&settings, "consume").await?;
-        let publishing = Arc::new(Wire::open(&settings, "publish").await?);
+        let consuming = BrokerConnection::open(&settings, "consume").await?;
+        let publishing = Arc::new(BrokerConnection::open(&settings, "publish").await?);
         let (end, ended) = watch::channel(None);
-        let events =
-            watch_events(&consuming.connection, &publishing.connection, Report(health), end);
+        let events = watch_events(
+            &consuming.connection,
+            &publishing.connection,
+            HealthReporter(health),
+            end,
+        );
         let events = AbortOnDropHandle::new(tokio::spawn(events));
         let sources = settings.inbound().into_iter().map(Arc::new).collect();
         Ok(Link { consuming, publishing, settings, sources, ended, _events: events })
@@ -104,9 +108,9 @@ impl Link {
         }
     }
 
-    /// Looks whether another number of partitions has left messages behind that nobody would read: in
-    /// the queue behind the last partition, or in the work queue from before there were any. One that
-    /// this user may not look at counts as empty.
+    /// Checks whether another number of partitions has left messages in a queue without a consumer: the
+    /// queue behind the last partition, or the work queue from before there were any. A queue that this
+    /// user may not inspect counts as empty.
     ///
     /// # Errors
     /// [`Error::LeftBehind`] for all such queues.
@@ -119,11 +123,11 @@ impl Link {
         if names.is_empty() { Ok(()) } else { Err(Error::LeftBehind(names)) }
     }
 
-    /// Compares what is in the broker with what must be there; changes nothing.
+    /// Compares the broker's topology with the required one; changes nothing.
     ///
     /// # Errors
     /// When the broker does not answer.
-    pub async fn compare(&self, topology: &Topology) -> Result<Vec<Finding>, Error> {
+    pub async fn compare(&self, topology: &Topology) -> Result<Vec<TopologyFinding>, Error> {
         declare::compare(topology, &self.consuming, self.settings.answer_timeout()).await
     }
 
@@ -193,12 +197,16 @@ impl Link {
     ///
     /// # Errors
     /// When the broker does not answer, or the queue cannot be consumed.
-    pub async fn isolated(&self, source: &Arc<Inbound>, queue: &str) -> Result<Isolated, Error> {
+    pub async fn isolated(
+        &self,
+        source: &Arc<Inbound>,
+        queue: &str,
+    ) -> Result<IsolatedLane, Error> {
         let limit = self.settings.answer_timeout();
         // At the same time: a message may take a hundred of these.
         let (publisher, wire) = tokio::try_join!(
             Publisher::open(&self.publishing, &self.settings),
-            Wire::open(&self.settings, "consume one at a time")
+            BrokerConnection::open(&self.settings, "consume one at a time")
         )?;
         let (end, ended) = watch::channel(None);
         let events = wire.connection.events_listener();
@@ -207,7 +215,7 @@ impl Link {
         let source = Arc::clone(source);
         let consumer = Consumer::open(channel, repairs, source, queue, 1, limit).await?;
         let lane = Lane { consumer, settler: Settler::new(limit), publisher };
-        Ok(Isolated { lane, connection: Alone { wire, ended, _events: events } })
+        Ok(IsolatedLane { lane, connection: IsolatedConnection { wire, ended, _events: events } })
     }
 
     /// Begins a pass over the dead-letter queue as it is now.
@@ -223,72 +231,72 @@ impl Link {
         DeadLetters::open(reading, repairs, sending, &self.settings).await
     }
 
-    /// Takes leave of the broker, within `answer_timeout_ms`. Unsettled deliveries go back to the
+    /// Closes both connections, within `answer_timeout_ms`. Unsettled deliveries go back to the
     /// queue.
     ///
     /// Never fails: a broker that does not answer in time is left all the same.
     pub async fn close(self) {
-        let goodbye = async |wire: &Wire| {
+        let close_connection = async |wire: &BrokerConnection| {
             let closed = wire.connection.close(200, "OK".into());
-            if let Err(error) = within(self.settings.answer_timeout(), closed).await {
-                tracing::debug!(%error, "the broker did not say goodbye");
+            if let Err(error) = with_timeout(self.settings.answer_timeout(), closed).await {
+                tracing::debug!(%error, "closing a connection to the broker failed");
             }
         };
-        tokio::join!(goodbye(&self.consuming), goodbye(&self.publishing));
+        tokio::join!(close_connection(&self.consuming), close_connection(&self.publishing));
     }
 }
 
 /// A lane with a consuming connection of its own.
 #[derive(Debug)]
-pub struct Isolated {
+pub struct IsolatedLane {
     /// The lane.
     pub lane: Lane,
     /// Its connection, which ends when this is dropped.
-    pub connection: Alone,
+    pub connection: IsolatedConnection,
 }
 
 /// The consuming connection of one lane.
 #[derive(Debug)]
-pub struct Alone {
-    wire: Wire,
+pub struct IsolatedConnection {
+    wire: BrokerConnection,
     ended: watch::Receiver<Option<End>>,
     _events: AbortOnDropHandle<()>,
 }
 
-impl Alone {
+impl IsolatedConnection {
     /// Whether it has ended over the message that was being delivered, and how.
     pub async fn fault(&self) -> Option<String> {
         fault(&self.wire, &self.ended).await
     }
 }
 
-async fn fault(wire: &Wire, ended: &watch::Receiver<Option<End>>) -> Option<String> {
-    /// lapin tells how a connection ended before it tells those who use it.
-    const TOLD_WITHIN: Duration = Duration::from_secs(1);
+async fn fault(wire: &BrokerConnection, ended: &watch::Receiver<Option<End>>) -> Option<String> {
+    /// lapin fails the calls on a connection before it reports how the connection ended.
+    const END_EVENT_TIMEOUT: Duration = Duration::from_secs(1);
     if wire.connection.status().connected() {
         return None;
     }
     let mut ended = ended.clone();
-    let end = tokio::time::timeout(TOLD_WITHIN, ended.wait_for(Option::is_some)).await;
+    let end = tokio::time::timeout(END_EVENT_TIMEOUT, ended.wait_for(Option::is_some)).await;
     end.ok()?.ok()?.as_ref()?.fault.clone()
 }
 
-/// Notes how a connection ends.
+/// Records how a connection ends.
 async fn watch_end(
     events: impl Stream<Item = Event> + Send + 'static,
     end: watch::Sender<Option<End>>,
 ) {
     let mut events = Box::pin(events);
     while let Some(event) = events.next().await {
-        note_end(&event, &end);
+        record_end(&event, &end);
     }
 }
 
-fn note_end(event: &Event, end: &watch::Sender<Option<End>>) {
+fn record_end(event: &Event, end: &watch::Sender<Option<End>>) {
     if let Event::Error(error) = event {
         // The first error counts; what follows from it does not.
         end.send_if_modified(|end| {
-            let fault = wire::fault(error);
+            let fault = broker_connection::fault(error);
             let is_first = end.is_none();
             if is_first {
                 *end = Some(End { fault });
@@ -299,9 +307,9 @@ fn note_end(event: &Event, end: &watch::Sender<Option<End>>) {
 }
 
 /// Where the state of a link is reported; its end is reported whichever way it comes.
-struct Report(watch::Sender<Health>);
+struct HealthReporter(watch::Sender<Health>);
 
-impl Drop for Report {
+impl Drop for HealthReporter {
     fn drop(&mut self) {
         self.0.send_replace(Health::Down);
     }
@@ -314,7 +322,7 @@ impl Drop for Report {
 fn watch_events(
     consuming: &Connection,
     publishing: &Connection,
-    report: Report,
+    report: HealthReporter,
     end: watch::Sender<Option<End>>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let consumes = consuming.events_listener().map(|event| (true, event));
@@ -341,12 +349,12 @@ fn watch_events(
             if let Some((true, event)) = &event
                 && !statuses[0].connected()
             {
-                note_end(event, &end);
+                record_end(event, &end);
             }
             match event.map(|(_, event)| event) {
                 // Of a connection, and then its status says so; or of one of its channels only, as
-                // when a queue is looked for that is not there. Whoever uses it sees the error as well,
-                // and handles it.
+                // when a queue is looked for that is not there. The caller that uses the channel gets
+                // the error as well, and handles it.
                 Some(Event::Error(error)) => {
                     tracing::debug!(%error, "a connection to the broker, or a channel, has failed");
                 }

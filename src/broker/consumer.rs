@@ -1,17 +1,17 @@
 //! The way in: deliveries of one work queue, in batches.
 //!
 //! Invariants: the broker never has more than `prefetch_messages` unacknowledged deliveries here,
-//! which bounds lapin's own buffer (trap 8). A batch is never waited for: what has arrived is
-//! taken. A stream that ends uninvited is an error, since that is all one sees of a deleted queue
-//! or of a consumer that the broker has cancelled (trap 10).
+//! which bounds lapin's own buffer (trap 8). A batch is never waited for: the deliveries that have
+//! arrived are taken. A stream that ends unasked is an error, since a deleted queue and a consumer that
+//! the broker has cancelled show in no other way (trap 10).
 //!
-//! Where a source asks for signatures, each is checked here, before anybody looks into the body; what
-//! becomes of a message without the right one is the pipeline's to say.
+//! Where a source asks for signatures, each is checked here, before the body is read; what happens to
+//! a message without a valid one is decided by the pipeline.
 //!
 //! Where a queue has a single active consumer, another consumer takes over when this one is gone. Its
 //! channel is closed then, at once, and not the consumer cancelled: RabbitMQ would hand the queue over
-//! on the cancellation, while what was delivered here and is not settled is still here. It would come
-//! again behind what it went before.
+//! on the cancellation, while unsettled deliveries are still here. They would come again
+//! behind the messages that they preceded.
 //!
 //! Deliberately absent: settling (`settler.rs`), and any look into the body.
 
@@ -27,8 +27,8 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 
-use super::repair::{Places, Repairs};
-use super::{Error, Inbound, declare, headers, within};
+use super::repair::{RepairedFields, Repairs};
+use super::{Error, Inbound, declare, headers, with_timeout};
 use crate::formats::signature::SigningSecret;
 use crate::pipeline::ports::{self, Arrival, Source, TransportError};
 
@@ -40,16 +40,16 @@ pub struct Consumer {
     source: Arc<Inbound>,
     queue: String,
     answer_timeout: Duration,
-    /// Headers of which was told already that they hold no text; names of few, and no sender's.
-    told_headers: BTreeSet<String>,
-    /// What was replaced in what arrived on this connection.
+    /// Headers already logged for holding no text: a few fixed names, none chosen by a sender.
+    logged_headers: BTreeSet<String>,
+    /// The fields repaired in deliveries of this connection.
     repairs: Arc<Repairs>,
-    /// Of what was told already that it cannot be read.
-    told: Places,
+    /// Fields already logged as undecodable.
+    logged_fields: RepairedFields,
     stopped: bool,
 }
 
-/// A delivery of a work queue, not yet settled, with what is needed to publish it again as it was
+/// A delivery of a work queue, not yet settled, with everything needed to publish it again as
 /// received.
 pub struct Received {
     pub(super) body: Vec<u8>,
@@ -69,7 +69,7 @@ pub(super) struct Envelope {
     /// letters says so in a header, as it comes under the work queue's name.
     pub(super) routing_key: ShortString,
     /// Where it could not be read as it was sent.
-    pub(super) undecodable: Places,
+    pub(super) undecodable: RepairedFields,
     pub(super) acker: Acker,
 }
 
@@ -83,91 +83,94 @@ impl Consumer {
         limit: Duration,
     ) -> Result<Consumer, Error> {
         let name = declare::short(queue)?;
-        let arguments = if source.partitions.is_some() { turn() } else { FieldTable::default() };
+        let arguments =
+            if source.partitions.is_some() { random_priority() } else { FieldTable::default() };
         let consume = async {
             // Before consuming, or the broker sends the whole queue at once (trap 8).
             let qos = BasicQosOptions::default();
-            within(limit, channel.basic_qos(prefetch_messages, qos)).await?;
+            with_timeout(limit, channel.basic_qos(prefetch_messages, qos)).await?;
             // The broker makes up the consumer tag; connections are what operators look for.
             let options = BasicConsumeOptions::default();
-            within(limit, channel.basic_consume(name, "".into(), options, arguments)).await
+            with_timeout(limit, channel.basic_consume(name, "".into(), options, arguments)).await
         };
         let stream = consume
             .await
             .map_err(|error| Error::Unreachable(format!("consuming `{queue}`: {error}")))?;
         let queue = queue.to_owned();
         let (answer_timeout, stopped) = (limit, false);
-        let (told_headers, told) = (BTreeSet::new(), Places::default());
+        let (logged_headers, logged_fields) = (BTreeSet::new(), RepairedFields::default());
         Ok(Consumer {
             stream,
             channel,
             source,
             queue,
             answer_timeout,
-            told_headers,
+            logged_headers,
             repairs,
-            told,
+            logged_fields,
             stopped,
         })
     }
 
-    /// Tells the broker to deliver no more; the next batch is the empty one. What was delivered
-    /// and is in no batch yet goes back to the queue when the link is closed.
+    /// Tells the broker to deliver no more; the next batch is the empty one. A delivery that
+    /// is in no batch yet goes back to the queue when the link is closed.
     ///
     /// # Errors
     /// When the channel is lost, or the broker does not answer in time.
     pub async fn stop(&mut self) -> Result<(), TransportError> {
         self.stopped = true;
         let cancel = self.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
-        within(self.answer_timeout, cancel).await.map_err(|error| error.at("cancel the consumer"))
+        with_timeout(self.answer_timeout, cancel)
+            .await
+            .map_err(|error| error.at("cancel the consumer"))
     }
 
     fn received(&mut self, delivery: Delivery) -> Received {
         let Delivery { delivery_tag, routing_key, redelivered, properties, data, acker, .. } =
             delivery;
         let routing_key = headers::first_routing_key(&properties).unwrap_or(routing_key);
-        self.tell_passed_over(&properties);
+        self.log_passed_over(&properties);
         let undecodable = self
             .repairs
             .take(self.channel.id(), delivery_tag)
             .or(headers::undecodable(&properties));
         if !undecodable.is_empty() {
-            self.tell(undecodable);
+            self.log_undecodable(undecodable);
         }
         let source = &self.source;
         let of_signature =
             source.signing_secret.as_ref().and_then(|_| headers::unreadable_claim(&properties));
-        let said = headers::arrival(&properties, redelivered, source.format.as_deref());
+        let declared = headers::arrival(&properties, redelivered, source.format.as_deref());
         let is_signed = |secret: &SigningSecret| secret.signed(&data, &headers::claim(&properties));
         let arrival = Arrival {
             tenant: source.tenant.clone(),
             undecodable: (!undecodable.is_empty()).then(|| undecodable.describe()),
             is_forged: !source.signing_secret.as_ref().is_none_or(is_signed),
             conversation: conversation(source, &properties),
-            unreadable: of_signature.or(said.unreadable),
-            ..said
+            unreadable: of_signature.or(declared.unreadable),
+            ..declared
         };
         let source = Arc::clone(source);
         let envelope = Envelope { arrival, source, properties, routing_key, undecodable, acker };
         Received { body: data, tag: delivery_tag, envelope: Box::new(envelope) }
     }
 
-    /// Says once of each header that is passed over because it holds no text.
-    fn tell_passed_over(&mut self, properties: &BasicProperties) {
+    /// Logs each header that is passed over because it holds no text, once.
+    fn log_passed_over(&mut self, properties: &BasicProperties) {
         let conversation = self.source.partitions.as_ref().and_then(|it| it.header.as_deref());
         for header in headers::passed_over(properties, conversation) {
-            if !self.told_headers.contains(header) {
+            if !self.logged_headers.contains(header) {
                 let queue = self.queue.as_str();
                 tracing::warn!(queue, header, "a header holds no text and is passed over");
-                self.told_headers.insert(header.to_owned());
+                self.logged_headers.insert(header.to_owned());
             }
         }
     }
 
-    /// Says once what cannot be read, however many messages there are of the kind.
-    fn tell(&mut self, undecodable: Places) {
-        if self.told.or(undecodable) != self.told {
-            self.told = self.told.or(undecodable);
+    /// Logs each kind of undecodable field once, however many messages have it.
+    fn log_undecodable(&mut self, undecodable: RepairedFields) {
+        if self.logged_fields.or(undecodable) != self.logged_fields {
+            self.logged_fields = self.logged_fields.or(undecodable);
             let (queue, detail) = (self.queue.as_str(), undecodable.describe());
             tracing::warn!(
                 queue,
@@ -184,10 +187,10 @@ fn conversation(source: &Inbound, properties: &BasicProperties) -> Option<String
     headers::header(properties, name).and_then(headers::text).filter(|text| !text.is_empty())
 }
 
-/// How a consumer stands for a queue with a single active consumer. Drawn anew each time, so that the
-/// partitions spread over the processes: from RabbitMQ 4.0 on the highest priority is active. Before
-/// that it says nothing, and whoever came first is.
-fn turn() -> FieldTable {
+/// A consumer's priority for a queue with a single active consumer. Drawn anew each time, so that the
+/// partitions spread over the processes: from RabbitMQ 4.0 on the highest priority is active. Earlier
+/// versions ignore the priority: there the first consumer is active.
+fn random_priority() -> FieldTable {
     // AMQP knows no bounds for it; a thousand are enough for few to be the same.
     let drawn = i64::try_from(RandomState::new().hash_one(()) % 1000).unwrap_or_default();
     let mut arguments = FieldTable::default();
@@ -198,7 +201,7 @@ fn turn() -> FieldTable {
 impl Drop for Consumer {
     fn drop(&mut self) {
         // The first poll hands the frame over, before dropping the stream would cancel the consumer;
-        // nobody needs the answer.
+        // the answer is not needed.
         let closed = self.channel.close(200, "OK".into()).now_or_never();
         if let Some(Err(error)) = closed {
             tracing::trace!(%error, "the consumer's channel was closed already");

@@ -15,7 +15,7 @@
 //! either it has none, and is neither younger nor older than anything. The sender's own timestamp
 //! does not count: it is the sender's word about something else.
 //!
-//! Invariant: the body is given to whoever asks for it by name, and shows in no `Debug` (K8).
+//! Invariant: the body is returned only by the accessor named for it, and no `Debug` shows it (K8).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,7 +26,7 @@ use lapin::{Acker, BasicProperties};
 use serde_json::{Map, Value, json};
 
 use super::headers;
-use super::repair::Places;
+use super::repair::RepairedFields;
 use crate::domain::RejectReason;
 use crate::domain::digest::sha256;
 use crate::formats::Refusal;
@@ -39,8 +39,8 @@ pub(super) type Digest = [u8; 16];
 pub struct DeadLetter {
     /// Its AMQP `message_id`.
     pub id: Option<String>,
-    /// Why it was set aside: a word, no value. It is what a header says, so anybody with access to
-    /// the exchange can have written it.
+    /// Why it was set aside: a word, no value. It comes from a header, so any publisher with access
+    /// to the exchange can have written it.
     pub reason: Option<String>,
     /// What exactly is wrong with it: names of members, no value. What a header says, as the reason.
     pub detail: Option<String>,
@@ -60,7 +60,7 @@ pub struct DeadLetter {
     key: ShortString,
     body: Vec<u8>,
     /// What of it could not be read as it was sent.
-    undecodable: Places,
+    undecodable: RepairedFields,
     acker: Acker,
 }
 
@@ -173,7 +173,7 @@ impl DeadLetter {
         sha256(&[id, b"\0", self.key.as_str().as_bytes(), b"\0", &seen, &self.body])
     }
 
-    pub(super) fn undecodable(&self) -> Places {
+    pub(super) fn undecodable(&self) -> RepairedFields {
         self.undecodable
     }
 
@@ -184,12 +184,12 @@ impl DeadLetter {
 
 impl DeadLetter {
     /// What a delivery says of itself; `replaced`: where it could not be read as it was sent.
-    pub(super) fn read(delivery: Delivery, replaced: Places) -> DeadLetter {
+    pub(super) fn read(delivery: Delivery, replaced: RepairedFields) -> DeadLetter {
         let Delivery { routing_key, properties, data, acker, .. } = delivery;
         let Arrival { message_id, attempts, replayed, .. } =
             headers::arrival(&properties, false, None);
         let header = |name| headers::header(&properties, name);
-        let death = Death::newest(&properties);
+        let death = DeathRecord::newest(&properties);
         let by_broker = death.as_ref().and_then(|death| death.reason.clone());
         let set_aside_ms = death.as_ref().and_then(|death| death.time_ms);
         DeadLetter {
@@ -227,15 +227,15 @@ impl fmt::Debug for DeadLetter {
 }
 
 /// What the broker wrote about setting a message aside.
-struct Death {
+struct DeathRecord {
     reason: Option<String>,
     time_ms: Option<i64>,
     queue: Option<String>,
 }
 
-impl Death {
+impl DeathRecord {
     /// The newest one, which stands first.
-    fn newest(properties: &BasicProperties) -> Option<Death> {
+    fn newest(properties: &BasicProperties) -> Option<DeathRecord> {
         let AMQPValue::FieldArray(deaths) = headers::header(properties, headers::DEATH)? else {
             return None;
         };
@@ -246,8 +246,8 @@ impl Death {
             }
             _ => None,
         };
-        let said = |name: &str| newest.inner().get(name).and_then(headers::text);
-        Some(Death { reason: said("reason"), time_ms, queue: said("queue") })
+        let text_of = |name: &str| newest.inner().get(name).and_then(headers::text);
+        Some(DeathRecord { reason: text_of("reason"), time_ms, queue: text_of("queue") })
     }
 }
 
@@ -255,7 +255,7 @@ fn table_json(table: &FieldTable) -> Map<String, Value> {
     table.into_iter().map(|(name, value)| (name.to_string(), header_json(value))).collect()
 }
 
-/// A header's value as JSON has it. Bytes that are no text have no form there: their number is told.
+/// A header's value as JSON has it. Bytes that are no text have no form there: their number is given.
 fn header_json(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::Boolean(value) => (*value).into(),
@@ -277,7 +277,7 @@ fn header_json(value: &AMQPValue) -> Value {
         AMQPValue::Void => Value::Null,
         other => match headers::integer(other) {
             Some(number) => number.into(),
-            // What is left are short strings and times.
+            // The remaining types are short strings and times.
             None => headers::text(other).into(),
         },
     }
@@ -301,11 +301,11 @@ mod tests {
     fn set_aside(properties: BasicProperties) -> DeadLetter {
         let mut delivery = Delivery::mock(1, "dead".into(), "key".into(), false, b"secret".into());
         delivery.properties = properties;
-        DeadLetter::read(delivery, Places::default())
+        DeadLetter::read(delivery, RepairedFields::default())
     }
 
     #[test]
-    fn all_parts_of_a_selection_must_agree() {
+    fn selection_matches_only_if_all_criteria_match() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let of = |ids: &[&str], reasons: &[&str], seen_before_ms, seen_from_ms| Selection {
             ids: words(ids),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_brokers_own_reason_goes_before_the_cause_of_an_earlier_wait() {
+    fn death_reason_takes_precedence_over_earlier_wait_cause() {
         let death = |reason: &str, secs| {
             let mut table = FieldTable::default();
             table.insert("reason".into(), AMQPValue::LongString(reason.into()));
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn every_header_has_a_form_in_json() {
+    fn every_header_type_converts_to_json() {
         let mut inner = FieldTable::default();
         inner.insert("n".into(), AMQPValue::LongUInt(7));
         for (value, expected) in [
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_does_not_show() {
+    fn debug_omits_body() {
         let shown = format!("{:?}", letter("m-1", None, None));
         assert!(shown.contains("m-1") && !shown.contains("secret"), "{shown}");
         assert!(!shown.contains("115"), "not as bytes either: {shown}");

@@ -1,4 +1,4 @@
-//! One pass over the dead-letter queue: look at what is there, send it back to work, or drop it.
+//! One pass over the dead-letter queue: read each dead letter, replay it, or discard it.
 //!
 //! ```text
 //! next ─▶ DeadLetter ─┬─ discard   acknowledge
@@ -7,26 +7,26 @@
 //! ```
 //!
 //! Invariants:
-//! - A pass ends: it looks at no more messages than lay ready in the queue when it began. What is
-//!   replayed, fails and is set aside again comes at the queue's end, and is left for another pass.
+//! - A pass ends: it looks at no more messages than lay ready in the queue when it began. A
+//!   replayed message that fails is set aside again at the queue's end, and is left for another pass.
 //! - A dead letter is acknowledged only when the work queue has it. A crash in between leaves it in
 //!   both: replayed again, its event is recognised by its id, and *finished* rather than applied
 //!   twice, since a replay says so in its headers.
 //! - A replay reaches the work queue it came from and no other. It goes through the default
-//!   exchange: by the inbound one, whoever else is bound there would be told of the interaction a
-//!   second time, and what they bind would decide whether it reaches us. Its first routing key is in
+//!   exchange: through the inbound one, every other queue bound there would get the event a second
+//!   time, and the bindings would decide whether it reaches this worker. Its first routing key is in
 //!   its header.
-//! - However a pass ends, what it has not acknowledged is in the queue again. The queue counts looks,
-//!   but its limit to them is out of reach (`topology.rs`). What was given back once comes first,
-//!   in the order in which it was given back: a pass to the end changes nothing, one that stops
-//!   early may leave what it looked at behind the others.
+//! - However a pass ends, unacknowledged dead letters return to the queue. The queue counts their
+//!   deliveries, but its limit is out of reach (`topology.rs`). Returned dead letters come first, in
+//!   the order in which they were given back: a pass to the end changes nothing, one that stops early
+//!   may leave those it read behind the others.
 //!
-//! While a pass lasts, nobody else sees what it has looked at. It ends with an error, and without a
-//! loss, when it lasts longer than the broker's consumer timeout.
+//! While a pass lasts, no other consumer sees the dead letters that it has read. It ends with an error,
+//! and without a loss, when it lasts longer than the broker's consumer timeout.
 //!
 //! A dead letter that RabbitMQ cannot hand over ends the connection. All of the kind are then held by AMQP
-//! 1.0 (`amqp_1.rs`) until the pass ends, so that what lies behind them can be read; they can be removed,
-//! and nothing else can be done to them. What was looked at before is taken again, and passed over.
+//! 1.0 (`amqp_1.rs`) until the pass ends, so that the dead letters behind them can be read; they can be
+//! removed, and nothing else can be done to them. Dead letters read before are taken again, and passed over.
 //!
 //! Deliberately absent: which dead letters are meant (`dead_letter.rs` says whether one is), and
 //! publishing several at once: one at a time, a returned message is known by its own confirm
@@ -46,17 +46,17 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation};
 
+use super::broker_connection;
 use super::dead_letter::Digest;
 use super::outgoing::{self, Message};
 use super::repair::Repairs;
-use super::wire;
-use super::{DeadLetter, Error, Inbound, NoAnswer, Settings, declare, within};
+use super::{CallError, DeadLetter, Error, Inbound, Settings, declare, with_timeout};
 
 use step_over::SteppedOver;
 
-/// How long the end of a pass waits for the broker to count what it was given back, so that whoever
-/// looks next sees all of it. A quorum queue writes it down first, which takes milliseconds; longer
-/// means that somebody else is reading, too.
+/// How long the end of a pass waits for the broker to count what it was given back, so that the
+/// next reader sees all of it. A quorum queue writes it to disk first, which takes milliseconds; longer
+/// means that another consumer is reading, too.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often the broker is asked meanwhile.
@@ -73,7 +73,7 @@ pub struct DeadLetters {
 
     /// Takes messages, acknowledges them, gives them back.
     reading: Channel,
-    /// What was replaced in what arrived on it.
+    /// The fields repaired in its deliveries.
     repairs: Arc<Repairs>,
     /// Sends them to the work queue, with confirms.
     sending: Channel,
@@ -100,7 +100,7 @@ impl DeadLetters {
     ) -> Result<DeadLetters, Error> {
         let answer_timeout = settings.answer_timeout();
         // Without it, every confirm reads `NotRequested` (trap 9).
-        within(answer_timeout, sending.confirm_select(ConfirmSelectOptions::default()))
+        with_timeout(answer_timeout, sending.confirm_select(ConfirmSelectOptions::default()))
             .await
             .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
         let mut pass = DeadLetters {
@@ -139,17 +139,18 @@ impl DeadLetters {
     /// error means that the broker is lost, and the pass cannot go on.
     pub async fn next(&mut self) -> Result<Option<DeadLetter>, Error> {
         while self.left > 0 {
-            if let Some(SteppedOver { untold: untold @ 1.., .. }) = &mut self.stepped_over {
-                *untold -= 1;
+            if let Some(SteppedOver { unreported: unreported @ 1.., .. }) = &mut self.stepped_over {
+                *unreported -= 1;
                 self.left -= 1;
                 let what = format!("`{}` holds one that RabbitMQ cannot hand over", self.queue);
                 return Err(Error::Undeliverable(what));
             }
             let get = self.reading.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-            let got = match within(self.answer_timeout, get).await {
+            let got = match with_timeout(self.answer_timeout, get).await {
                 Ok(got) => got,
-                Err(NoAnswer::No(error))
-                    if self.stepped_over.is_none() && wire::fault(&error).is_some() =>
+                Err(CallError::Failed(error))
+                    if self.stepped_over.is_none()
+                        && broker_connection::fault(&error).is_some() =>
                 {
                     Box::pin(self.step_over()).await?;
                     continue;
@@ -157,7 +158,7 @@ impl DeadLetters {
                 Err(error) => return Err(self.lost(&error)),
             };
             let Some(got) = got else {
-                // Somebody else reads, too, and was faster.
+                // Another consumer of the queue was faster.
                 self.left = 0;
                 return Ok(None);
             };
@@ -182,7 +183,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`Error::NotReplayed`] when the work queue is not there, or does not take it, and
-    /// [`Error::NoSource`] when nobody knows which that is: it stays a dead letter. Any other error
+    /// [`Error::NoSource`] when its work queue is not known: it stays a dead letter. Any other error
     /// means that the broker is lost: it stays, or is in both queues.
     pub async fn replay(&mut self, letter: DeadLetter) -> Result<(), Error> {
         self.resend(&letter).await?;
@@ -207,7 +208,7 @@ impl DeadLetters {
                 .await?
                 .await
         };
-        let answer = within(self.confirm_timeout, publish)
+        let answer = with_timeout(self.confirm_timeout, publish)
             .await
             .map_err(|error| Error::Unreachable(format!("replaying a dead letter: {error}")))?;
         match answer {
@@ -225,8 +226,8 @@ impl DeadLetters {
     }
 
     /// The work queue that a dead letter came from. With one source there is no question. With several
-    /// it is the one that the letter names, and never a queue that is none of ours: anybody who may
-    /// publish can write a header.
+    /// it is the one that the letter names, and never a queue that is none of ours: every publisher
+    /// can write a header.
     fn work_queue_of(&self, letter: &DeadLetter) -> Result<&ShortString, Error> {
         if let [(only, _)] = &self.work_queues[..] {
             return Ok(only);
@@ -249,7 +250,8 @@ impl DeadLetters {
     pub async fn discard(&mut self, letter: DeadLetter) -> Result<(), Error> {
         let digest = letter.digest();
         let ack = letter.acker().ack(BasicAckOptions::default());
-        let sent = within(self.answer_timeout, ack).await.map_err(|error| self.lost(&error))?;
+        let sent =
+            with_timeout(self.answer_timeout, ack).await.map_err(|error| self.lost(&error))?;
         if !sent {
             // An acknowledgement that lapin did not send (trap 6).
             return Err(Error::Unreachable(String::from(
@@ -271,18 +273,18 @@ impl DeadLetters {
         if self.held > 0 {
             // Tag 0 with `multiple` is everything that is held. Not a reject: looking is no failure.
             let all = BasicNackOptions { multiple: true, requeue: true };
-            within(self.answer_timeout, self.reading.basic_nack(0, all))
+            with_timeout(self.answer_timeout, self.reading.basic_nack(0, all))
                 .await
                 .map_err(|error| self.lost(&error))?;
             self.wait_until_counted().await?;
         }
         // By its answer, the broker has seen every acknowledgement that was sent before.
-        within(self.answer_timeout, self.reading.close(200, "OK".into()))
+        with_timeout(self.answer_timeout, self.reading.close(200, "OK".into()))
             .await
             .map_err(|error| self.lost(&error))
     }
 
-    /// Waits until what was given back is ready for others, for a moment at most.
+    /// Waits until the returned dead letters are ready for other consumers, for a moment at most.
     async fn wait_until_counted(&self) -> Result<(), Error> {
         let expected = self.ready_behind.saturating_add(self.held);
         let counted = async {
@@ -302,7 +304,7 @@ impl DeadLetters {
     async fn ready(&self) -> Result<u32, Error> {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let look = self.reading.queue_declare(self.queue.clone(), options, FieldTable::default());
-        match within(self.answer_timeout, look).await {
+        match with_timeout(self.answer_timeout, look).await {
             Ok(queue) => Ok(queue.message_count()),
             Err(error) if error.is_not_found() => {
                 Err(Error::Missing(vec![format!("queue `{}`", self.queue)]))

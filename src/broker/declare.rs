@@ -10,14 +10,14 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::broker_connection::BrokerConnection;
 use super::topology::{Argument, Exchange, Topology};
-use super::wire::Wire;
-use super::{Error, NoAnswer, within};
+use super::{CallError, Error, with_timeout};
 
-/// Declares everything; what is there already stays as it is.
+/// Declares everything; existing exchanges and queues stay as they are.
 pub(super) async fn declare(
     topology: &Topology,
-    wire: &Wire,
+    wire: &BrokerConnection,
     limit: Duration,
 ) -> Result<(), Error> {
     let channel = wire.channel(limit).await?;
@@ -29,7 +29,7 @@ pub(super) async fn declare(
         };
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let name = short(&exchange.name)?;
-        within(limit, channel.exchange_declare(name, kind, options, FieldTable::default()))
+        with_timeout(limit, channel.exchange_declare(name, kind, options, FieldTable::default()))
             .await
             .map_err(|error| not_declared(what, &error))?;
     }
@@ -37,7 +37,7 @@ pub(super) async fn declare(
         let what = format!("queue `{}`", queue.name);
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         let name = short(&queue.name)?;
-        within(limit, channel.queue_declare(name, options, table(&queue.arguments)))
+        with_timeout(limit, channel.queue_declare(name, options, table(&queue.arguments)))
             .await
             .map_err(|error| not_declared(what, &error))?;
     }
@@ -45,9 +45,12 @@ pub(super) async fn declare(
         let what = format!("binding of `{}` to `{}`", binding.queue, binding.exchange);
         let (queue, exchange) = (short(&binding.queue)?, short(&binding.exchange)?);
         let (key, options) = (short(&binding.routing_key)?, QueueBindOptions::default());
-        within(limit, channel.queue_bind(queue, exchange, key, options, FieldTable::default()))
-            .await
-            .map_err(|error| not_declared(what, &error))?;
+        with_timeout(
+            limit,
+            channel.queue_bind(queue, exchange, key, options, FieldTable::default()),
+        )
+        .await
+        .map_err(|error| not_declared(what, &error))?;
     }
     Ok(())
 }
@@ -55,16 +58,20 @@ pub(super) async fn declare(
 /// Looks for everything the worker itself uses, and names all that is missing at once.
 ///
 /// AMQP cannot ask for bindings, nor for a queue's arguments without declaring it.
-pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> Result<(), Error> {
+pub(super) async fn check(
+    topology: &Topology,
+    wire: &BrokerConnection,
+    limit: Duration,
+) -> Result<(), Error> {
     let mut missing = Vec::new();
     for exchange in topology.exchanges.iter().filter(|exchange| exchange.needed) {
         let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
         let what = format!("exchange `{}`", exchange.name);
-        // The broker closes the channel over what it does not find, so each look has its own.
+        // The broker closes the channel when a lookup fails, so each lookup has its own.
         let channel = wire.channel(limit).await?;
         let (name, kind) = (short(&exchange.name)?, ExchangeKind::Topic);
         let found = channel.exchange_declare(name, kind, options, FieldTable::default());
-        match within(limit, found).await {
+        match with_timeout(limit, found).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => missing.push(what),
             Err(error) => return Err(not_declared(what, &error)),
@@ -75,7 +82,7 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
         let what = format!("queue `{}`", queue.name);
         let channel = wire.channel(limit).await?;
         let found = channel.queue_declare(short(&queue.name)?, options, FieldTable::default());
-        match within(limit, found).await {
+        match with_timeout(limit, found).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => missing.push(what),
             Err(error) => return Err(not_declared(what, &error)),
@@ -88,7 +95,7 @@ pub(super) async fn check(topology: &Topology, wire: &Wire, limit: Duration) -> 
 /// user may not look at.
 pub(super) async fn depths(
     queues: Vec<String>,
-    wire: &Wire,
+    wire: &BrokerConnection,
     limit: Duration,
 ) -> Result<Vec<(String, Option<u32>)>, Error> {
     let mut depths = Vec::with_capacity(queues.len());
@@ -96,7 +103,7 @@ pub(super) async fn depths(
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let channel = wire.channel(limit).await?;
         let found = channel.queue_declare(short(&name)?, options, FieldTable::default());
-        let ready = match within(limit, found).await {
+        let ready = match with_timeout(limit, found).await {
             Ok(queue) => Some(queue.message_count()),
             Err(error) if error.is_not_found() || error.is_refused() => None,
             Err(error) => return Err(Error::Unreachable(error.to_string())),
@@ -106,72 +113,76 @@ pub(super) async fn depths(
     Ok(depths)
 }
 
-fn not_declared(what: String, error: &NoAnswer) -> Error {
+fn not_declared(what: String, error: &CallError) -> Error {
     match error.is_refused() {
         true => Error::Forbidden(what),
         false => Error::Declare { what, reason: error.to_string() },
     }
 }
 
-/// One thing of the topology, and how it is found.
+/// An exchange or queue of the topology, and its state in the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The kind of thing and its name.
+pub struct TopologyFinding {
+    /// `exchange` or `queue`, and the name.
     pub what: String,
-    /// How it is found.
-    pub state: Found,
+    /// Its state in the broker.
+    pub state: TopologyDifference,
 }
 
-/// How a thing of the topology is found.
+/// How an exchange or queue in the broker differs from the topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum TopologyDifference {
     /// As it must be.
-    AsNeeded,
+    Matches,
     /// It is not there.
     Missing,
-    /// It is there with other arguments; what the broker says of it.
+    /// It is there with other arguments; the broker's text about them.
     Different(String),
     /// It is there, but this user may not declare, and AMQP cannot compare in any other way.
-    NotToBeCompared,
+    NotComparable,
 }
 
-/// Compares what is there with what must be: kind of exchange, queue type, delivery limit, TTL and
-/// dead-lettering. Changes nothing: only what exists is declared again, which the broker answers
-/// with yes, or with the argument that differs.
+/// Compares the existing topology with the required one: kind of exchange, queue type, delivery limit,
+/// TTL and dead-lettering. Changes nothing: only existing ones are declared again, and the broker
+/// accepts that, or names the argument that differs.
 pub(super) async fn compare(
     topology: &Topology,
-    wire: &Wire,
+    wire: &BrokerConnection,
     limit: Duration,
-) -> Result<Vec<Finding>, Error> {
+) -> Result<Vec<TopologyFinding>, Error> {
     let mut findings = Vec::new();
     for exchange in &topology.exchanges {
         let one = Topology { exchanges: vec![exchange.clone()], ..Topology::default() };
         let what = format!("exchange `{}`", exchange.name);
-        findings.push(Finding { state: find(&one, wire, limit).await?, what });
+        findings.push(TopologyFinding { state: find(&one, wire, limit).await?, what });
     }
     for queue in &topology.queues {
         let one = Topology { queues: vec![queue.clone()], ..Topology::default() };
         let what = format!("queue `{}`", queue.name);
-        findings.push(Finding { state: find(&one, wire, limit).await?, what });
+        findings.push(TopologyFinding { state: find(&one, wire, limit).await?, what });
     }
     Ok(findings)
 }
 
-async fn find(one: &Topology, wire: &Wire, limit: Duration) -> Result<Found, Error> {
+async fn find(
+    one: &Topology,
+    wire: &BrokerConnection,
+    limit: Duration,
+) -> Result<TopologyDifference, Error> {
     let needed = |exchange: &Exchange| Exchange { needed: true, ..exchange.clone() };
     let looked_for =
         Topology { exchanges: one.exchanges.iter().map(needed).collect(), ..one.clone() };
     match check(&looked_for, wire, limit).await {
         Ok(()) => match declare(one, wire, limit).await {
-            Ok(()) => Ok(Found::AsNeeded),
-            Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),
-            Err(Error::Forbidden(_)) => Ok(Found::NotToBeCompared),
+            Ok(()) => Ok(TopologyDifference::Matches),
+            Err(Error::Declare { reason, .. }) => Ok(TopologyDifference::Different(reason)),
+            Err(Error::Forbidden(_)) => Ok(TopologyDifference::NotComparable),
             Err(error) => Err(error),
         },
-        Err(Error::Forbidden(_)) => Ok(Found::NotToBeCompared),
-        Err(Error::Missing(_)) => Ok(Found::Missing),
+        Err(Error::Forbidden(_)) => Ok(TopologyDifference::NotComparable),
+        Err(Error::Missing(_)) => Ok(TopologyDifference::Missing),
         // A passive look at an exchange of another kind is refused, too.
-        Err(Error::Declare { reason, .. }) => Ok(Found::Different(reason)),
+        Err(Error::Declare { reason, .. }) => Ok(TopologyDifference::Different(reason)),
         Err(error) => Err(error),
     }
 }

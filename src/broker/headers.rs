@@ -15,7 +15,7 @@
 //! | `x-throughline-undecodable` | passed on, dead | which properties were not UTF-8, and hold `?` for each such byte |
 //! | `x-throughline-headers-left-out` | waiting, passed on, dead, replayed | headers of the sender that did not fit beside ours |
 //! | `x-throughline-left-out` | outbound, XML | how many pairs XML cannot name |
-//! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers nobody elsewhere can call |
+//! | `x-throughline-number-left-out` | outbound, SAP | which telephone numbers cannot be dialled from other networks |
 //! | `x-sinch-webhook-signature`, `-nonce`, `-timestamp` | inbound | what proves where it is from: [`claim`] |
 //! | `x-throughline-replayed` | dead, replayed | how often replayed |
 //! | `x-throughline-expiration`, `-user-id`, `-reply-to`, `-cc`, `-bcc` | waiting, dead, replayed | what [`as_received`] must take out of its place |
@@ -36,9 +36,9 @@ use std::borrow::Cow;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 
-use super::repair::Places;
-use crate::formats::body_encoding::{BodyEncoding, Said};
-use crate::formats::signature::Claim;
+use super::repair::RepairedFields;
+use crate::formats::body_encoding::{BodyEncoding, EncodingHeaders};
+use crate::formats::signature::SignatureClaim;
 use crate::pipeline::ports::{Arrival, Attempts, Trace};
 use text::{is_absent, is_unreadable, long_id};
 
@@ -95,7 +95,7 @@ const DECIDING: [&str; 2] = [FORMAT, WIDGET];
 /// Headers that are passed over where they hold no text, and a CloudEvent's attributes.
 const PASSED_OVER: [&str; 4] = [TRACE_PARENT, TRACE_STATE, REASON, ROUTING_KEY];
 
-/// What is published must outlive a restart of the broker (`delivery_mode` 2), whatever kind of
+/// A published message must outlive a restart of the broker (`delivery_mode` 2), whatever kind of
 /// queue a policy made of ours.
 pub(super) const PERSISTENT: u8 = 2;
 
@@ -138,9 +138,9 @@ pub(super) fn arrival(
     }
 }
 
-/// What a webhook's HTTP headers say of its signature. Whoever carried them to AMQP may have kept the
-/// case of their names, or not. The vendor's own names of the last two go before the short ones.
-pub(super) fn claim(properties: &BasicProperties) -> Claim {
+/// What a webhook's HTTP headers say of its signature. The bridge to AMQP may or may not have kept
+/// the case of their names. The vendor's own names of the last two go before the short ones.
+pub(super) fn claim(properties: &BasicProperties) -> SignatureClaim {
     let named = |name: &str| {
         let headers = properties.headers().as_ref()?.inner().iter();
         let mut same = headers.filter(|(given, _)| given.as_str().eq_ignore_ascii_case(name));
@@ -152,7 +152,7 @@ pub(super) fn claim(properties: &BasicProperties) -> Claim {
         }
     };
     let either = |[vendors, short]: [&str; 2]| named(vendors).or_else(|| named(short));
-    Claim {
+    SignatureClaim {
         signature: named(SIGNATURE),
         nonce: either(SIGNATURE_NONCE),
         timestamp: either(SIGNATURE_TIMESTAMP),
@@ -165,8 +165,8 @@ pub(super) fn unreadable_claim(properties: &BasicProperties) -> Option<String> {
     unreadable(properties, &[&[SIGNATURE][..], &either].concat())
 }
 
-/// The first header of these names that holds no text, as a fragment about the message. Whoever carried
-/// them to AMQP may have kept the case of their names, or not.
+/// The first header of these names that holds no text, as a fragment about the message. The bridge to
+/// AMQP may or may not have kept the case of their names.
 fn unreadable(properties: &BasicProperties, names: &[&str]) -> Option<String> {
     let mut headers = properties.headers().iter().flatten();
     headers.find_map(|(given, value)| {
@@ -195,7 +195,7 @@ pub(super) fn passed_over<'p>(
 /// How the properties say that the body is encoded.
 pub(super) fn body_encoding(properties: &BasicProperties) -> BodyEncoding {
     let compression = header(properties, COMPRESSION).and_then(text);
-    BodyEncoding::of(Said {
+    BodyEncoding::from_headers(EncodingHeaders {
         kind: properties.kind().as_ref().map(ShortString::as_str),
         content_type: properties.content_type().as_ref().map(ShortString::as_str),
         content_encoding: properties.content_encoding().as_ref().map(ShortString::as_str),
@@ -209,18 +209,18 @@ pub(super) fn header<'p>(properties: &'p BasicProperties, name: &str) -> Option<
 }
 
 /// The routing key that a message was first received with, where its header says so. A key that came
-/// in a header came in a short string once; one that does not fit was made up by somebody else.
+/// in a header came in a short string once; one that does not fit was not written by this program.
 pub(super) fn first_routing_key(properties: &BasicProperties) -> Option<ShortString> {
     ShortString::try_new(header(properties, ROUTING_KEY).and_then(text)?).ok()
 }
 
 /// What its header says was replaced in a copy of ours.
-pub(super) fn undecodable(properties: &BasicProperties) -> Places {
+pub(super) fn undecodable(properties: &BasicProperties) -> RepairedFields {
     let words = header(properties, UNDECODABLE).and_then(text);
-    words.map_or_else(Places::default, |words| Places::from_words(&words))
+    words.map_or_else(RepairedFields::default, |words| RepairedFields::from_words(&words))
 }
 
-/// A count: below zero is zero, and what is no integer is none.
+/// A count: below zero is zero, and a value that is no integer is none.
 fn count(value: &AMQPValue) -> u32 {
     integer(value).map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))
 }
@@ -246,7 +246,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn attempts_are_read_from_any_integer() {
+    fn attempts_are_read_from_every_integer_type() {
         for (value, expected) in [
             (AMQPValue::ShortShortInt(3), 3),
             (AMQPValue::ShortShortUInt(3), 3),
@@ -265,7 +265,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_header_that_decides_is_not_passed_over() {
+    fn unreadable_deciding_header_is_reported() {
         let bytes = || AMQPValue::ByteArray(vec![0xff].into());
         for name in [FORMAT, WIDGET] {
             let unreadable = arrival(&with([(name, bytes())]), false, None).unreadable;
@@ -293,7 +293,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_id_that_the_property_cannot_hold_stands_in_a_header() {
+    fn message_id_falls_back_to_long_id_header() {
         let id = |properties: &BasicProperties| arrival(properties, false, None).message_id;
         let binary = || with([(LONG_ID, AMQPValue::ByteArray(vec![1, 0xff].into()))]);
         assert_eq!(id(&binary()).as_deref(), Some("01ff"));
@@ -302,7 +302,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_header_names_the_format_before_the_queue_does() {
+    fn format_header_takes_precedence_over_queue_format() {
         let named = with([(FORMAT, long("canonical"))]);
         assert_eq!(arrival(&named, false, Some("genesys")).format.as_deref(), Some("canonical"));
         let unnamed = with([(FORMAT, long(""))]);

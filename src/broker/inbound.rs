@@ -21,7 +21,7 @@ pub const INTAKE: &str = "intake";
 /// One work queue (`[[source]]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbound {
-    /// The work queue, or the intake of its partitions: what it is bound by, and what comes back to.
+    /// The work queue, or the intake of its partitions: the bindings and returning messages end here.
     pub queue: String,
     /// Its partitions, where it has some.
     pub partitions: Option<Partitioned>,

@@ -22,6 +22,7 @@
 
 mod amqp_1;
 mod asyncapi;
+mod broker_connection;
 mod connection;
 mod consumer;
 mod dead_letter;
@@ -38,14 +39,13 @@ mod settler;
 mod stream;
 mod supervisor;
 mod topology;
-mod wire;
 
 pub use asyncapi::asyncapi;
-pub use connection::{Alone, Health, Isolated, Lane, Link};
+pub use connection::{Health, IsolatedConnection, IsolatedLane, Lane, Link};
 pub use consumer::{Consumer, Received};
 pub use dead_letter::{DeadLetter, Selection};
 pub use dead_letters::DeadLetters;
-pub use declare::{Finding, Found};
+pub use declare::{TopologyDifference, TopologyFinding};
 pub use inbound::{INTAKE, Inbound, Partitioned};
 pub use publisher::Publisher;
 pub use settings::{Overflow, Settings};
@@ -83,7 +83,7 @@ pub enum Error {
     /// What `topology.declare = false` leaves to others is not there: all of it, each by name.
     #[error("find in the broker: {}", .0.join(", "))]
     Missing(Vec<String>),
-    /// Queues that another number of partitions has left behind, with messages that nobody would read.
+    /// Queues that another number of partitions left behind, with messages that no consumer would read.
     #[error("change the number of partitions: {} must be empty first", .0.join(", "))]
     LeftBehind(Vec<String>),
     /// The work queue did not take a dead letter back; it is where it was.
@@ -98,41 +98,41 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again is pointless until somebody changes the settings.
+    /// Whether trying again is pointless until the operator changes the settings.
     pub fn is_final(&self) -> bool {
         matches!(self, Error::Settings(_))
     }
 }
 
-/// Whether the settings can be of use: the URL, and the files for TLS. Reaches nobody.
+/// Validates the settings: the URL, and the files for TLS. Does not connect.
 ///
 /// # Errors
 /// [`Error::Settings`], as [`Link::open`] would say.
 pub async fn check(settings: &Settings) -> Result<(), Error> {
-    wire::Wire::check(settings).await
+    broker_connection::BrokerConnection::check(settings).await
 }
 
 /// Awaits a call to the broker, `limit` at most (traps 5 and 7).
-async fn within<T>(
+async fn with_timeout<T>(
     limit: Duration,
     call: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, NoAnswer> {
+) -> Result<T, CallError> {
     tokio::time::timeout(limit, call)
         .await
-        .map_err(|_| NoAnswer::Late(limit))?
-        .map_err(NoAnswer::No)
+        .map_err(|_| CallError::TimedOut(limit))?
+        .map_err(CallError::Failed)
 }
 
-/// Why a call to the broker came to nothing.
+/// Why a call to the broker failed.
 #[derive(Debug, thiserror::Error)]
-enum NoAnswer {
+enum CallError {
     #[error("{0}")]
-    No(lapin::Error),
+    Failed(lapin::Error),
     #[error("no answer in {} ms", .0.as_millis())]
-    Late(Duration),
+    TimedOut(Duration),
 }
 
-impl NoAnswer {
+impl CallError {
     /// Whether the broker says that there is no such thing.
     fn is_not_found(&self) -> bool {
         // AMQP's `NOT_FOUND`.
@@ -147,11 +147,11 @@ impl NoAnswer {
 
     fn reply_code(&self) -> Option<u16> {
         match self {
-            NoAnswer::No(error) => match error.kind() {
+            CallError::Failed(error) => match error.kind() {
                 lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
                 _ => None,
             },
-            NoAnswer::Late(_) => None,
+            CallError::TimedOut(_) => None,
         }
     }
 

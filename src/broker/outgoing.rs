@@ -18,7 +18,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::consumer::Received;
 use super::dead_letter::DeadLetter;
-use super::repair::Place;
+use super::repair::RepairedField;
 use super::{Error, Settings, declare, headers};
 use crate::pipeline::ports::{AdditionalOutput, Attempts, Delivery, Outgoing, Published, Trace};
 
@@ -49,7 +49,7 @@ pub(super) struct Address {
 }
 
 impl Addresses {
-    pub(super) fn of(settings: &Settings) -> Result<Addresses, Error> {
+    pub(super) fn from_settings(settings: &Settings) -> Result<Addresses, Error> {
         Ok(Addresses {
             outbound: declare::short(&settings.outbound_exchange)?,
             dead_letters: declare::short(&settings.dead_letters)?,
@@ -63,7 +63,7 @@ impl Addresses {
             Outgoing::Further { of, further } => self::further(of, further),
             Outgoing::Waiting { delivery, awaited: _, delay, attempts } => {
                 let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
-                mark(&mut headers, attempts, delivery);
+                insert_attempts(&mut headers, attempts, delivery);
                 if let Some(cause) = &attempts.cause {
                     headers.insert(headers::REASON.into(), text(cause));
                 }
@@ -72,7 +72,7 @@ impl Addresses {
             }
             Outgoing::DeadLetter { delivery, reason, detail, stage, attempts } => {
                 let (properties, mut headers) = headers::as_received(&delivery.envelope.properties);
-                mark(&mut headers, attempts, delivery);
+                insert_attempts(&mut headers, attempts, delivery);
                 headers.insert(headers::REASON.into(), text(reason.as_str()));
                 headers.insert(headers::DETAIL.into(), text(detail));
                 headers.insert(headers::STAGE.into(), text(stage));
@@ -86,7 +86,7 @@ impl Addresses {
     }
 
     fn enriched<'o>(&self, published: &'o Published) -> Message<'o> {
-        let properties = ours(published)
+        let properties = own_properties(published)
             .with_content_type("application/json".into())
             .with_message_id(cut(published.message_id.clone()));
         let (key, headers) = (cut(published.routing_key()), our_headers(published));
@@ -95,7 +95,7 @@ impl Addresses {
 }
 
 fn further<'o>(of: &Published, further: &'o AdditionalOutput) -> Message<'o> {
-    let properties = ours(of)
+    let properties = own_properties(of)
         .with_content_type(further.content_type.into())
         .with_message_id(cut(further.message_id.clone()));
     let mut headers = our_headers(of);
@@ -108,7 +108,7 @@ fn further<'o>(of: &Published, further: &'o AdditionalOutput) -> Message<'o> {
 }
 
 /// The properties of everything that is published of an interaction.
-fn ours(published: &Published) -> BasicProperties {
+fn own_properties(published: &Published) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(headers::PERSISTENT)
         .with_correlation_id(cut(published.correlation_id.clone()))
@@ -141,7 +141,7 @@ impl<'o> Message<'o> {
         Message { exchange, routing_key, properties: properties.with_headers(headers), body }
     }
 
-    /// What a message that comes back is told by.
+    /// The property by which a returned message is identified.
     pub(super) fn into_address(self) -> Address {
         let Message { exchange, routing_key, properties, body: _ } = self;
         Address { exchange, routing_key, message_id: properties.message_id().clone() }
@@ -157,8 +157,8 @@ pub(super) fn passed_on<'o>(delivery: &'o Received, queue: String) -> Message<'o
 }
 
 /// The message that brings a dead letter back to work: as received, with none of the marks that its
-/// failure left, so that it has its full patience again. What was replaced in it stays replaced, but for
-/// a message id: two that differ in what was replaced would pass for the same event.
+/// failure left, so that it has its full patience again. Repaired fields stay repaired, but for
+/// a message id: two that differ in the replaced bytes would pass for the same event.
 pub(super) fn replayed<'o>(work_queue: &ShortString, letter: &'o DeadLetter) -> Message<'o> {
     /// A header of a failure.
     const MARKS: [&str; 7] = [
@@ -175,7 +175,7 @@ pub(super) fn replayed<'o>(work_queue: &ShortString, letter: &'o DeadLetter) -> 
     let is_kept = |name: &str| !MARKS.contains(&name) && name != headers::PRIORITY;
     let replayed = headers::arrival(received, false, None).replayed.saturating_add(1);
     let (mut properties, headers) = headers::as_received(received);
-    if letter.undecodable().contains(Place::MessageId) {
+    if letter.undecodable().contains(RepairedField::MessageId) {
         // An empty one is none.
         properties = properties.with_message_id(ShortString::default());
     }
@@ -192,7 +192,7 @@ pub(super) fn replayed<'o>(work_queue: &ShortString, letter: &'o DeadLetter) -> 
 }
 
 /// What both kinds of copies say of their history.
-fn mark(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
+fn insert_attempts(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
     headers.insert(headers::ATTEMPTS.into(), number(attempts.count));
     if let Some(first_seen_ms) = attempts.first_seen_ms {
         headers.insert(headers::FIRST_SEEN.into(), AMQPValue::LongLongInt(first_seen_ms));
@@ -200,7 +200,7 @@ fn mark(headers: &mut FieldTable, attempts: &Attempts, delivery: &Received) {
     headers.insert(headers::ROUTING_KEY.into(), text(delivery.envelope.routing_key.as_str()));
 }
 
-/// Says in a copy what was replaced in it: what reads the copy cannot know.
+/// Names the repaired fields in a header of the copy, since its reader cannot detect them.
 fn mark_undecodable(headers: &mut FieldTable, delivery: &Received) {
     let undecodable = delivery.envelope.undecodable;
     if !undecodable.is_empty() {

@@ -28,10 +28,10 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::time::Instant;
 
+use super::broker_connection::BrokerConnection;
 use super::consumer::Received;
 use super::outgoing::{self, Address, Addresses, Message};
-use super::wire::Wire;
-use super::{Error, Settings, within};
+use super::{Error, Settings, with_timeout};
 use crate::pipeline::crash_point::{self, CrashPoint};
 use crate::pipeline::ports::{self, Outgoing, PublishOutcome, TransportError};
 
@@ -42,8 +42,8 @@ const CHANNEL_LIFE: Duration = Duration::from_secs(1);
 /// Publishes over a channel of its own, with confirms.
 #[derive(Debug)]
 pub struct Publisher {
-    /// The link's: whoever drops the link has the connection gone.
-    wire: Weak<Wire>,
+    /// Owned by the link: dropping the link closes the connection.
+    wire: Weak<BrokerConnection>,
     channel: Channel,
     opened_at: Instant,
     /// Something was refused on this channel.
@@ -57,7 +57,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) async fn open(
-        wire: &Arc<Wire>,
+        wire: &Arc<BrokerConnection>,
         settings: &Arc<Settings>,
     ) -> Result<Publisher, Error> {
         let answer_timeout = settings.answer_timeout();
@@ -66,7 +66,7 @@ impl Publisher {
             channel: channel(wire, answer_timeout).await?,
             opened_at: Instant::now(),
             refused: false,
-            addresses: Arc::new(Addresses::of(settings)?),
+            addresses: Arc::new(Addresses::from_settings(settings)?),
             confirm_timeout: Duration::from_millis(settings.confirm_timeout_ms),
             answer_timeout,
             in_doubt: false,
@@ -82,7 +82,7 @@ impl Publisher {
         let left = std::mem::replace(&mut self.channel, new);
         self.opened_at = Instant::now();
         self.refused = false;
-        within(self.answer_timeout, left.close(200, "OK".into()))
+        with_timeout(self.answer_timeout, left.close(200, "OK".into()))
             .await
             .map_err(|error| error.at("leave a channel"))
     }
@@ -99,7 +99,7 @@ impl Publisher {
         if self.refused && self.opened_at.elapsed() >= CHANNEL_LIFE {
             self.renew().await?;
         }
-        let answers = within(self.confirm_timeout, self.confirmed(messages))
+        let answers = with_timeout(self.confirm_timeout, self.confirmed(messages))
             .await
             .map_err(|error| error.at("publish a batch"))?;
         self.in_doubt = false;
@@ -199,10 +199,10 @@ impl ports::Distributor<Received> for Publisher {
 }
 
 /// A channel that confirms.
-async fn channel(wire: &Wire, limit: Duration) -> Result<Channel, Error> {
+async fn channel(wire: &BrokerConnection, limit: Duration) -> Result<Channel, Error> {
     let channel = wire.channel(limit).await?;
     // Without it, every confirm reads `NotRequested` (trap 9).
-    within(limit, channel.confirm_select(ConfirmSelectOptions::default()))
+    with_timeout(limit, channel.confirm_select(ConfirmSelectOptions::default()))
         .await
         .map_err(|error| Error::Unreachable(format!("asking for confirms: {error}")))?;
     Ok(channel)

@@ -1,8 +1,8 @@
-//! Why no connection comes about, and what is to be changed.
+//! Why connecting fails, and which setting to change.
 //!
 //! What the client library says of it is right and seldom enough: of a port without TLS, for one, it says
-//! that the certificate's message is corrupt. What is changed is nearly always a part of `amqp.url`, so that
-//! part is named. What the library says stands behind it, in brackets.
+//! that the certificate's message is corrupt. The setting to change is nearly always a part of `amqp.url`,
+//! which is named; the library's own text follows in brackets.
 //!
 //! No text repeats a part of the URL but its host, its port and its virtual host, nor anything that a message
 //! holds.
@@ -13,7 +13,7 @@ use lapin::ErrorKind;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use rustls::{AlertDescription, CertificateError};
 
-use super::{Error, NoAnswer};
+use super::{CallError, Error};
 
 /// Where a connection was to lead.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    pub(super) fn of(uri: &AMQPUri) -> Goal {
+    pub(super) fn from_uri(uri: &AMQPUri) -> Goal {
         Goal {
             address: format!("{}:{}", uri.authority.host, uri.authority.port),
             scheme: uri.scheme.clone(),
@@ -33,7 +33,7 @@ impl Goal {
     }
 
     /// That it was not reached, and why.
-    pub(super) fn unreached(&self, error: &NoAnswer) -> Error {
+    pub(super) fn unreached(&self, error: &CallError) -> Error {
         let address = &self.address;
         Error::Unreachable(match self.reason(error) {
             Some(reason) => format!("connecting to {address}: {reason} ({error})"),
@@ -41,14 +41,14 @@ impl Goal {
         })
     }
 
-    fn reason(&self, error: &NoAnswer) -> Option<String> {
-        let NoAnswer::No(error) = error else {
+    fn reason(&self, error: &CallError) -> Option<String> {
+        let CallError::Failed(error) = error else {
             return Some("look at the host and the port in amqp.url, and at firewalls".to_owned());
         };
         match error.kind() {
-            ErrorKind::IOError(error) => self.of_io(error),
+            ErrorKind::IOError(error) => self.io_reason(error),
             // AMQP's `NOT_ALLOWED`: RabbitMQ's word for a virtual host that is not for this user.
-            ErrorKind::ProtocolError(error) if error.get_id() == 530 => Some(self.of_vhost()),
+            ErrorKind::ProtocolError(error) if error.get_id() == 530 => Some(self.vhost_reason()),
             // AMQP's `ACCESS_REFUSED`.
             ErrorKind::ProtocolError(error) if error.get_id() == 403 => Some(
                 "the broker refuses the login: look at the user and the password in amqp.url, whose \
@@ -57,13 +57,13 @@ impl Goal {
                     .to_owned(),
             ),
             ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => {
-                Some(self.of_a_stranger())
+                Some(self.not_amqp_reason())
             }
             _ => None,
         }
     }
 
-    fn of_vhost(&self) -> String {
+    fn vhost_reason(&self) -> String {
         match self.vhost.as_str() {
             "" => "amqp.url ends in a slash, which names a virtual host without a name: leave the slash \
                    away, or write /%2f, for the one that RabbitMQ begins with"
@@ -75,22 +75,22 @@ impl Goal {
         }
     }
 
-    fn of_io(&self, error: &io::Error) -> Option<String> {
+    fn io_reason(&self, error: &io::Error) -> Option<String> {
         let inner = error.get_ref();
         if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return self.of_tls(error);
+            return self.tls_reason(error);
         }
         match (error.kind(), &self.scheme) {
-            (io::ErrorKind::ConnectionRefused, _) => {
-                Some("nobody listens there: look at the host and the port in amqp.url".to_owned())
-            }
+            (io::ErrorKind::ConnectionRefused, _) => Some(
+                "no server listens there: look at the host and the port in amqp.url".to_owned(),
+            ),
             (
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::UnexpectedEof,
                 _,
-            ) => Some(self.of_a_stranger()),
+            ) => Some(self.not_amqp_reason()),
             // The system's resolver has no kind of its own.
             _ if error.raw_os_error().is_none() && error.to_string().contains("lookup") => {
                 Some("there is no such host: look at the host in amqp.url".to_owned())
@@ -99,8 +99,8 @@ impl Goal {
         }
     }
 
-    /// Of one that hangs up, or says something else than AMQP.
-    fn of_a_stranger(&self) -> String {
+    /// For a server that hangs up, or answers with another protocol than AMQP.
+    fn not_amqp_reason(&self) -> String {
         match self.scheme {
             AMQPScheme::AMQP => {
                 "what listens there does not speak AMQP without TLS: for a port with TLS (most often \
@@ -114,9 +114,9 @@ impl Goal {
         .to_owned()
     }
 
-    fn of_tls(&self, error: &rustls::Error) -> Option<String> {
+    fn tls_reason(&self, error: &rustls::Error) -> Option<String> {
         Some(match error {
-            rustls::Error::InvalidMessage(_) => self.of_a_stranger(),
+            rustls::Error::InvalidMessage(_) => self.not_amqp_reason(),
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                 "the broker's certificate is from an authority that is not trusted: name the file with \
                  that authority's certificate in amqp.ca_file"

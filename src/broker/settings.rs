@@ -63,7 +63,7 @@ pub struct Settings {
 /// What a full queue does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It refuses; whoever wanted to put something in keeps it.
+    /// It rejects the publish; the publisher keeps the message.
     #[default]
     RejectPublish,
     /// It drops its oldest messages to make room.
@@ -93,7 +93,7 @@ impl Settings {
             queue: self.queue.clone(),
             partitions: None,
             exchange: self.inbound_exchange.clone(),
-            // Vendors' routing keys vary; what is no interaction is set aside by the worker, seen.
+            // Vendors' routing keys vary; the worker visibly sets aside messages that are no interactions.
             routing_keys: vec![String::from("#")],
             waiting_prefix: self.waiting_prefix.clone(),
             prefetch_messages: self.prefetch_messages,
@@ -106,10 +106,10 @@ impl Settings {
     /// The URL with its password, and all parameters, replaced by `***`.
     pub fn masked_url(&self) -> String {
         let Some((scheme, rest)) = self.url.split_once("://") else {
-            // Not a URL, so nobody knows where a password might stand in it.
+            // Not a URL: where it holds a password is unknown.
             return String::from("***");
         };
-        // A password may hold any character where somebody forgot to encode them, so it ends at the
+        // A password that is not percent-encoded may hold any character, so it ends at the
         // last `@` only: rather too much is masked than a piece of it.
         let login = rest
             .rsplit_once('@')
@@ -187,13 +187,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_never_shows() {
+    fn password_is_masked() {
         for (url, masked) in [
             ("amqp://u:s3cret@h:1/%2f", "amqp://u:***@h:1/%2f"),
             ("amqps://u:s3:cr@et@h", "amqps://u:***@h"),
             ("amqp://u@h/v?heartbeat=1", "amqp://u:***@h/v?***"),
             ("amqp://h/a@b", "amqp://h/a@b"),
-            // Somebody forgot to encode what is no part of a login.
+            // Characters that a login must percent-encode, left as they are.
             ("amqp://u:s3/cr?e#t@h:1/%2f", "amqp://u:***@h:1/%2f"),
             ("amqp://h/%2f?auth_mechanism=plain&s3cret=x", "amqp://h/%2f?***"),
             ("u:s3cret@h", "***"),

@@ -2,10 +2,10 @@
 //!
 //! Invariants: every delivery is settled once, by its tag, in the order of delivery. One
 //! acknowledgement for many (`multiple`) is only sent when every delivery up to it is settled or
-//! part of it, so it can never acknowledge what is still being worked on. An acknowledgement that
+//! part of it, so it can never acknowledge a delivery still in progress. An acknowledgement that
 //! lapin did not send is an error (trap 6).
 //!
-//! Deliberately absent: rejecting without requeueing. What is set aside is published as a dead
+//! Deliberately absent: rejecting without requeueing. A message set aside is published as a dead
 //! letter, with its reason, and then acknowledged.
 
 use std::collections::BTreeSet;
@@ -17,19 +17,19 @@ use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 
 use super::consumer::Received;
-use super::within;
+use super::with_timeout;
 use crate::pipeline::ports::{self, Settlement, TransportError};
 
 /// Settles what one [`super::Consumer`] delivers.
 #[derive(Debug)]
 pub struct Settler {
-    frontier: Frontier,
+    frontier: AckFrontier,
     answer_timeout: Duration,
 }
 
 /// Which deliveries of the channel are settled. Its size is bounded by the prefetch.
 #[derive(Debug, Default)]
-struct Frontier {
+struct AckFrontier {
     /// Every tag up to this one is settled.
     through: u64,
     /// Settled tags beyond `through + 1`, which is not.
@@ -38,7 +38,7 @@ struct Frontier {
 
 /// What one call to the broker settles.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum AckCommand {
     /// The delivery at this index and all the ones before it.
     AcknowledgeThrough(usize),
     /// The delivery at this index.
@@ -47,14 +47,14 @@ enum Step {
 
 impl Settler {
     pub(super) fn new(answer_timeout: Duration) -> Settler {
-        Settler { frontier: Frontier::default(), answer_timeout }
+        Settler { frontier: AckFrontier::default(), answer_timeout }
     }
 
     async fn sent(
         &self,
         call: impl Future<Output = lapin::Result<bool>>,
     ) -> Result<(), TransportError> {
-        let sent = within(self.answer_timeout, call)
+        let sent = with_timeout(self.answer_timeout, call)
             .await
             .map_err(|error| error.at("settle a delivery"))?;
         if sent {
@@ -73,13 +73,13 @@ impl ports::Settler<Received> for Settler {
         batch.sort_by_key(|(delivery, _)| delivery.tag);
         let tags: Vec<_> = batch.iter().map(|(delivery, how)| (delivery.tag, *how)).collect();
         let mut sent = Vec::new();
-        for step in self.frontier.steps(&tags) {
-            let (index, multiple) = match step {
-                Step::AcknowledgeThrough(last) => (last, true),
-                Step::One(index) => (index, false),
+        for command in self.frontier.commands(&tags) {
+            let (index, multiple) = match command {
+                AckCommand::AcknowledgeThrough(last) => (last, true),
+                AckCommand::One(index) => (index, false),
             };
             let (delivery, how) = &batch[index];
-            let mut call = Box::pin(tell(&delivery.envelope.acker, *how, multiple));
+            let mut call = Box::pin(send_settlement(&delivery.envelope.acker, *how, multiple));
             // The first poll hands the frame over, in this order. Awaiting that it is written before
             // handing over the next costs a turn of the I/O thread for each delivery, and they are
             // many while one that came before them is held.
@@ -95,8 +95,12 @@ impl ports::Settler<Received> for Settler {
     }
 }
 
-/// Tells the broker what becomes of a delivery, or of all deliveries up to it.
-async fn tell(acker: &Acker, settlement: Settlement, multiple: bool) -> lapin::Result<bool> {
+/// Sends the settlement of a delivery, or of all deliveries up to it.
+async fn send_settlement(
+    acker: &Acker,
+    settlement: Settlement,
+    multiple: bool,
+) -> lapin::Result<bool> {
     match settlement {
         Settlement::Acknowledge => acker.ack(BasicAckOptions { multiple }).await,
         // Reject, not nack: from RabbitMQ 4.3 on, only a reject counts towards the delivery
@@ -108,28 +112,31 @@ async fn tell(acker: &Acker, settlement: Settlement, multiple: bool) -> lapin::R
     }
 }
 
-impl Frontier {
+impl AckFrontier {
     /// The fewest calls that settle `batch`, sorted by tag, and nothing else.
-    fn steps(&mut self, batch: &[(u64, Settlement)]) -> Vec<Step> {
-        let mut steps = Vec::new();
+    fn commands(&mut self, batch: &[(u64, Settlement)]) -> Vec<AckCommand> {
+        let mut commands = Vec::new();
         for (index, &(tag, how)) in batch.iter().enumerate() {
             let all_before_are_settled = tag == self.through + 1;
             self.settled(tag);
-            let step = match how {
+            let command = match how {
                 Settlement::Acknowledge if all_before_are_settled => {
-                    Step::AcknowledgeThrough(index)
+                    AckCommand::AcknowledgeThrough(index)
                 }
-                _ => Step::One(index),
+                _ => AckCommand::One(index),
             };
             // An acknowledgement through this one takes in the one through the one before.
-            match (steps.last_mut(), &step) {
-                (Some(last @ Step::AcknowledgeThrough(_)), Step::AcknowledgeThrough(_)) => {
-                    *last = step;
+            match (commands.last_mut(), &command) {
+                (
+                    Some(last @ AckCommand::AcknowledgeThrough(_)),
+                    AckCommand::AcknowledgeThrough(_),
+                ) => {
+                    *last = command;
                 }
-                _ => steps.push(step),
+                _ => commands.push(command),
             }
         }
-        steps
+        commands
     }
 
     fn settled(&mut self, tag: u64) {
@@ -143,12 +150,12 @@ impl Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use AckCommand::{AcknowledgeThrough, One};
     use Settlement::{Acknowledge as Ack, GiveBack, Requeue};
-    use Step::{AcknowledgeThrough, One};
     use proptest::prelude::*;
 
     #[test]
-    fn runs_of_acknowledgements_become_one() {
+    fn consecutive_acknowledgements_are_merged() {
         for (name, batches, expected) in [
             ("all", vec![vec![(1, Ack), (2, Ack), (3, Ack)]], vec![vec![AcknowledgeThrough(2)]]),
             (
@@ -165,29 +172,29 @@ mod tests {
                 ],
             ),
         ] {
-            let mut frontier = Frontier::default();
-            let steps: Vec<_> = batches.iter().map(|batch| frontier.steps(batch)).collect();
-            assert_eq!(steps, expected, "{name}");
+            let mut frontier = AckFrontier::default();
+            let commands: Vec<_> = batches.iter().map(|batch| frontier.commands(batch)).collect();
+            assert_eq!(commands, expected, "{name}");
         }
     }
 
     proptest! {
         /// Played against what the broker does, every delivery ends as it was said.
         #[test]
-        fn nothing_else_is_ever_settled(
+        fn only_requested_deliveries_are_settled(
             plan in prop::collection::vec((0_usize..3, 0_u8..4), 0..60),
         ) {
             let deliveries = plan.iter().zip(1_u64..);
             let how = |n: usize| [Ack, Requeue, GiveBack][n];
-            let mut frontier = Frontier::default();
+            let mut frontier = AckFrontier::default();
             let mut outcome = std::collections::BTreeMap::new();
             for turn in 0..4 {
                 let batch: Vec<_> = deliveries.clone()
                     .filter(|((_, when), _)| *when == turn)
                     .map(|((n, _), tag)| (tag, how(*n)))
                     .collect();
-                for step in frontier.steps(&batch) {
-                    match step {
+                for command in frontier.commands(&batch) {
+                    match command {
                         AcknowledgeThrough(index) => {
                             for tag in 1..=batch[index].0 {
                                 outcome.entry(tag).or_insert(Ack);

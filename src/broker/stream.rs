@@ -1,5 +1,5 @@
 //! The socket as lapin sees it: what arrives goes through [`Frames`] first, behind TLS where there is
-//! TLS. What is sent passes as it is.
+//! TLS. Sent bytes pass as they are.
 //!
 //! lapin takes the type of its stream from the reactor it is given, so there is a reactor that differs
 //! from tokio's in that type, and in nothing else.
@@ -25,7 +25,7 @@ use super::repair::{Frames, Repairs};
 /// tokio, with a stream of our own.
 pub(super) type Runtime = async_rs::Runtime<RuntimeParts<Tokio, RepairingReactor>>;
 
-/// A runtime for lapin whose streams note their repairs in `repairs`.
+/// A runtime for lapin whose streams record their repairs in `repairs`.
 pub(super) fn runtime(repairs: &Arc<Repairs>) -> Runtime {
     let tokio = Tokio::current();
     let reactor = RepairingReactor { tokio: tokio.clone(), repairs: Arc::clone(repairs) };

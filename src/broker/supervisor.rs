@@ -5,7 +5,7 @@
 //! at once (a deleted queue, an alarm) is not rebuilt in a hot loop. Each change of state is logged
 //! once, however many attempts it takes.
 //!
-//! Deliberately absent: noticing that a link is lost. Whoever uses it does, and drops it.
+//! Deliberately absent: noticing that a link is lost. Its user notices, and drops it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Supervisor {
     /// # Errors
     /// Only those that [`Error::is_final`].
     pub async fn connect(&mut self, shutdown: &CancellationToken) -> Result<Option<Link>, Error> {
-        let mut told = String::new();
+        let mut logged_reason = String::new();
         let mut wait = match self.connected_at.take() {
             None => Duration::ZERO,
             Some(since) => {
@@ -96,9 +96,9 @@ impl Supervisor {
             };
             wait = self.retry.next_delay();
             let reason = error.to_string();
-            if reason != told {
+            if reason != logged_reason {
                 tracing::warn!("failed to {reason}; trying again until it works");
-                told = reason;
+                logged_reason = reason;
             }
         }
     }

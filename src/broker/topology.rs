@@ -1,4 +1,4 @@
-//! Exchanges, queues and bindings: what must be there, as a value.
+//! The required exchanges, queues and bindings, as a value.
 //!
 //! | what | kind | options |
 //! |---|---|---|
@@ -11,10 +11,10 @@
 //! | dead-letter exchange | fanout | |
 //! | dead-letter queue, bound `#` | quorum | no end to how often it may be read; bounds where they are set |
 //!
-//! Everything is durable. A queue never drops what it has no room for unless the settings say so, not
-//! even where a policy of the broker's gives it a bound later. Pure, so that `topology show` prints exactly what is applied
-//! (`declare.rs`). Deliberately absent: queues for what we publish, which belong to whoever consumes
-//! it.
+//! Everything is durable. A full queue never drops messages unless the settings say so, not even
+//! where a policy of the broker's gives it a bound later. Pure, so that `topology show` prints exactly
+//! the topology that is applied (`declare.rs`). Deliberately absent: queues for published messages,
+//! which belong to their consumers.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::Settings;
 /// How often a delivery may fail before the work queue sets it aside. Said outright, because it is
 /// unlimited before RabbitMQ 4.0 and 20 from there on. 20 is too few for us: a restart of a worker
 /// counts as a failure of all it held, so an orchestrator that restarts it while its store is down
-/// would set aside what is innocent. It is not unlimited, because a message that kills every worker
+/// would set aside innocent messages. It is not unlimited, because a message that kills every worker
 /// must end somewhere.
 pub const DELIVERY_LIMIT: i64 = 100;
 
@@ -38,7 +38,7 @@ pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// RabbitMQ 3.)
 const READ_LIMIT: i64 = i32::MAX as i64;
 
-/// One consumer reads at a time, whoever else is there; the next one takes over when it is gone.
+/// One consumer is active at a time; the next one takes over when it is gone.
 const SINGLE_ACTIVE_CONSUMER: (&str, Argument) = ("x-single-active-consumer", Argument::Yes);
 
 /// All that must be in the broker.
@@ -96,7 +96,7 @@ pub struct Binding {
 
 impl Topology {
     /// What the settings call for, with a waiting queue for each of `delays`.
-    pub fn of(settings: &Settings, delays: &[Duration]) -> Topology {
+    pub fn new(settings: &Settings, delays: &[Duration]) -> Topology {
         let exchange = |name: &str, kind, needed| Exchange { name: name.into(), kind, needed };
         let queue = |name: &str, arguments: Vec<_>| Queue {
             name: name.into(),
@@ -142,7 +142,7 @@ impl Topology {
                 queue(
                     &source.waiting_queue(*delay),
                     // The default exchange leads straight to the work queue: through the inbound
-                    // exchange, whoever else is bound there would see the message again.
+                    // exchange, every other queue bound there would get the message again.
                     dead_lettering("")
                         .chain([
                             ("x-dead-letter-routing-key", text(&source.queue)),
@@ -189,7 +189,7 @@ fn whole(number: u64) -> i64 {
 fn dead_lettering(exchange: &str) -> impl Iterator<Item = (&'static str, Argument)> {
     [
         ("x-dead-letter-exchange", text(exchange)),
-        // The default, at-most-once, drops what it cannot pass on.
+        // The default, at-most-once, drops messages that it cannot pass on.
         ("x-dead-letter-strategy", text("at-least-once")),
         // At-least-once asks for it: the default, drop-head, would throw messages away when full.
         ("x-overflow", text("reject-publish")),
@@ -236,8 +236,8 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     #[test]
-    fn the_default_topology_is_the_contract() {
-        let topology = Topology::of(&Settings::default(), &[Duration::from_millis(250)]);
+    fn default_topology_matches_contract() {
+        let topology = Topology::new(&Settings::default(), &[Duration::from_millis(250)]);
         assert_eq!(
             topology.to_string(),
             r#"exchange interactions (topic, durable)
@@ -253,7 +253,7 @@ binding interactions -> throughline.interactions (#)
     }
 
     #[test]
-    fn bounds_are_arguments_of_the_queues_they_bound() {
+    fn bounds_become_queue_arguments() {
         let settings = Settings {
             dead_letters_max_bytes: Some(1_000_000),
             dead_letters_max_age_secs: Some(86_400),
@@ -261,7 +261,7 @@ binding interactions -> throughline.interactions (#)
             waiting_max_bytes: Some(500_000),
             ..Settings::default()
         };
-        let topology = Topology::of(&settings, &[Duration::from_millis(250)]);
+        let topology = Topology::new(&settings, &[Duration::from_millis(250)]);
         let bounds = |queue: &Queue| -> Vec<_> {
             let bounds = ["x-overflow", "x-max-length-bytes", "x-message-ttl"];
             let arguments = queue.arguments.iter().filter(|(key, _)| bounds.contains(key));

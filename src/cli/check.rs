@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::app::{self, checks};
-use crate::broker::{self, Finding, Found, Health, Link};
+use crate::broker::{self, Health, Link, TopologyDifference, TopologyFinding};
 use crate::clock::Clock;
 use crate::pipeline::gate_policy::GateOverflow;
 use crate::settings::Settings;
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let (rules, warnings) = app::load_rules(settings, &app::rules_source(settings))?;
     check_settings(settings)?;
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     for warning in &warnings {
         out.line(format_args!("warning  {warning}"))?;
     }
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     block_on(async {
-        // Both are tried, so that both are told.
+        // Both are tried, so that the failures of both are reported.
         let store = check_store(settings, &mut out).await;
         let broker = check_broker(settings, &mut out).await;
         out.finish()?;
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     })
 }
 
-/// What the settings name, as far as it can be told without reaching anybody: what ends `run` at once.
+/// Checks the store and broker settings without a connection, for what ends `run` at once.
 fn check_settings(settings: &Settings) -> Result<(), Failure> {
     let store = store::check(&app::store_settings(settings)).map_err(Failure::from);
     let of_broker = app::broker_settings(settings);
@@ -65,7 +65,7 @@ fn check_settings(settings: &Settings) -> Result<(), Failure> {
     both(store, broker)
 }
 
-/// The failure of either, with that of the other said before.
+/// Combines two results; where both failed, the first failure is reported and the second returned.
 fn both(one: Result<(), Failure>, other: Result<(), Failure>) -> Result<(), Failure> {
     match (one, other) {
         (Err(one), Err(other)) => {
@@ -76,8 +76,8 @@ fn both(one: Result<(), Failure>, other: Result<(), Failure>) -> Result<(), Fail
     }
 }
 
-async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
-    // Nothing is made here.
+async fn check_store(settings: &Settings, out: &mut Stdout) -> Result<(), Failure> {
+    // The check creates no store.
     let of_store = store::Settings { must_exist: true, ..app::store_settings(settings) };
     let store = match store::open(&of_store).await {
         Err(store::OpenError::Absent(_)) if settings.store.migrate => {
@@ -112,27 +112,27 @@ async fn check_store(settings: &Settings, out: &mut Out) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure> {
+async fn check_broker(settings: &Settings, out: &mut Stdout) -> Result<(), Failure> {
     let of_broker = Arc::new(app::broker_settings(settings));
     let link = Link::open(of_broker, watch::Sender::new(Health::Down)).await?;
     out.line(format_args!("ok       broker"))?;
     let mut wrong = 0;
-    for Finding { what, state } in link.compare(&app::topology(settings)).await? {
+    for TopologyFinding { what, state } in link.compare(&app::topology(settings)).await? {
         match state {
-            Found::AsNeeded => out.line(format_args!("ok       {what}"))?,
-            Found::Missing if settings.topology.declare => {
+            TopologyDifference::Matches => out.line(format_args!("ok       {what}"))?,
+            TopologyDifference::Missing if settings.topology.declare => {
                 out.line(format_args!("missing  {what}: will be declared at start"))?;
             }
-            Found::Missing => {
+            TopologyDifference::Missing => {
                 wrong += 1;
                 out.line(format_args!("missing  {what}: declare it, or set topology.declare"))?;
             }
-            Found::NotToBeCompared => {
+            TopologyDifference::NotComparable => {
                 out.line(format_args!(
                     "unknown  {what}: this user may not `configure`, so it cannot be compared"
                 ))?;
             }
-            Found::Different(how) => {
+            TopologyDifference::Different(how) => {
                 wrong += 1;
                 out.line(format_args!(
                     "differs  {what}: {how}; delete it once it is empty, and declare it anew"
@@ -148,7 +148,7 @@ async fn check_broker(settings: &Settings, out: &mut Out) -> Result<(), Failure>
         }
         Err(error) => return Err(error.into()),
     }
-    // RabbitMQ does not compare it, so it says nothing of a queue that is there already.
+    // RabbitMQ does not compare the timeout when an existing queue is declared.
     let consumed = link.sources().iter().flat_map(|source| source.consumed());
     let queues: Vec<_> = consumed.map(|queue| format!("queue `{queue}`")).collect();
     out.line(format_args!(

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 
 /// Prints completions for a shell
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // Not at once to stdout: it panics where it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "throughline", &mut script);
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     out.text(&String::from_utf8_lossy(&script))?;
     out.finish()?;
     Ok(Exit::Done)

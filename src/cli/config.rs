@@ -3,9 +3,9 @@
 use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::settings::Loaded;
-use crate::telemetry::stderr::say;
+use crate::telemetry::stderr::write_line;
 
 /// Shows the settings in force
 #[derive(Debug, Subcommand)]
@@ -22,14 +22,14 @@ pub(super) enum ConfigCommand {
 
 pub(super) fn run(command: &ConfigCommand, loaded: &Loaded) -> Result<Exit, Failure> {
     let ConfigCommand::Show { json } = *command;
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     match json {
         true => out.line(format_args!("{:#}", loaded.show_json()))?,
         false => out.text(&loaded.show())?,
     }
     out.finish()?;
     for warning in &loaded.warnings {
-        say(format_args!("throughline: {warning}"));
+        write_line(format_args!("throughline: {warning}"));
     }
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! `throughline convert`: any known format to the canonical one.
 //!
-//! Shapes only: no rules apply, nothing is stored or sent, and nobody waits for anybody.
+//! It only changes the format: no rules apply, nothing is stored or sent, and no message waits for another.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::files::{LineSource, WaitingLines};
 use crate::formats::{self, Hints, Refusal, canonical};
 use crate::pipeline::ports::{Delivery as _, Source as _};
 use crate::settings::Settings;
-use crate::telemetry::stderr::say;
+use crate::telemetry::stderr::write_line;
 
 /// Converts any known format to the canonical one: NDJSON in, NDJSON out
 ///
@@ -40,7 +40,7 @@ fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(std::iter::once("auto").chain(formats::decodable()))
 }
 
-/// How many lines are taken at once: enough that the reading of them does not count.
+/// The lines of a batch: enough that the cost of reading them does not count.
 const BATCH_LINES: usize = 256;
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     block_on(async {
         let reader = BufReader::new(input::open(arguments.file.as_ref()).await?);
         let mut out = BufWriter::new(tokio::io::stdout());
-        // Nothing waits here: whatever is delivered is settled at once.
+        // No line waits here: each is settled as soon as it is delivered.
         let room = WaitingLines::default();
         let mut lines = LineSource::new(reader, &room);
         let mut rejected = 0;
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
                 match convert(line.body(), max_bytes, &arguments.format) {
                     Ok(converted) => {
                         for warning in converted.warnings {
-                            say(format_args!("line {}: warning: {warning}", line.number));
+                            write_line(format_args!("line {}: warning: {warning}", line.number));
                         }
                         out.write_all(&converted.line)
                             .await
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
                     }
                     Err(refusal) => {
                         rejected += 1;
-                        say(format_args!("line {}: {refusal}", line.number));
+                        write_line(format_args!("line {}: {refusal}", line.number));
                     }
                 }
             }

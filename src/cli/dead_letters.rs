@@ -1,8 +1,8 @@
-//! `throughline dead-letters`: what was set aside.
+//! `throughline dead-letters`: messages that were set aside.
 //!
-//! Invariants: a body is shown to whoever asks for it with `--show-body` and to nobody else (K8).
-//! What changes the queue names what it means, or says `--all`. Each dead letter is told as it is
-//! done, so that whatever ends the command early, what is printed is done.
+//! Invariants: a body is printed only with `--show-body` (K8). A command that changes the queue needs a
+//! selector or `--all`. Each dead letter is printed as soon as it is done, so that what is printed is
+//! done even if the command ends early.
 
 mod print;
 
@@ -14,28 +14,22 @@ use clap::{ArgGroup, Args, Subcommand};
 use tokio::sync::watch;
 
 use super::failure::{Exit, Failure};
-use super::{block_on, told_to_stop};
+use super::{block_on, shutdown_signal};
 use crate::app;
 use crate::broker::{self, DeadLetters, Health, Link, Selection};
 use crate::clock::Clock;
 use crate::settings::Settings;
-use crate::telemetry::stderr::say;
-use print::{Printer, Shape};
+use crate::telemetry::stderr::write_line;
+use print::{LetterFormat, Printer};
 
 /// Lists, shows, replays or discards messages that were set aside
 ///
 /// Works on what lies in the dead-letter queue when it begins; what comes later is left alone. Exits
-/// with 1 if nothing matches. Nobody else sees what it has looked at until it ends; however it ends,
-/// what it has not removed is in the queue again. The order is the queue's: oldest
-/// first, until a command that stopped early has moved what it looked at behind the others.
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
+/// with 1 if nothing matches. The dead letters it has read are hidden from other consumers until it
+/// ends; however it ends, those it has not removed are in the queue again. The order is the queue's:
+/// oldest first, until a command that stopped early has moved those it had read behind the others.
 #[derive(Debug, Subcommand)]
-enum What {
+pub(super) enum DeadLettersCommand {
     List(List),
     Show(Show),
     Replay(Replay),
@@ -48,7 +42,7 @@ enum What {
   throughline dead-letters list
   throughline dead-letters list --reason unroutable --younger-than 3600
   throughline dead-letters list --json | jq -r .reason | sort | uniq -c")]
-struct List {
+pub(super) struct List {
     #[command(flatten)]
     select: Select,
     /// List N at most.
@@ -66,7 +60,7 @@ struct List {
 #[command(after_help = "Examples:
   throughline dead-letters show --id evt-0001
   throughline dead-letters show --id evt-0001 --show-body --json | jq -r .body")]
-struct Show {
+pub(super) struct Show {
     #[command(flatten)]
     select: Select,
     /// Show N at most.
@@ -87,29 +81,29 @@ struct Show {
 /// twice. One that fails again comes back here, counts one replay more, and is not replayed again by
 /// the same command.
 #[derive(Debug, Args)]
-#[command(group = means_something())]
+#[command(group = selector_group())]
 #[command(after_help = "Examples:
   throughline dead-letters replay --reason unroutable --dry-run
   throughline dead-letters replay --reason unroutable
   throughline dead-letters replay --id evt-0001 --id evt-0002
   throughline dead-letters replay --all --limit 10")]
-struct Replay {
+pub(super) struct Replay {
     #[command(flatten)]
     change: Change,
 }
 
 /// Removes dead letters for good
 #[derive(Debug, Args)]
-#[command(group = means_something())]
+#[command(group = selector_group())]
 #[command(after_help = "Examples:
   throughline dead-letters discard --reason not_json --older-than 604800 --dry-run
   throughline dead-letters discard --id evt-0001")]
-struct Discard {
+pub(super) struct Discard {
     #[command(flatten)]
     change: Change,
 }
 
-/// Which dead letters are meant.
+/// The selectors of dead letters.
 #[derive(Debug, Args)]
 struct Select {
     /// Those with this AMQP message id; repeat it for several.
@@ -127,7 +121,7 @@ struct Select {
     younger_than: Option<u32>,
 }
 
-/// What commands that change the queue have in common.
+/// The options that the commands that change the queue share.
 #[derive(Debug, Args)]
 struct Change {
     #[command(flatten)]
@@ -146,33 +140,33 @@ struct Change {
     json: bool,
 }
 
-/// A command that changes the queue must say what it means.
-fn means_something() -> ArgGroup {
+/// A command that changes the queue needs a selector or `--all`.
+fn selector_group() -> ArgGroup {
     let selectors = ["id", "reason", "older_than", "younger_than", "all"];
     ArgGroup::new("which").required(true).multiple(true).args(selectors)
 }
 
-pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) fn run(command: &DeadLettersCommand, settings: &Settings) -> Result<Exit, Failure> {
     let body_max_bytes = settings.limits.body_max_bytes;
-    let job = Job::of(&arguments.what, Clock::System.now_ms(), body_max_bytes);
+    let pass = DeadLetterPass::new(command, Clock::System.now_ms(), body_max_bytes);
     block_on(async {
-        let told_to_stop = told_to_stop()?;
+        let shutdown_signal = shutdown_signal()?;
         let of_broker = Arc::new(app::broker_settings(settings));
         let link = Link::open(of_broker, watch::Sender::new(Health::Down)).await?;
-        let mut pass = link.dead_letters().await?;
+        let mut letters = link.dead_letters().await?;
         let mut found = 0;
-        let worked = tokio::select! {
-            worked = job.work(&mut pass, &mut found) => worked,
-            () = told_to_stop => {
-                // Dropping the link gives back what the pass holds.
+        let result = tokio::select! {
+            result = pass.run(&mut letters, &mut found) => result,
+            () = shutdown_signal => {
+                // Dropping the link gives back the dead letters that it holds.
                 return Err(Failure::new(Exit::WorkLeft, "interrupted; what is printed is done"));
             }
         };
-        let left = pass.left();
-        let finished = pass.finish().await;
+        let left = letters.left();
+        let finished = letters.finish().await;
         link.close().await;
-        job.sum_up(found, left);
-        worked?;
+        pass.print_summary(found, left);
+        result?;
         finished?;
         match found {
             0 => Err(Failure::new(Exit::DoesNotHold, "no dead letter matches")),
@@ -181,12 +175,12 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     })
 }
 
-/// What is to be done, and to which dead letters.
-struct Job {
+/// One pass over the queue: the action, and the dead letters it applies to.
+struct DeadLetterPass {
     action: Action,
     selection: Selection,
     limit: u32,
-    shape: Shape,
+    format: LetterFormat,
     /// The largest body that is unpacked.
     body_max_bytes: usize,
 }
@@ -197,63 +191,63 @@ enum Action {
     Show,
     Replay,
     Discard,
-    /// Says that it would do what the word says.
-    Pretend(&'static str),
+    /// `--dry-run`: prints what would be done; the word is the action's participle.
+    DryRun(&'static str),
 }
 
-impl Job {
-    fn of(what: &What, now_ms: i64, body_max_bytes: usize) -> Job {
-        let change = |change: &Change, action, word| Job {
-            action: if change.dry_run { Action::Pretend(word) } else { action },
+impl DeadLetterPass {
+    fn new(command: &DeadLettersCommand, now_ms: i64, body_max_bytes: usize) -> DeadLetterPass {
+        let pass = |change: &Change, action, word| DeadLetterPass {
+            action: if change.dry_run { Action::DryRun(word) } else { action },
             selection: change.select.at(now_ms),
             limit: change.limit.map_or(u32::MAX, NonZeroU32::get),
-            shape: Shape::line(change.json),
+            format: LetterFormat::line(change.json),
             body_max_bytes,
         };
-        match what {
-            What::List(list) => Job {
+        match command {
+            DeadLettersCommand::List(list) => DeadLetterPass {
                 action: Action::List,
                 selection: list.select.at(now_ms),
                 limit: list.limit.get(),
-                shape: Shape::line(list.json),
+                format: LetterFormat::line(list.json),
                 body_max_bytes,
             },
-            What::Show(show) => Job {
+            DeadLettersCommand::Show(show) => DeadLetterPass {
                 action: Action::Show,
                 selection: show.select.at(now_ms),
                 limit: show.limit.get(),
-                shape: Shape::Whole { json: show.json, body: show.show_body },
+                format: LetterFormat::Whole { json: show.json, body: show.show_body },
                 body_max_bytes,
             },
-            What::Replay(replay) => change(&replay.change, Action::Replay, "replayed"),
-            What::Discard(discard) => change(&discard.change, Action::Discard, "discarded"),
+            DeadLettersCommand::Replay(args) => pass(&args.change, Action::Replay, "replayed"),
+            DeadLettersCommand::Discard(args) => pass(&args.change, Action::Discard, "discarded"),
         }
     }
 
-    /// Goes through the pass; `found` counts those that are done.
-    async fn work(&self, pass: &mut DeadLetters, found: &mut u32) -> Result<(), Failure> {
-        let mut printer = Printer::new(self.shape, self.body_max_bytes);
-        let (mut strays, mut first_stray) = (0, None);
+    /// Goes through the dead letters; `found` counts those that are done.
+    async fn run(&self, letters: &mut DeadLetters, found: &mut u32) -> Result<(), Failure> {
+        let mut printer = Printer::new(self.format, self.body_max_bytes);
+        let (mut skipped, mut first_skipped) = (0, None);
         while *found < self.limit {
-            let letter = match pass.next().await {
+            let letter = match letters.next().await {
                 Ok(Some(letter)) => letter,
                 Ok(None) => break,
                 Err(error @ broker::Error::Undeliverable(_)) => {
-                    say(format_args!("failed to {error}; going on behind it"));
+                    write_line(format_args!("failed to {error}; going on behind it"));
                     if !self.selection.matches_undeliverable() {
                         continue;
                     }
                     match self.action {
                         Action::Replay => {
-                            strays += 1;
-                            first_stray.get_or_insert(error);
+                            skipped += 1;
+                            first_skipped.get_or_insert(error);
                             continue;
                         }
-                        Action::Discard => pass.discard_undeliverable().await?,
-                        Action::List | Action::Show | Action::Pretend(_) => {}
+                        Action::Discard => letters.discard_undeliverable().await?,
+                        Action::List | Action::Show | Action::DryRun(_) => {}
                     }
                     *found += 1;
-                    if !self.tell(&printer.undeliverable())? {
+                    if !self.print(&printer.undeliverable())? {
                         break;
                     }
                     continue;
@@ -265,37 +259,37 @@ impl Job {
             }
             let text = printer.text(&letter);
             match self.action {
-                Action::Replay => match pass.replay(letter).await {
+                Action::Replay => match letters.replay(letter).await {
                     Err(error @ broker::Error::NoSource(_)) => {
-                        // Those behind it may have one.
-                        strays += 1;
-                        first_stray.get_or_insert(error);
+                        // The dead letters behind it may have one.
+                        skipped += 1;
+                        first_skipped.get_or_insert(error);
                         continue;
                     }
                     replayed => replayed?,
                 },
-                Action::Discard => pass.discard(letter).await?,
-                Action::List | Action::Show | Action::Pretend(_) => {}
+                Action::Discard => letters.discard(letter).await?,
+                Action::List | Action::Show | Action::DryRun(_) => {}
             }
             *found += 1;
-            if !self.tell(&text)? {
+            if !self.print(&text)? {
                 break;
             }
         }
-        match first_stray {
+        match first_skipped {
             None => Ok(()),
             Some(first) => {
-                let why = format_args!("{strays} stay where they are: failed to {first}");
+                let why = format_args!("{skipped} stay where they are: failed to {first}");
                 Err(Failure::new(Exit::WorkLeft, why))
             }
         }
     }
 
-    /// Prints what is done; whether there is somebody who reads on.
-    fn tell(&self, text: &str) -> Result<bool, Failure> {
+    /// Prints a dead letter that is done; whether the reader of stdout still reads.
+    fn print(&self, text: &str) -> Result<bool, Failure> {
         match print::print(text) {
             Ok(()) => Ok(true),
-            // Whoever read, like `head`, has seen enough.
+            // The reader, such as `head`, has closed the pipe because it needs no more.
             Err(error) if error.kind() == ErrorKind::BrokenPipe && !self.changes() => Ok(false),
             Err(error) => {
                 let why = format_args!("failed to write the output: {error}");
@@ -308,19 +302,21 @@ impl Job {
         matches!(self.action, Action::Replay | Action::Discard)
     }
 
-    /// Says on stderr what stdout does not: how many, and whether that is all.
-    fn sum_up(&self, found: u32, left: u32) {
+    /// Prints on stderr how many dead letters are done, and whether the limit left others unread.
+    fn print_summary(&self, found: u32, left: u32) {
         if found == 0 {
             return;
         }
         match self.action {
-            Action::Replay => say(format_args!("{found} replayed")),
-            Action::Discard => say(format_args!("{found} discarded")),
-            Action::Pretend(word) => say(format_args!("{found} would be {word}; nothing was done")),
+            Action::Replay => write_line(format_args!("{found} replayed")),
+            Action::Discard => write_line(format_args!("{found} discarded")),
+            Action::DryRun(word) => {
+                write_line(format_args!("{found} would be {word}; nothing was done"));
+            }
             Action::List | Action::Show => {}
         }
         if found == self.limit && left > 0 && self.action != Action::Show {
-            say(format_args!("stopped at --limit {found}; not looked at: {left}"));
+            write_line(format_args!("stopped at --limit {found}; not looked at: {left}"));
         }
     }
 }

@@ -10,12 +10,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use super::{block_on, existing_store};
 use crate::clock::Clock;
 use crate::settings::Settings;
-use crate::store::{Erased, Whose};
-use crate::telemetry::stderr::say;
+use crate::store::{EraseResult, EraseTarget};
+use crate::telemetry::stderr::write_line;
 
 /// Anonymises saved values, of interactions by id or by what is saved of them
 ///
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     tenant: Option<String>,
     /// Interactions that have saved exactly VALUE under KEY, which ends at the first `=`.
     #[arg(long = "where", value_name = "KEY=VALUE", conflicts_with_all = ["ids", "saved_stdin"])]
-    saved: Option<Unshown>,
+    saved: Option<RedactedValue>,
     /// The same with VALUE from standard input, less one line break at its end.
     #[arg(long = "where-stdin", value_name = "KEY", conflicts_with = "ids")]
     saved_stdin: Option<String>,
@@ -56,15 +56,15 @@ pub(super) struct Arguments {
 
 /// A text of the command line that may hold a value: `Debug` does not show it.
 #[derive(Clone)]
-struct Unshown(String);
+struct RedactedValue(String);
 
-impl From<&str> for Unshown {
-    fn from(text: &str) -> Unshown {
-        Unshown(text.to_owned())
+impl From<&str> for RedactedValue {
+    fn from(text: &str) -> RedactedValue {
+        RedactedValue(text.to_owned())
     }
 }
 
-impl fmt::Debug for Unshown {
+impl fmt::Debug for RedactedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
     }
@@ -73,8 +73,8 @@ impl fmt::Debug for Unshown {
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let saved = saved(arguments)?;
     let whose = match &saved {
-        Some((key, value)) => Whose::Saved { key, value },
-        None => Whose::Ids(&arguments.ids),
+        Some((key, value)) => EraseTarget::Saved { key, value },
+        None => EraseTarget::Ids(&arguments.ids),
     };
     let erased = block_on(async {
         let store = existing_store(settings).await?;
@@ -85,16 +85,16 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         Ok(erased)
     })?;
     for id in &erased.missing {
-        say(format_args!("throughline: no such interaction: {id}"));
+        write_line(format_args!("throughline: no such interaction: {id}"));
     }
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     match arguments.json {
         true => out.line(as_json(&erased, arguments.dry_run))?,
         false => out.line(as_text(&erased, arguments.dry_run))?,
     }
     out.finish()?;
     if let Some(place) = erased.remains {
-        say(format_args!(
+        write_line(format_args!(
             "throughline: older versions of these rows may still be found in {place}"
         ));
     }
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
 /// The key and the value that are searched for, if any.
 fn saved(arguments: &Arguments) -> Result<Option<(String, String)>, Failure> {
     let wrong = |what| Failure::new(Exit::Usage, what);
-    if let Some(Unshown(pair)) = &arguments.saved {
+    if let Some(RedactedValue(pair)) = &arguments.saved {
         return match pair.split_once('=') {
             Some((key, value)) if !value.is_empty() => Ok(Some((key.to_owned(), value.to_owned()))),
             _ => Err(wrong("--where needs KEY=VALUE, with a value")),
@@ -112,7 +112,7 @@ fn saved(arguments: &Arguments) -> Result<Option<(String, String)>, Failure> {
     }
     let Some(key) = &arguments.saved_stdin else { return Ok(None) };
     let mut value = String::new();
-    // The error says that it is no UTF-8, or what the system says; it does not quote.
+    // The error names invalid UTF-8 or the system's reason; it does not quote the value.
     stdin().read_to_string(&mut value).map_err(|error| {
         Failure::new(Exit::Usage, format_args!("failed to read the value: {error}"))
     })?;
@@ -123,8 +123,8 @@ fn saved(arguments: &Arguments) -> Result<Option<(String, String)>, Failure> {
     }
 }
 
-fn as_text(erased: &Erased, dry_run: bool) -> String {
-    let Erased { found, erased, values, ended, .. } = erased;
+fn as_text(erased: &EraseResult, dry_run: bool) -> String {
+    let EraseResult { found, erased, values, ended, .. } = erased;
     let would = if dry_run { "would be " } else { "" };
     format!(
         "{found} interactions match; {erased} {would}erased ({values} saved values; {ended} of them \
@@ -133,7 +133,7 @@ fn as_text(erased: &Erased, dry_run: bool) -> String {
     )
 }
 
-fn as_json(erased: &Erased, dry_run: bool) -> serde_json::Value {
+fn as_json(erased: &EraseResult, dry_run: bool) -> serde_json::Value {
     json!({
         "dryRun": dry_run,
         "found": erased.found,

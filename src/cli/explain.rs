@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use super::{block_on, existing_store, input, load_untried_rules};
 use crate::clock::Clock;
 use crate::domain::byte_order_mark::bytes_without_mark;
@@ -21,7 +21,7 @@ use crate::pipeline::ports::{Row, Store as _};
 use crate::pipeline::save::spilled::doubtful;
 use crate::pipeline::save::table::{InteractionTable, looks_for_parent};
 use crate::settings::Settings;
-use crate::telemetry::stderr::say;
+use crate::telemetry::stderr::write_line;
 
 /// What would happen to these messages, in order, and why
 ///
@@ -56,7 +56,7 @@ pub(super) fn run(
     let input = block_on(input::read(arguments.file.as_ref()))?;
     let bodies = split(&input);
     if bodies.len() > 1 && bodies.iter().any(|body| ends_within_json(body)) {
-        say(format_args!("throughline: {ONE_PER_LINE}"));
+        write_line(format_args!("throughline: {ONE_PER_LINE}"));
     }
     let max_bytes = settings.limits.body_max_bytes;
     let texts: Vec<_> = bodies.iter().map(|body| formats::body::check(body, max_bytes)).collect();
@@ -72,11 +72,11 @@ pub(super) fn run(
         true => block_on(known(settings, &decoded))?,
         false => Known::default(),
     };
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     explain(arguments, settings, &rules, &decoded, &rows, &mut out)?;
     out.finish()?;
     if settings.gate.endpoint.is_some() {
-        say("throughline: the status gate is not asked: `routing` is left out");
+        write_line("throughline: the status gate is not asked: `routing` is left out");
     }
     Ok(Exit::Done)
 }
@@ -87,7 +87,7 @@ fn explain(
     rules: &Rules,
     decoded: &[Result<Decoded<'_>, Refusal>],
     (rows, events): &Known,
-    out: &mut Out,
+    out: &mut Stdout,
 ) -> Result<(), Failure> {
     let now_ms = Clock::System.now_ms();
     let mut table = InteractionTable::default();
@@ -139,7 +139,7 @@ fn split(input: &[u8]) -> Vec<&[u8]> {
 /// Rows, and what of their spilled events came again.
 type Known = (Vec<Row>, Vec<(Identity<'static>, Digest)>);
 
-/// What the store knows of the interactions and of their parents. The transaction is dropped at once.
+/// The stored rows of the interactions and of their parents. The transaction is dropped at once.
 async fn known(
     settings: &Settings,
     decoded: &[Result<Decoded<'_>, Refusal>],

@@ -1,4 +1,4 @@
-//! Exit codes, and what is said when a command fails.
+//! Exit codes, and the message of a command that fails.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,9 +10,9 @@ use crate::pipeline::ports::StoreError;
 use crate::reload::ReloadError;
 use crate::settings::SettingsError;
 use crate::store::OpenError;
-use crate::telemetry::stderr::say;
+use crate::telemetry::stderr::write_line;
 
-/// How a command ends; `cli` has the table.
+/// The exit code of a command; `cli` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Done,
@@ -51,7 +51,7 @@ impl Failure {
         Failure { exit, message: message.to_string() }
     }
 
-    /// An end about which there is nothing to say.
+    /// A failure without a message.
     pub(super) fn quiet(exit: Exit) -> Failure {
         Failure { exit, message: String::new() }
     }
@@ -61,15 +61,15 @@ impl Failure {
         Failure::new(Exit::BadSettings, format_args!("failed to {error}"))
     }
 
-    /// Something that should not happen.
+    /// An unexpected error.
     pub(super) fn internal(error: impl fmt::Display) -> Failure {
         Failure::new(Exit::Internal, format_args!("failed to {error}"))
     }
 
-    /// Says it on stderr, once, and gives the exit code.
+    /// Writes the message to stderr and returns the exit code.
     pub(super) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            say(format_args!("throughline: {}", self.message));
+            write_line(format_args!("throughline: {}", self.message));
         }
         self.exit.into()
     }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::http::{self, Readiness};
 use crate::settings::Settings;
 
@@ -35,7 +35,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
         let what = format_args!("what answers at {listen} is no worker (status {status})");
         Failure::new(Exit::DoesNotHold, what)
     })?;
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     let is_ready = answer.status == 200 && readiness.missing.is_empty();
     if is_ready {
         out.line("ready")?;
@@ -50,7 +50,7 @@ pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, F
     Ok(if is_ready { Exit::Done } else { Exit::DoesNotHold })
 }
 
-/// Where the worker listens, for the commands that ask it.
+/// The address that the worker listens on, for the commands that query it.
 pub(super) fn listen(settings: &Settings) -> Result<SocketAddr, Failure> {
     settings.http.listen.filter(|address| address.port() != 0).ok_or_else(|| {
         let what = "http.listen names no port: set it as the worker has it, as in \

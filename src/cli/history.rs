@@ -8,13 +8,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use super::{block_on, existing_store};
 use crate::domain::Identity;
 use crate::formats::enriched::rfc3339;
 use crate::settings::Settings;
 use crate::store::{HistoryFilter, HistoryRow};
-use crate::telemetry::stderr::say;
+use crate::telemetry::stderr::write_line;
 
 /// The contact log: what was saved of each interaction
 ///
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     id: Option<String>,
     /// How to print it.
     #[arg(long, value_name = "FORM", default_value = "table")]
-    format: Form,
+    format: OutputFormat,
     /// In CSV, leave cells as they are that a spreadsheet would take for formulas; without it each of
     /// them begins with an apostrophe.
     #[arg(long)]
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum OutputFormat {
     Table,
     Json,
     Csv,
@@ -69,11 +69,11 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     block_on(async {
         let store = existing_store(settings).await?;
         let mut after: Option<Identity<'static>> = None;
-        if arguments.raw && arguments.format != Form::Csv {
+        if arguments.raw && arguments.format != OutputFormat::Csv {
             return Err(Failure::new(Exit::Usage, "--raw is for --format csv"));
         }
         let mut rows = 0;
-        let mut out = Out::lock();
+        let mut out = Stdout::lock();
         header(&mut out, arguments.format)?;
         loop {
             let filter = HistoryFilter {
@@ -98,36 +98,36 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         store.close().await;
         out.finish()?;
         if rows == 0 && arguments.id.is_some() {
-            say("throughline: no such interaction");
+            write_line("throughline: no such interaction");
             return Ok(Exit::DoesNotHold);
         }
         Ok(Exit::Done)
     })
 }
 
-fn header(out: &mut Out, form: Form) -> Result<(), Failure> {
+fn header(out: &mut Stdout, form: OutputFormat) -> Result<(), Failure> {
     match form {
-        Form::Table => out.line(format_args!(
+        OutputFormat::Table => out.line(format_args!(
             "{:<24} {:<24} {:<14} {:<8} {:<24} SAVED",
             "UPDATED", "INTERACTION", "CHANNEL", "STATE", "QUEUE"
         ))?,
-        Form::Csv => {
+        OutputFormat::Csv => {
             out.line(format_args!(
                 "tenant,id,channel,queue,state,created,updated,ended,key,value"
             ))?;
         }
-        Form::Json => {}
+        OutputFormat::Json => {}
     }
     Ok(())
 }
 
-fn print_row(out: &mut Out, arguments: &Arguments, row: &HistoryRow) -> Result<(), Failure> {
+fn print_row(out: &mut Stdout, arguments: &Arguments, row: &HistoryRow) -> Result<(), Failure> {
     let queue = row.queue.as_deref().unwrap_or_default();
     let state = row.state.as_str();
     let times =
         [Some(row.created_ms), Some(row.updated_ms), row.ended_ms].map(|ms| ms.map(rfc3339));
     match arguments.format {
-        Form::Table => {
+        OutputFormat::Table => {
             let saved: Vec<_> =
                 row.record.pairs().map(|(key, text)| format!("{key}={text:?}")).collect();
             out.row(format_args!(
@@ -138,7 +138,7 @@ fn print_row(out: &mut Out, arguments: &Arguments, row: &HistoryRow) -> Result<(
                 saved.join(" ")
             ))?;
         }
-        Form::Json => {
+        OutputFormat::Json => {
             let pairs = row.record.pairs().map(|(key, text)| (key.to_owned(), text.into()));
             let extra: serde_json::Map<_, _> = pairs.collect();
             out.line(format_args!(
@@ -150,7 +150,7 @@ fn print_row(out: &mut Out, arguments: &Arguments, row: &HistoryRow) -> Result<(
                 })
             ))?;
         }
-        Form::Csv => {
+        OutputFormat::Csv => {
             let [created, updated, ended] = times.map(Option::unwrap_or_default);
             let identity = &row.identity;
             let common = [

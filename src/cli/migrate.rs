@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::app;
 use crate::settings::Settings;
 use crate::store;
@@ -18,7 +18,7 @@ use crate::store;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     block_on(async {
         let store = store::open(&app::store_settings(settings)).await?;
         let before = store.schema_version().await?;

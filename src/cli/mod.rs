@@ -1,4 +1,4 @@
-//! What an operator types: one file per command, and the exit codes.
+//! The command line: one file per command, and the exit codes.
 //!
 //! | code | meaning |
 //! |---|---|
@@ -110,7 +110,8 @@ enum Command {
     Check(check::Arguments),
     Migrate(migrate::Arguments),
     History(history::Arguments),
-    DeadLetters(dead_letters::Arguments),
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     Erase(erase::Arguments),
     #[command(subcommand)]
     Topology(topology::TopologyCommand),
@@ -131,7 +132,7 @@ pub fn main() -> ExitCode {
             // Help and version are no errors; clap knows which stream each goes to.
             let printed = error.print();
             return match printed {
-                // What was wrong with the command line is so whether or not it could be said.
+                // The exit code is the same whether or not the message could be written.
                 _ if error.use_stderr() => Exit::Usage.into(),
                 Ok(()) => Exit::Done.into(),
                 Err(_) => Exit::Internal.into(),
@@ -166,7 +167,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, &common.start()?),
         Command::Migrate(arguments) => migrate::run(&arguments, &common.start()?),
         Command::History(arguments) => history::run(&arguments, &common.start()?),
-        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &common.start()?),
+        Command::DeadLetters(command) => dead_letters::run(&command, &common.start()?),
         Command::Erase(arguments) => erase::run(&arguments, &common.start()?),
         Command::Topology(command) => topology::run(&command, &common.start()?),
         Command::Rules(arguments) => rules::run(&arguments, &common.start()?),
@@ -213,12 +214,12 @@ impl Common {
     }
 }
 
-/// Loads the rules, to work by them; what is odd about them goes to the log.
+/// Loads the rules for a command that applies them; their warnings go to the log.
 fn load_rules(settings: &Settings) -> Result<Rules, Failure> {
     load_rules_from(settings, &app::rules_source(settings))
 }
 
-/// The same for who only looks at them, and wants to see them even if they fail their cases.
+/// The same for a command that only prints them, even if they fail their cases.
 fn load_untried_rules(settings: &Settings) -> Result<Rules, Failure> {
     load_rules_from(settings, &RulesSource { cases: Vec::new(), ..app::rules_source(settings) })
 }
@@ -231,16 +232,16 @@ fn load_rules_from(settings: &Settings, source: &RulesSource) -> Result<Rules, F
     Ok(rules)
 }
 
-/// Opens the store that is there. A question, or a request to erase, is no occasion to make one or to
-/// change its schema.
+/// Opens the existing store. A command that queries or erases neither creates a store nor migrates its
+/// schema.
 async fn existing_store(settings: &Settings) -> Result<Store, Failure> {
     let of_store = app::store_settings(settings);
     let of_store = store::Settings { migrate: false, must_exist: true, ..of_store };
     Ok(store::connect(&of_store).await?)
 }
 
-/// Comes when the command is told to stop: by SIGINT, SIGTERM or SIGHUP, from this call on.
-fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+/// Completes when the process receives SIGINT, SIGTERM or SIGHUP, from this call on.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
@@ -258,7 +259,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::internal)?;
     let done = runtime.block_on(future);
-    // Whoever still waits for a line on standard input must not keep a command that is done.
+    // A thread that still waits for a line on standard input must not keep a finished command running.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }

@@ -8,27 +8,27 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use super::failure::{Exit, Failure};
 
 /// Buffered standard output.
-pub(super) struct Out(BufWriter<StdoutLock<'static>>);
+pub(super) struct Stdout(BufWriter<StdoutLock<'static>>);
 
-impl Out {
+impl Stdout {
     /// Standard output, until this is dropped.
-    pub(super) fn lock() -> Out {
-        Out(BufWriter::new(io::stdout().lock()))
+    pub(super) fn lock() -> Stdout {
+        Stdout(BufWriter::new(io::stdout().lock()))
     }
 
     /// Writes a line.
     ///
     /// # Errors
-    /// When it cannot be written; quietly, when nobody reads any more.
+    /// When it cannot be written; without a message when the reader has closed the pipe.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         writeln!(self.0, "{line}").map_err(|error| failure(&error))
     }
 
-    /// Writes a line for people, of texts that anybody may have chosen: a control character among them
-    /// would be one for the terminal, and is escaped.
+    /// Writes a line for people that holds texts from messages: control characters in them would control
+    /// the terminal, so they are escaped.
     ///
     /// # Errors
-    /// As [`Out::line`].
+    /// As [`Stdout::line`].
     pub(super) fn row(&mut self, row: impl fmt::Display) -> Result<(), Failure> {
         self.line(printable(&row.to_string()))
     }
@@ -36,7 +36,7 @@ impl Out {
     /// Writes a text that brings its own line breaks.
     ///
     /// # Errors
-    /// As [`Out::line`].
+    /// As [`Stdout::line`].
     pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.0.write_all(text.as_bytes()).map_err(|error| failure(&error))
     }
@@ -44,13 +44,13 @@ impl Out {
     /// Writes what is buffered.
     ///
     /// # Errors
-    /// As [`Out::line`].
+    /// As [`Stdout::line`].
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         self.0.flush().map_err(|error| failure(&error))
     }
 }
 
-/// What comes of a text that cannot be written.
+/// The failure for a text that cannot be written.
 pub(super) fn failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Done),

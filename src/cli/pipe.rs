@@ -11,7 +11,7 @@ use tokio::io::{BufReader, BufWriter};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
-use super::{block_on, input, load_rules, told_to_stop};
+use super::{block_on, input, load_rules, shutdown_signal};
 use crate::app;
 use crate::files::{LinePublisher, LineSettler, LineSource, WaitingLines};
 use crate::pipeline::gate_policy::GateOverflow;
@@ -21,7 +21,7 @@ use crate::pipeline::observe::tally::{Counts, Tally};
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::settings::Settings;
 use crate::store;
-use crate::telemetry::stderr::{say, show};
+use crate::telemetry::stderr::{write_line, write_text};
 
 /// The same flow without a broker: NDJSON in, enriched NDJSON out
 ///
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     strict: bool,
 }
 
-/// What is read and written at once, in bytes: large enough that system calls do not count.
+/// The size of the read and write buffers: large enough that the cost of system calls does not count.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 pub(super) fn run(
@@ -58,8 +58,8 @@ pub(super) fn run(
     let rules = load_rules(settings)?;
     let gating = app::gating(settings, GateOverflow::Wait)?;
     block_on(async {
-        // Before there is anything to be removed.
-        let told_to_stop = told_to_stop()?;
+        // Installed before the temporary folder exists, so that a signal cannot leave the folder behind.
+        let shutdown_signal = shutdown_signal()?;
         let reader =
             BufReader::with_capacity(BUFFER_BYTES, input::open(arguments.file.as_ref()).await?);
         let dead_letters = match &arguments.dead_letters {
@@ -83,7 +83,7 @@ pub(super) fn run(
         let rules = Arc::new(RulesInForce::new(rules));
         let mut worker = app::worker(settings, rules, store::connect(&of_store).await?);
         worker.wakes_within_batch = true;
-        // There is one place to print to, and it is for the enriched messages.
+        // Standard output is for the enriched messages alone.
         worker.outputs = Vec::new();
         worker.gating = gating;
         let tally = Tally::default();
@@ -101,13 +101,13 @@ pub(super) fn run(
         let started = tokio::time::Instant::now();
         let ended = tokio::select! {
             ended = lane.run(&stop) => ended.map(|()| true),
-            () = told_to_stop => Ok(false),
+            () = shutdown_signal => Ok(false),
             never = show_progress(&tally) => match never {},
         };
         clear_progress();
         worker.store.close().await;
         let counts = tally.counts();
-        say(summary(&counts, started.elapsed()));
+        write_line(summary(&counts, started.elapsed()));
         match ended {
             Ok(true) if arguments.strict && rejected(&counts) > 0 => Ok(Exit::DoesNotHold),
             Ok(true) => Ok(Exit::Done),
@@ -145,7 +145,7 @@ async fn show_progress(tally: &Tally) -> std::convert::Infallible {
         return std::future::pending().await;
     }
     let started = tokio::time::Instant::now();
-    // Four times a second is as often as anybody reads.
+    // Four times a second: a person cannot read faster.
     let mut ticks = tokio::time::interval(Duration::from_millis(250));
     loop {
         ticks.tick().await;
@@ -153,13 +153,13 @@ async fn show_progress(tally: &Tally) -> std::convert::Infallible {
         let rejected = rejected(&counts);
         let messages = lines(&counts);
         let rate = rate(messages, started.elapsed());
-        show(format_args!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected"));
+        write_text(format_args!("\r\x1b[K{messages} messages, {rate}/s, {rejected} rejected"));
     }
 }
 
 fn clear_progress() {
     if std::io::stderr().is_terminal() {
-        show("\r\x1b[K");
+        write_text("\r\x1b[K");
     }
 }
 

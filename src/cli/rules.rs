@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::app;
 use crate::reload::{ReloadError, RulesSource};
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ struct DiffArguments {
     json: bool,
 }
 
-/// How many names a line holds; a program is given all of them.
+/// The names that a line holds at most; `--json` has all of them.
 const NAMES_SHOWN: usize = 8;
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     }
     let (old, new) = (old.rules, new.rules);
     let changes = rules_file::changes(&old, &new);
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     if arguments.json {
         let document = serde_json::json!({
             "old": old.revision().as_str(), "new": new.revision().as_str(), "changes": changes,
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
         let revisions = (old.revision().as_str(), new.revision().as_str());
         out.line(format_args!("revision {} → {}", revisions.0, revisions.1))?;
         if changes.is_empty() {
-            out.line(format_args!("nothing changes for anybody"))?;
+            out.line(format_args!("nothing changes"))?;
         }
         let mut section = "";
         for change in &changes {
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Fa
     }
 }
 
-/// Whom a change is for; the first few by name.
+/// The names that a change affects; the first few of them.
 fn named(change: &Change) -> String {
     match change.who.len().checked_sub(NAMES_SHOWN) {
         None | Some(0) => change.who.join(", "),

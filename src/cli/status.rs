@@ -1,7 +1,7 @@
 //! `throughline status`: what the running worker does.
 //!
-//! Two looks a moment apart give the rates. How deep the queues are is the broker's to say: it is asked
-//! beside, and if it cannot be reached the rest is told all the same.
+//! Two samples a second apart give the rates. The broker is asked for the depth of the queues; if it cannot
+//! be reached, the rest is printed all the same.
 
 mod print;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use super::{block_on, healthcheck};
 use crate::app;
 use crate::broker::{self, Health, Link};
@@ -34,20 +34,20 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Between the two looks. Long enough for a rate that means something, and a person still waits for it.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Between the two samples: long enough for a meaningful rate, and short enough for a person to wait.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the broker may take to be reached: the rest must not wait for it.
+/// The time limit for connecting to the broker: the rest must not wait for it.
 const BROKER_TIME: Duration = Duration::from_secs(5);
 
-/// What the two looks and the broker come to.
-struct Looked {
+/// The second of two samples of the worker's status, the rates between them, and the queue depths.
+struct StatusSample {
     status: Status,
     /// Messages a second: taken, and finished.
     rates: Rates,
     /// Queues and how many messages are ready in them; or why that is not known.
     queues: Result<Vec<(String, Option<u32>)>, String>,
-    /// What the names of the waiting queues begin with.
+    /// The prefix of the names of the waiting queues.
     waiting_prefix: String,
 }
 
@@ -58,36 +58,36 @@ struct Rates {
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<Exit, Failure> {
     let listen = healthcheck::listen(settings)?;
-    let look = async || {
+    let sample = async || {
         let failed = |what: String| Failure::new(Exit::Unavailable, what);
         let answer = http::get(listen, "/status").await;
         let answer = answer.map_err(|error| failed(format!("failed to {error}")))?;
         serde_json::from_slice::<Status>(&answer.body)
             .map_err(|_| failed(format!("what answers at {listen} is no worker of this version")))
     };
-    let looked = block_on(async {
-        let first = look().await?;
-        let ((), queues) = tokio::join!(tokio::time::sleep(BETWEEN_LOOKS), queues(settings));
-        let status = look().await?;
+    let sample = block_on(async {
+        let first = sample().await?;
+        let ((), queues) = tokio::join!(tokio::time::sleep(SAMPLE_INTERVAL), queues(settings));
+        let status = sample().await?;
         let waiting_prefix = settings.amqp.waiting_prefix.clone();
-        Ok(Looked { rates: rates(&first, &status), status, queues, waiting_prefix })
+        Ok(StatusSample { rates: rates(&first, &status), status, queues, waiting_prefix })
     })?;
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     match arguments.json {
-        true => out.line(as_json(&looked)?)?,
-        false => print::print(&mut out, &looked)?,
+        true => out.line(as_json(&sample)?)?,
+        false => print::print(&mut out, &sample)?,
     }
     out.finish()?;
-    let status = &looked.status;
+    let status = &sample.status;
     let is_well = status.readiness.missing.is_empty() && status.liveness.dead.is_empty();
     Ok(if is_well { Exit::Done } else { Exit::DoesNotHold })
 }
 
-fn as_json(looked: &Looked) -> Result<serde_json::Value, Failure> {
-    let mut object = serde_json::to_value(&looked.status).map_err(Failure::internal)?;
+fn as_json(sample: &StatusSample) -> Result<serde_json::Value, Failure> {
+    let mut object = serde_json::to_value(&sample.status).map_err(Failure::internal)?;
     object["rates"] =
-        json!({ "received": looked.rates.received, "finished": looked.rates.finished });
-    object["queues"] = match &looked.queues {
+        json!({ "received": sample.rates.received, "finished": sample.rates.finished });
+    object["queues"] = match &sample.queues {
         Ok(queues) => queues.iter().map(|(name, ready)| (name.clone(), json!(ready))).collect(),
         Err(_) => serde_json::Value::Null,
     };
@@ -108,7 +108,7 @@ fn rates(first: &Status, second: &Status) -> Rates {
     }
 }
 
-/// How many messages are ready in the work queue, the waiting queues and the dead letters.
+/// The numbers of messages that are ready in the work queue, the waiting queues and the dead letters.
 async fn queues(settings: &Settings) -> Result<Vec<(String, Option<u32>)>, String> {
     let names = app::topology(settings).queues.into_iter().map(|queue| queue.name);
     let asked = async {

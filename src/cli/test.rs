@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::cases::{self, CaseFile, CaseFileError, CaseResult};
 use crate::reload::ReloadError;
 use crate::settings::rules_file;
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, rules: Option<&Path>) -> Result<Exit, F
         return Err(Failure::new(exit, texts.join("\n")));
     }
     let rules = rules.map(rules_file::read).transpose().map_err(ReloadError::from)?;
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     let (mut passed, mut failed) = (0, 0);
     for file in files.into_iter().flatten() {
         let file = match &rules {

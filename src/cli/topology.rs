@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::block_on;
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::Stdout;
 use crate::app;
 use crate::broker::{self, Health, Link};
 use crate::settings::Settings;
@@ -25,11 +25,11 @@ pub(super) enum TopologyCommand {
 
 pub(super) fn run(command: &TopologyCommand, settings: &Settings) -> Result<Exit, Failure> {
     let topology = app::topology(settings);
-    let mut out = Out::lock();
+    let mut out = Stdout::lock();
     match command {
         TopologyCommand::Show => out.line(format_args!("{topology}"))?,
         TopologyCommand::Declare => block_on(async {
-            // Asked for by name, it is done whatever `topology.declare` says.
+            // The command declares the topology even if `topology.declare` is off.
             let of_broker = broker::Settings { declare: true, ..app::broker_settings(settings) };
             let link = Link::open(Arc::new(of_broker), watch::Sender::new(Health::Down)).await?;
             link.prepare(&topology).await?;

@@ -1,15 +1,15 @@
 //! The byte order mark that some editors and libraries begin a text with.
 //!
-//! In UTF-8 it says nothing, and RFC 8259 lets a reader of JSON pass over it. Parsers do not: what they
-//! tell of it is no help to whoever saved a file with Windows' Notepad. Only the one at the very
-//! beginning is a mark; anywhere else the character is a character of the text.
+//! In UTF-8 it carries no information, and RFC 8259 allows a JSON parser to ignore it. Parsers do not,
+//! and their error messages do not help a user who saved the file with Windows' Notepad. Only the one at
+//! the very beginning is a mark; anywhere else the character is part of the text.
 
 /// A text without the mark that it may begin with.
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// The same for bytes that nobody has looked at yet.
+/// The same for bytes that are not yet known to be UTF-8.
 pub fn bytes_without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mark_at_the_beginning_is_passed_over() {
+    fn removes_one_mark_at_the_beginning() {
         for (text, rest) in [
             ("", ""),
             ("{}", "{}"),

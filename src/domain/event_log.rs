@@ -1,7 +1,7 @@
 //! The events that brought an interaction where it stands: by them a repeat is recognised.
 //!
 //! Only digests are kept, since an event's id may be anything of up to 255 bytes. The row holds the newest
-//! of them ([`KEPT_MOST`] at the most), so a conversation may go on for ever and its row stays as it is. What no
+//! of them (`KEPT_MOST` at the most), so a conversation may go on for ever and its row stays as it is. What no
 //! longer fits is *spilled*: a store keeps it elsewhere, and looks up there only the events that a batch
 //! brings.
 //!
@@ -9,8 +9,8 @@
 //! first event, 16 bytes │ how many were spilled, 16 bytes, once there are any │ the newest, 16 bytes each
 //! ```
 //!
-//! Every part has the length of a digest, so that a program of before, which knows nothing but digests, reads
-//! and extends the log all the same.
+//! Every part has the length of a digest, so that an earlier version, which reads digests only, reads and
+//! extends the log all the same.
 
 use super::digest::sha256;
 
@@ -26,7 +26,7 @@ const KEPT_MOST: usize = 32;
 /// So many are left there when the others are spilled: those go many at a time.
 const KEPT_LEAST: usize = 16;
 
-/// What the count of spilled events begins with; the count follows, in eight bytes, the highest first.
+/// The marker before the count of spilled events, which follows in eight bytes, big-endian.
 const COUNT_MARK: [u8; 8] = *b"spilled:";
 
 /// The digest of an event's id.
@@ -49,9 +49,9 @@ pub struct EventLog {
 /// A log as a store keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredLog {
-    /// What stands in the row.
+    /// The bytes that the row stores.
     pub bytes: Vec<u8>,
-    /// What is spilled now.
+    /// The digests that are spilled with this save.
     pub spilled: Vec<Digest>,
     /// How many were spilled before.
     pub spilled_before: u64,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_knows_what_it_was_given_and_nothing_else() {
+    fn contains_only_the_events_that_were_added() {
         let log = EventLog::default().with("1").with("2");
         assert!(log.contains("1") && log.contains("2"));
         assert!(!log.contains("") && !log.contains("12"));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_anew_is_the_first_and_what_was_stays_known() {
+    fn new_beginning_becomes_the_first_event_and_earlier_events_stay_known() {
         let log = stored(&EventLog::default().with("1").with("2").anew_with("3"));
         assert!(["1", "2", "3"].iter().all(|event| log.contains(event)));
         assert!(log.begins_with("3") && !log.begins_with("1"));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_stays_small_and_no_event_is_lost() {
+    fn stored_log_is_bounded_and_spilled_events_can_be_recalled() {
         let (mut log, mut spilled) = (EventLog::default(), Vec::new());
         let ids: Vec<_> = (0..1_000).map(|n| n.to_string()).collect();
         for id in &ids {
@@ -175,9 +175,9 @@ mod tests {
         assert!(!found.contains("1000"));
     }
 
-    /// A log of a program of before: digests without a count, however many.
+    /// A log of an earlier version: digests without a count, of any number.
     #[test]
-    fn a_log_without_a_count_is_read_and_cut_back() {
+    fn log_without_spill_count_is_read_and_trimmed() {
         let bytes: Vec<u8> = (0..500).flat_map(|n| digest(&n.to_string())).collect();
         let log = EventLog::from_stored(&bytes);
         assert!((0..500).all(|n| log.contains(&n.to_string())));

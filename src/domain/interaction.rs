@@ -59,7 +59,7 @@ impl State {
 /// The channel of an interaction that no message has named a real one of yet.
 pub const UNSPECIFIED_CHANNEL: &str = "unspecified";
 
-/// What is known of an interaction besides its user data.
+/// The attributes of an interaction besides its user data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     /// Its channel (media type). Empty only in messages that need not name it.
@@ -72,9 +72,9 @@ pub struct Facts<'a> {
     pub call_target: Option<Cow<'a, str>>,
     /// Its parent's id.
     pub parent_id: Option<Cow<'a, str>>,
-    /// Its direction, as the vendor says it.
+    /// Its direction, as the vendor states it.
     pub direction: Option<Cow<'a, str>>,
-    /// When the vendor says it was created.
+    /// When it was created, as the vendor states it.
     pub created_at: Option<Cow<'a, str>>,
 }
 
@@ -99,7 +99,7 @@ impl Facts<'_> {
     }
 }
 
-/// What a message says happened.
+/// The event that a message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `interaction.created`.
@@ -136,27 +136,27 @@ pub enum EndState {
 /// One message about one interaction, decoded: whatever format it came in.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    /// What happened.
+    /// The event.
     pub event: Event,
     /// The event's id, unique within its interaction: the key for recognising repeats.
     pub event_id: Cow<'a, str>,
     /// Whose event it is.
     pub identity: Identity<'a>,
-    /// What it says besides user data.
+    /// The attributes that it states besides user data.
     pub facts: Facts<'a>,
     /// The pairs it brings, each lot with who attached it, in the order of processing (P1).
     pub own: Vec<(Source<'a>, Attached<'a>)>,
-    /// When those pairs were set, in milliseconds since the Unix epoch, where its format says so (P1).
+    /// When those pairs were set, in milliseconds since the Unix epoch, where its format states it (P1).
     pub set_ms: Option<i64>,
     /// The session of the interaction that it starts or ends, where its format counts several.
     pub session: Option<Cow<'a, str>>,
     /// The parent's data, where the message brings that too.
     pub inline_parent: Option<InlineParent<'a>>,
-    /// Which names keys may have, by the format's own default; the rules may say otherwise (K6).
+    /// Which names keys may have, by the format's own default; the rules may override it (K6).
     pub key_names: KeyNames,
     /// The name of the format it came in.
     pub format: &'static str,
-    /// What the format found noteworthy.
+    /// Warnings of the format.
     pub warnings: Vec<Warning>,
     /// How it is to stand to the messages before it, where its vendor documents an order.
     pub progress: Option<Progress>,
@@ -217,7 +217,7 @@ pub struct InlineParent<'a> {
     pub user_data: Vec<Attached<'a>>,
 }
 
-/// What is known of an interaction's parent: `parent` of the outbound message.
+/// The status of an interaction's parent: `parent` of the outbound message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ParentStatus {
     /// There is none, or it is the interaction itself.
@@ -229,7 +229,7 @@ pub enum ParentStatus {
     Found,
     /// It has ended or expired: no live data is left.
     Ended,
-    /// Nobody knows it.
+    /// The database has no row for it.
     Unknown,
 }
 

@@ -208,7 +208,7 @@ enum Escapes {
 }
 
 /// Checks an unchecked JSON object and reads its members in one pass. `None` if the text is no valid
-/// object. Control characters in the object's own names are not noticed.
+/// object. Control characters in the object's own names are not detected.
 pub fn members(json: &str) -> Option<Vec<(Key<'_>, RawJson<'_>)>> {
     struct Members;
     impl<'de> Visitor<'de> for Members {

@@ -1,9 +1,9 @@
-//! The life of an interaction: what a message does to it, given where it stands.
+//! The lifecycle of an interaction: what a message changes, given the stored state.
 //!
-//! [`step`] is the whole of it: rules, a message, the interaction and its parent as they stand, in;
-//! an outcome and the interaction as it stands afterwards, out. Total: every message has an
-//! outcome. First comes the life (repeat, after the end, not known yet), then the message's data:
-//! what comes after the end is not even looked at.
+//! [`step`] takes the rules, a message, and snapshots of the interaction and its parent; it returns an
+//! outcome and the next snapshot of the interaction. It is total: every message has an outcome. The
+//! lifecycle is checked first (repeat, after the end, not stored yet), then the message's data: data that
+//! comes after the end is not read.
 
 mod parent;
 mod renewal;
@@ -13,14 +13,14 @@ use super::event_log::EventLog;
 use super::interaction::{EndState, Event, Facts, Message, State};
 use super::live_data::LiveData;
 use super::progress::Progress;
-use super::propagate::{self, Enriched, Reading};
+use super::propagate::{self, Enriched, ReadContext};
 use super::refusal::Refusal;
 use super::report::{Report, WaitFor, Warning, WarningCode};
 use super::rules::Rules;
 use super::saved_before::SavedBefore;
 use super::sessions::Sessions;
 
-/// What a message comes to.
+/// The outcome of a message.
 #[derive(Clone, Debug)]
 pub enum Outcome<'a> {
     /// Published as `interaction.enriched`.
@@ -60,7 +60,7 @@ impl From<Refusal> for Outcome<'_> {
 /// An interaction that has ended, as it is published.
 #[derive(Clone, Debug)]
 pub struct EndedInteraction<'a> {
-    /// What is known of it.
+    /// Its attributes.
     pub facts: Facts<'a>,
     /// `ended` or `handled`.
     pub state: State,
@@ -68,45 +68,45 @@ pub struct EndedInteraction<'a> {
     pub record: Record,
 }
 
-/// An interaction as it stands.
+/// The state of an interaction between two messages, as the database stores it.
 #[derive(Clone, Debug)]
-pub struct Standing<'a> {
-    /// Where in its life.
+pub struct InteractionSnapshot<'a> {
+    /// Its state in the lifecycle.
     pub state: State,
-    /// What is known of it besides user data.
+    /// Its attributes besides user data.
     pub facts: Facts<'a>,
     /// Its history.
     pub record: Record,
-    /// What of its history is from before it began anew.
+    /// The part of its history that was saved before it expired and began anew.
     pub saved_before: SavedBefore,
     /// Its live data.
-    pub live: StandingLive<'a>,
+    pub live: SnapshotLiveData<'a>,
     /// The events that brought it here.
     pub events: EventLog,
     /// Its sessions, where its vendor counts several.
     pub sessions: Sessions,
 }
 
-/// The live data of an interaction as it stands.
+/// The live data of an [`InteractionSnapshot`].
 #[derive(Clone, Debug)]
-pub enum StandingLive<'a> {
+pub enum SnapshotLiveData<'a> {
     /// None: it has ended or expired, or was erased.
     Absent,
-    /// Known.
+    /// Stored and decrypted.
     Known(LiveData<'a>),
-    /// There is some that cannot be read (no key opens it): whoever needs it cannot go on.
+    /// It is stored but cannot be decrypted (no configured key opens it): a message that needs it fails.
     Unreadable,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> InteractionSnapshot<'a> {
     /// The live data of an active interaction; `None` once it has ended or expired.
-    fn alive(&self) -> Option<&StandingLive<'a>> {
-        let alive = self.state == State::Active && !matches!(self.live, StandingLive::Absent);
+    fn alive(&self) -> Option<&SnapshotLiveData<'a>> {
+        let alive = self.state == State::Active && !matches!(self.live, SnapshotLiveData::Absent);
         alive.then_some(&self.live)
     }
 }
 
-/// What the transport says of this try.
+/// What the transport knows of this attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt {
     /// A redelivery, a delivery with our own attempt or replay header, or a further try after one that
@@ -119,73 +119,74 @@ pub struct Attempt {
     pub last_for_interaction: bool,
 }
 
-/// What [`step`] found.
+/// The result of [`step`].
 #[derive(Clone, Debug)]
 pub struct Step<'a> {
-    /// What the message comes to.
+    /// The outcome of the message.
     pub outcome: Outcome<'a>,
-    /// What was noted on the way.
+    /// Warnings, and the pairs that were dropped.
     pub report: Report<'a>,
-    /// The interaction as it stands now; `None` where the message changed nothing.
-    pub next: Option<Standing<'a>>,
+    /// The next snapshot of the interaction; `None` where the message changed nothing.
+    pub next: Option<InteractionSnapshot<'a>>,
     /// Whether the message is the one that began its interaction, also where it comes again.
     pub begins: bool,
 }
 
 /// Takes one message through the rules. `parent` is the interaction that
-/// [`Message::parent`](super::Message::parent) names, as it stands; `None` if nobody knows it.
+/// [`Message::parent`](super::Message::parent) names, as it is stored; `None` if it is not stored.
 pub fn step<'a>(
     rules: &'a Rules,
     message: &Message<'a>,
-    standing: Option<&Standing<'a>>,
-    parent: Option<&Standing<'a>>,
+    snapshot: Option<&InteractionSnapshot<'a>>,
+    parent: Option<&InteractionSnapshot<'a>>,
     attempt: Attempt,
 ) -> Step<'a> {
     let mut report = Report::default();
     message.warnings.iter().for_each(|warning| report.warn(warning.clone()));
-    let mut walk = Walk { rules, message, attempt, report, next: None };
-    let outcome = walk.outcome(standing, parent);
-    // Whatever is rejected in the end has changed nothing.
-    let known = walk.next.as_ref().or(standing).map(|standing| &standing.events);
+    let mut evaluation = Evaluation { rules, message, attempt, report, next: None };
+    let outcome = evaluation.outcome(snapshot, parent);
+    // A rejected message has changed nothing.
+    let known = evaluation.next.as_ref().or(snapshot).map(|snapshot| &snapshot.events);
     let begins = message.begins(known);
-    Step { outcome, report: walk.report, next: walk.next, begins }
+    Step { outcome, report: evaluation.report, next: evaluation.next, begins }
 }
 
-struct Walk<'r, 'a> {
+/// The evaluation of one message: its inputs, and what it has found so far.
+struct Evaluation<'r, 'a> {
     rules: &'a Rules,
     message: &'r Message<'a>,
     attempt: Attempt,
     report: Report<'a>,
-    next: Option<Standing<'a>>,
+    next: Option<InteractionSnapshot<'a>>,
 }
 
-impl<'a> Walk<'_, 'a> {
+impl<'a> Evaluation<'_, 'a> {
     fn outcome(
         &mut self,
-        standing: Option<&Standing<'a>>,
-        parent: Option<&Standing<'a>>,
+        snapshot: Option<&InteractionSnapshot<'a>>,
+        parent: Option<&InteractionSnapshot<'a>>,
     ) -> Outcome<'a> {
-        let Some(standing) = standing else { return self.unknown(parent) };
-        if standing.events.contains(&self.message.event_id) {
+        let Some(snapshot) = snapshot else { return self.unknown(parent) };
+        if snapshot.events.contains(&self.message.event_id) {
             return match self.attempt.may_be_unfinished {
-                true => self.finish(standing),
+                true => self.finish(snapshot),
                 false => Outcome::Duplicate,
             };
         }
-        match (self.message.event, standing.alive()) {
-            (Event::Ended(state), Some(live)) => self.end_session(standing, live, state),
-            (Event::Ended(state), None) => self.end(standing, state),
-            // An expiry is no end that was said: the conversation begins anew.
-            (Event::Created | Event::Opened, None) if standing.state == State::Expired => {
-                self.create(Some(standing), parent)
+        match (self.message.event, snapshot.alive()) {
+            (Event::Ended(state), Some(live)) => self.end_session(snapshot, live, state),
+            (Event::Ended(state), None) => self.end(snapshot, state),
+            // An expiry is not an end that a message stated: the conversation begins anew.
+            (Event::Created | Event::Opened, None) if snapshot.state == State::Expired => {
+                self.create(Some(snapshot), parent)
             }
             (Event::Created | Event::Opened | Event::Updated, None) => {
-                self.report.warn(Warning::of(WarningCode::AfterEnd));
+                self.report.warn(Warning::new(WarningCode::AfterEnd));
                 Outcome::Ignored
             }
-            (Event::Created, Some(_)) => self.create(Some(standing), parent),
-            (Event::Opened | Event::Updated, Some(StandingLive::Known(live))) => {
-                self.update(standing, live)
+            (Event::Created, Some(_)) => self.create(Some(snapshot), parent),
+            (Event::Opened | Event::Updated, Some(SnapshotLiveData::Known(live))) => {
+                self.update(snapshot, live)
             }
             (Event::Opened | Event::Updated, Some(_)) => {
                 Refusal::unreadable("its interaction").into()
@@ -193,7 +194,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    fn unknown(&mut self, parent: Option<&Standing<'a>>) -> Outcome<'a> {
+    fn unknown(&mut self, parent: Option<&InteractionSnapshot<'a>>) -> Outcome<'a> {
         match self.message.event {
             Event::Created | Event::Opened => self.create(None, parent),
             Event::Updated | Event::Ended(_) if !self.attempt.last_for_interaction => {
@@ -201,7 +202,7 @@ impl<'a> Walk<'_, 'a> {
             }
             Event::Updated => Refusal::interaction_unknown().into(),
             Event::Ended(_) => {
-                self.report.warn(Warning::of(WarningCode::InteractionUnknown));
+                self.report.warn(Warning::new(WarningCode::InteractionUnknown));
                 Outcome::Ignored
             }
         }
@@ -209,16 +210,16 @@ impl<'a> Walk<'_, 'a> {
 
     fn create(
         &mut self,
-        standing: Option<&Standing<'a>>,
-        parent: Option<&Standing<'a>>,
+        snapshot: Option<&InteractionSnapshot<'a>>,
+        parent: Option<&InteractionSnapshot<'a>>,
     ) -> Outcome<'a> {
         let facts = self.message.facts.clone();
         if facts.channel.is_empty() {
             return Refusal::without_channel().into();
         }
-        let reading =
-            Reading { channel: &facts.channel, widget: facts.widget.as_deref(), creates: true };
-        let own = match propagate::read_own(self.rules, self.message, reading, &mut self.report) {
+        let context =
+            ReadContext { channel: &facts.channel, widget: facts.widget.as_deref(), creates: true };
+        let own = match propagate::read_own(self.rules, self.message, context, &mut self.report) {
             Ok(own) => own,
             Err(what) => return Refusal::not_a_map("the user data", &what).into(),
         };
@@ -230,25 +231,25 @@ impl<'a> Walk<'_, 'a> {
         let live = LiveData { received: own.received, assigned: own.assigned, copied, parent };
         let worked_out =
             propagate::work_out(self.rules, facts.clone(), &live, own.json_event, &mut self.report);
-        self.save(standing, facts, live, worked_out)
+        self.save(snapshot, facts, live, worked_out)
     }
 
-    fn update(&mut self, standing: &Standing<'a>, live: &LiveData<'a>) -> Outcome<'a> {
-        let said = &self.message.facts;
-        let known = &standing.facts;
+    fn update(&mut self, snapshot: &InteractionSnapshot<'a>, live: &LiveData<'a>) -> Outcome<'a> {
+        let incoming = &self.message.facts;
+        let known = &snapshot.facts;
         // The first real channel counts as if it had been there at the creation.
-        let settles = !known.names_channel() && said.names_channel();
-        let channel = if settles { &said.channel } else { &known.channel };
+        let settles = !known.names_channel() && incoming.names_channel();
+        let channel = if settles { &incoming.channel } else { &known.channel };
         let facts = Facts {
             channel: channel.clone(),
-            queue: said.queue.clone().or_else(|| known.queue.clone()),
-            call_target: said.call_target.clone().or_else(|| known.call_target.clone()),
-            direction: known.direction.clone().or_else(|| said.direction.clone()),
-            created_at: known.created_at.clone().or_else(|| said.created_at.clone()),
+            queue: incoming.queue.clone().or_else(|| known.queue.clone()),
+            call_target: incoming.call_target.clone().or_else(|| known.call_target.clone()),
+            direction: known.direction.clone().or_else(|| incoming.direction.clone()),
+            created_at: known.created_at.clone().or_else(|| incoming.created_at.clone()),
             ..known.clone()
         };
-        let reading = Reading { channel, widget: known.widget.as_deref(), creates: false };
-        let own = match propagate::read_own(self.rules, self.message, reading, &mut self.report) {
+        let context = ReadContext { channel, widget: known.widget.as_deref(), creates: false };
+        let own = match propagate::read_own(self.rules, self.message, context, &mut self.report) {
             Ok(own) => own,
             Err(what) => return Refusal::not_a_map("the user data", &what).into(),
         };
@@ -260,12 +261,12 @@ impl<'a> Walk<'_, 'a> {
         propagate::merge(self.rules, &mut live.received, own.received, &mut self.report);
         let worked_out =
             propagate::work_out(self.rules, facts.clone(), &live, own.json_event, &mut self.report);
-        self.save(Some(standing), facts, live, worked_out)
+        self.save(Some(snapshot), facts, live, worked_out)
     }
 
     fn save(
         &mut self,
-        standing: Option<&Standing<'a>>,
+        snapshot: Option<&InteractionSnapshot<'a>>,
         facts: Facts<'a>,
         live: LiveData<'a>,
         worked_out: Result<Enriched<'a>, Refusal>,
@@ -275,106 +276,106 @@ impl<'a> Walk<'_, 'a> {
             Err(refusal) => return refusal.into(),
         };
         let id = &self.message.event_id;
-        let (saved_before, events) = match standing {
+        let (saved_before, events) = match snapshot {
             None => (SavedBefore::default(), EventLog::default().with(id)),
             Some(old) => old.carry_on(id, &mut enriched.record),
         };
-        let active = standing.filter(|standing| standing.alive().is_some());
+        let active = snapshot.filter(|snapshot| snapshot.alive().is_some());
         let mut sessions = active.map(|known| known.sessions.clone()).unwrap_or_default();
         if let Some(session) = &self.message.session {
             sessions.start(session);
         }
-        self.next = Some(Standing {
+        self.next = Some(InteractionSnapshot {
             state: State::Active,
             facts,
             record: enriched.record.clone(),
             saved_before,
-            live: StandingLive::Known(live),
+            live: SnapshotLiveData::Known(live),
             events,
             sessions,
         });
         Outcome::Enriched(Box::new(enriched))
     }
 
-    /// An end of an active interaction: where another of its sessions is open, it goes on, and nothing is
-    /// kept of the message but that its session has ended.
+    /// An end of an active interaction. Where another of its sessions is open, the interaction goes on,
+    /// and only the end of this session is saved.
     fn end_session(
         &mut self,
-        standing: &Standing<'a>,
-        live: &StandingLive<'a>,
-        said: EndState,
+        snapshot: &InteractionSnapshot<'a>,
+        live: &SnapshotLiveData<'a>,
+        end_state: EndState,
     ) -> Outcome<'a> {
-        let mut sessions = standing.sessions.clone();
+        let mut sessions = snapshot.sessions.clone();
         if self.message.session.as_ref().is_none_or(|session| sessions.end(session)) {
-            return self.end(standing, said);
+            return self.end(snapshot, end_state);
         }
-        if matches!(live, StandingLive::Unreadable) {
-            // To save the row would lose what is in it.
+        if matches!(live, SnapshotLiveData::Unreadable) {
+            // Saving the row would overwrite the data that cannot be decrypted.
             return Refusal::unreadable("its interaction").into();
         }
         self.note_ignored_data();
-        let events = standing.events.with(&self.message.event_id);
-        self.next = Some(Standing { sessions, events, ..standing.clone() });
+        let events = snapshot.events.with(&self.message.event_id);
+        self.next = Some(InteractionSnapshot { sessions, events, ..snapshot.clone() });
         Outcome::Ignored
     }
 
     /// Warns of data that an end brought.
     fn note_ignored_data(&mut self) {
         if self.message.own.iter().any(|(_, attached)| !attached.is_blank()) {
-            self.report.warn(Warning::of(WarningCode::AttachedDataIgnored));
+            self.report.warn(Warning::new(WarningCode::AttachedDataIgnored));
         }
     }
 
-    fn end(&mut self, standing: &Standing<'a>, said: EndState) -> Outcome<'a> {
+    fn end(&mut self, snapshot: &InteractionSnapshot<'a>, end_state: EndState) -> Outcome<'a> {
         self.note_ignored_data();
-        if let Some(StandingLive::Known(live)) = standing.alive() {
+        if let Some(SnapshotLiveData::Known(live)) = snapshot.alive() {
             self.check_progress(Some(live));
         }
-        let state = match (standing.state, said) {
+        let state = match (snapshot.state, end_state) {
             (State::Handled, _) | (_, EndState::Handled) => State::Handled,
             (_, EndState::Ended) => State::Ended,
         };
-        let (facts, record) = (standing.facts.clone(), standing.record.clone());
-        self.next = Some(Standing {
+        let (facts, record) = (snapshot.facts.clone(), snapshot.record.clone());
+        self.next = Some(InteractionSnapshot {
             state,
             facts: facts.clone(),
             record: record.clone(),
             saved_before: SavedBefore::default(),
-            live: StandingLive::Absent,
-            events: standing.events.with(&self.message.event_id),
+            live: SnapshotLiveData::Absent,
+            events: snapshot.events.with(&self.message.event_id),
             sessions: Sessions::default(),
         });
         Outcome::Ended(Box::new(EndedInteraction { facts, state, record }))
     }
 
-    /// Compares the message with the steps before it, where its format documents their order.
+    /// Warns of a step that is out of order, where the message's format documents the order.
     fn check_progress(&mut self, live: Option<&LiveData<'a>>) {
         let in_order = |progress: Progress| progress.is_in_order(live.map(|live| &live.received));
         if !self.message.progress.is_none_or(in_order) {
-            self.report.warn(Warning::of(WarningCode::LifecycleOrder));
+            self.report.warn(Warning::new(WarningCode::LifecycleOrder));
         }
     }
 
-    /// An event that was saved but perhaps not published: what is published is the interaction as it
-    /// now stands. Nothing is applied again. Its own `jsonEvent` still belongs to this message.
-    fn finish(&mut self, standing: &Standing<'a>) -> Outcome<'a> {
-        match standing.alive() {
+    /// An event that was saved but perhaps not published: publishes the snapshot as it is and applies
+    /// nothing again. The message's own `jsonEvent` is still published with it.
+    fn finish(&mut self, snapshot: &InteractionSnapshot<'a>) -> Outcome<'a> {
+        match snapshot.alive() {
             // One session of several ended: nothing was published then either.
             Some(_) if matches!(self.message.event, Event::Ended(_)) => Outcome::Ignored,
-            Some(StandingLive::Known(live)) => {
-                let facts = standing.facts.clone();
-                let reading = Reading {
-                    channel: &standing.facts.channel,
-                    widget: standing.facts.widget.as_deref(),
-                    creates: self.message.begins(Some(&standing.events)),
+            Some(SnapshotLiveData::Known(live)) => {
+                let facts = snapshot.facts.clone();
+                let context = ReadContext {
+                    channel: &snapshot.facts.channel,
+                    widget: snapshot.facts.widget.as_deref(),
+                    creates: self.message.begins(Some(&snapshot.events)),
                 };
-                let own = propagate::read_own(self.rules, self.message, reading, &mut self.report);
+                let own = propagate::read_own(self.rules, self.message, context, &mut self.report);
                 let json_event = own.ok().and_then(|own| own.json_event);
                 let worked_out =
                     propagate::work_out(self.rules, facts, live, json_event, &mut self.report);
                 match worked_out {
                     Ok(mut enriched) => {
-                        standing.carry_on(&self.message.event_id, &mut enriched.record);
+                        snapshot.carry_on(&self.message.event_id, &mut enriched.record);
                         Outcome::Enriched(Box::new(enriched))
                     }
                     Err(refusal) => refusal.into(),
@@ -382,13 +383,13 @@ impl<'a> Walk<'_, 'a> {
             }
             Some(_) => Refusal::unreadable("its interaction").into(),
             None => Outcome::Ended(Box::new(EndedInteraction {
-                facts: standing.facts.clone(),
-                state: match standing.state {
+                facts: snapshot.facts.clone(),
+                state: match snapshot.state {
                     State::Handled => State::Handled,
-                    // What has expired counts as ended.
+                    // An expired interaction counts as ended.
                     State::Active | State::Ended | State::Expired => State::Ended,
                 },
-                record: standing.record.clone(),
+                record: snapshot.record.clone(),
             })),
         }
     }

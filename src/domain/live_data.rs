@@ -15,17 +15,17 @@ use super::value::{Key, Value};
 /// The pairs of an active interaction, by where they came from.
 #[derive(Clone, Debug, Default)]
 pub struct LiveData<'a> {
-    /// Received from any source, merged by P1, after User Data Sets had their say.
+    /// Received from any source, merged by P1, after User Data Sets were applied.
     pub received: Received<'a>,
     /// Assigned at creation (A1).
     pub assigned: Vec<(Key<'a>, Value<'a>)>,
     /// Selected from the parent at creation (C7).
     pub copied: Vec<(Key<'a>, Value<'a>)>,
-    /// What was known of the parent at creation.
+    /// The status of the parent at creation.
     pub parent: ParentStatus,
 }
 
-/// The written form is none that this version knows.
+/// The encoded form is unknown to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("read live data: its form is unknown to this version")]
 pub struct UnknownForm;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn decode_of_encode_equals_the_original() {
         let written = sample().encode();
         let read = LiveData::decode(&written).expect("our own form");
         assert_eq!(read.encode(), written);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_a_newer_form_is_an_error() {
+    fn rejects_truncated_data_and_newer_forms() {
         let written = sample().encode();
         for end in 0..written.len() {
             assert_eq!(LiveData::decode(&written[..end]).err(), Some(UnknownForm), "{end}");

@@ -50,8 +50,8 @@ impl MetadataItems {
 }
 
 impl MetadataItems {
-    /// The items of a call target: its own, then the global ones that it does not override. A target
-    /// that the rules do not know has the global ones.
+    /// The items of a call target: its own, then the global ones that it does not override. A target that
+    /// the rules do not name has the global ones.
     pub(crate) fn of_target(&self, call_target: &str) -> impl Iterator<Item = &MetadataItem> {
         let own = self.targets.get(call_target).map_or(&[][..], Vec::as_slice);
         let overridden =

@@ -48,7 +48,9 @@ pub use interaction::{
 };
 pub use json::RawJson;
 pub use key_names::KeyNames;
-pub use life::{Attempt, EndedInteraction, Outcome, Standing, StandingLive, Step, step};
+pub use life::{
+    Attempt, EndedInteraction, InteractionSnapshot, Outcome, SnapshotLiveData, Step, step,
+};
 pub use live_data::LiveData;
 pub use progress::Progress;
 pub use propagate::Enriched;

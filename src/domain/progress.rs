@@ -1,7 +1,7 @@
 //! The order of an interaction's steps, where a vendor documents one.
 //!
 //! The transport may reorder messages, and vendors' versions differ, so a step out of order causes a
-//! warning and nothing more. The domain knows no vendor's steps: the message brings what to compare, as
+//! warning and nothing more. The domain has no vendor's steps: the message brings the data to compare, as
 //! data, and it is compared with the data received before.
 
 use super::received::Received;

@@ -14,7 +14,7 @@ use super::history::{KeyList, Record};
 use super::interaction::{Facts, Message};
 use super::live_data::LiveData;
 use super::metadata::Metadata;
-use super::received::{Loser, Received};
+use super::received::{LosingPair, Received};
 use super::refusal::Refusal;
 use super::report::{DropReason, Origin, RejectReason, Report, Warning, WarningCode};
 use super::rules::{Limits, Rules};
@@ -24,17 +24,17 @@ use super::value::{JSON_EVENT, Key, Value};
 /// An interaction as it is published.
 #[derive(Clone, Debug)]
 pub struct Enriched<'a> {
-    /// What is known of it besides its user data.
+    /// Its attributes besides its user data.
     pub facts: Facts<'a>,
-    /// What is known of its parent.
+    /// The status of its parent.
     pub parent: ParentStatus,
     /// The finished data, before `[allocated]`.
     pub data: UserData<'a>,
     /// The only keys that are published, where the channel is named in `[allocated]` (H6).
     pub allocated: Option<&'a KeyList>,
-    /// What passes the out-gate (M1).
+    /// The pairs that pass the out-gate (M1).
     pub metadata: Metadata<'a>,
-    /// What is saved (H1): published as `extraData`.
+    /// The saved history (H1), published as `extraData`.
     pub record: Record,
 }
 
@@ -56,13 +56,13 @@ impl<'a> Enriched<'a> {
 pub(crate) struct OwnPairs<'a> {
     pub(crate) received: Received<'a>,
     pub(crate) json_event: Option<Value<'a>>,
-    /// What `[[assign]]` makes of them (A1); empty on updates, which do not assign.
+    /// The pairs that `[[assign]]` makes of them (A1); empty on updates, which do not assign.
     pub(crate) assigned: Vec<(Key<'a>, Value<'a>)>,
 }
 
-/// How a message's own pairs are to be read.
+/// What the reading of a message's own pairs depends on besides the message and the rules.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading<'f> {
+pub(crate) struct ReadContext<'f> {
     /// The channel the interaction is known by.
     pub(crate) channel: &'f str,
     /// The widget the interaction is known by.
@@ -79,7 +79,7 @@ pub(crate) struct Reading<'f> {
 pub(crate) fn read_own<'a>(
     rules: &'a Rules,
     message: &Message<'a>,
-    reading: Reading<'_>,
+    context: ReadContext<'_>,
     report: &mut Report<'a>,
 ) -> Result<OwnPairs<'a>, NotAMap> {
     let names = rules.key_names.for_format(message.format, message.key_names);
@@ -89,20 +89,20 @@ pub(crate) fn read_own<'a>(
         lots.push((source, lot.map_err(|what| what.of_lot(n + 1, message.own.len()))?));
     }
     let mut own = OwnPairs::default();
-    if reading.creates && assign::concerns(&rules.assign, reading.channel) {
+    if context.creates && assign::concerns(&rules.assign, context.channel) {
         own.assigned = match lots.as_slice() {
-            [(_, all)] => assign::run(&rules.assign, reading.channel, all),
+            [(_, all)] => assign::run(&rules.assign, context.channel, all),
             several => {
                 let mut all = Received::default();
                 for (_, lot) in several {
                     all.take_all(lot.clone(), &rules.priority, |_, _| {});
                 }
-                assign::run(&rules.assign, reading.channel, &all)
+                assign::run(&rules.assign, context.channel, &all)
             }
         };
     }
-    let gate = rules.widgets.gate(reading.widget);
-    let frozen = !reading.creates && rules.customer_frozen.contains(reading.channel);
+    let gate = rules.widgets.gate(context.widget);
+    let frozen = !context.creates && rules.customer_frozen.contains(context.channel);
     for (source, mut lot) in lots {
         if rules.priority.is_customer(source) {
             lot.retain(|key, value| match gate.judge(key, value) {
@@ -129,8 +129,8 @@ pub(crate) fn read_own<'a>(
     Ok(own)
 }
 
-/// What `[[assign]]` has for a channel that turned out later than the interaction was created (A1): run
-/// over what has been received until then. What was assigned before stays, unless its key is set anew.
+/// Runs `[[assign]]` for a channel that becomes known after the creation of the interaction (A1), over
+/// the pairs received until then. Pairs assigned before stay unless their key is assigned again.
 pub(crate) fn assign_late<'a>(rules: &'a Rules, channel: &str, live: &mut LiveData<'a>) {
     for (key, value) in assign::run(&rules.assign, channel, &live.received) {
         live.assigned.retain(|(known, _)| *known != key);
@@ -146,13 +146,13 @@ pub(crate) fn merge<'a>(
     report: &mut Report<'a>,
 ) {
     into.take_all(own, &rules.priority, |key, loser| {
-        if loser == Loser::Later {
+        if loser == LosingPair::Later {
             report.drop(key, DropReason::Overridden);
         }
     });
 }
 
-/// What the copy filter selects of a parent's data for a child (C1 to C5); the rest is reported.
+/// The pairs of a parent that the copy filter selects for a child (C1 to C5); the rest is reported.
 pub(crate) fn copy<'a>(
     rules: &Rules,
     channels: (&str, &str),
@@ -232,14 +232,14 @@ pub(crate) fn work_out<'a>(
 ) -> Result<Enriched<'a>, Refusal> {
     let widget = facts.widget.as_deref();
     if widget.is_some_and(|id| rules.widgets.get(id).is_none()) {
-        report.warn(Warning::of(WarningCode::WidgetUnknown));
+        report.warn(Warning::new(WarningCode::WidgetUnknown));
     }
     let data = finish(rules, widget, live, json_event, report);
     let Limits { user_data_warn_bytes, user_data_max_bytes } = rules.limits;
     if !data.surely_fits(user_data_warn_bytes.min(user_data_max_bytes)) {
         let bytes = data.json_len();
         if bytes > user_data_max_bytes {
-            return Err(Refusal::of(
+            return Err(Refusal::new(
                 RejectReason::TooLarge,
                 format!(
                     "the finished user data has {bytes} bytes, of {user_data_max_bytes} that are allowed"
@@ -247,7 +247,7 @@ pub(crate) fn work_out<'a>(
             ));
         }
         if bytes > user_data_warn_bytes {
-            report.warn(Warning::of(WarningCode::UserDataLarge));
+            report.warn(Warning::new(WarningCode::UserDataLarge));
         }
     }
     let of_widget = || rules.widgets.get(widget?)?.call_target.as_deref();

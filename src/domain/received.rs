@@ -6,18 +6,18 @@ use super::key_map::{KeyMap, OccupiedEntry};
 use super::source::{Priority, Source};
 use super::value::{Key, Value};
 
-/// Received pairs, one per key, each with who attached it, and when, if that was said (P1).
+/// Received pairs, one per key, each with its source and, where the message states it, its time (P1).
 #[derive(Clone, Debug, Default)]
 pub struct Received<'a> {
     pub(super) pairs: KeyMap<'a, Kept<'a>>,
 }
 
-/// What is kept under a key.
+/// The value of a key, with its source and time.
 #[derive(Clone, Debug)]
 pub(super) struct Kept<'a> {
     pub(super) value: Value<'a>,
     pub(super) source: Source<'a>,
-    /// When it was set, in milliseconds since the Unix epoch, where a format says so.
+    /// When it was set, in milliseconds since the Unix epoch, where a format states it.
     pub(super) set_ms: Option<i64>,
 }
 
@@ -51,19 +51,19 @@ impl<'a> Received<'a> {
         value: Value<'a>,
         source: Source<'a>,
         priority: &Priority,
-    ) -> Option<Loser> {
-        self.take_kept(key, Kept { value, source, set_ms: None }, priority)
+    ) -> Option<LosingPair> {
+        self.insert(key, Kept { value, source, set_ms: None }, priority)
     }
 
-    fn take_kept(&mut self, key: Key<'a>, kept: Kept<'a>, priority: &Priority) -> Option<Loser> {
+    fn insert(&mut self, key: Key<'a>, kept: Kept<'a>, priority: &Priority) -> Option<LosingPair> {
         let Err(OccupiedEntry { value, there, .. }) = self.pairs.insert(key, kept) else {
             return None;
         };
         if value.wins_over(there, priority) {
             *there = value;
-            Some(Loser::Earlier)
+            Some(LosingPair::Earlier)
         } else {
-            Some(Loser::Later)
+            Some(LosingPair::Later)
         }
     }
 
@@ -72,7 +72,7 @@ impl<'a> Received<'a> {
         self.pairs.iter().filter_map(|(key, kept)| Some((key, kept.set_ms?)))
     }
 
-    /// Says when pairs were set, as far as `known` knows.
+    /// Sets the time of each pair to the one that `known` returns.
     pub fn mark_set(&mut self, known: impl Fn(&Key<'a>) -> Option<i64>) {
         self.pairs.for_each(|key, kept| kept.set_ms = known(key));
     }
@@ -92,22 +92,22 @@ impl<'a> Received<'a> {
         self.pairs.remove(key.as_bytes()).map(|kept| kept.value)
     }
 
-    /// Takes later pairs, one by one (P1); says of which keys there were two, and which one lost.
+    /// Takes later pairs, one by one (P1); reports each key that had two, and which pair lost.
     pub(crate) fn take_all(
         &mut self,
         later: Received<'a>,
         priority: &Priority,
-        mut lost: impl FnMut(Key<'a>, Loser),
+        mut lost: impl FnMut(Key<'a>, LosingPair),
     ) {
         for (key, kept) in later.pairs.into_pairs() {
             let named = key.clone();
-            if let Some(loser) = self.take_kept(key, kept, priority) {
+            if let Some(loser) = self.insert(key, kept, priority) {
                 lost(named, loser);
             }
         }
     }
 
-    /// Keeps the pairs that `keep` says.
+    /// Keeps the pairs for which `keep` returns `true`.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Key<'a>, &Value<'a>) -> bool) {
         self.pairs.retain(|key, kept| keep(key, &kept.value));
     }
@@ -123,12 +123,12 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Which of two pairs of one key is not kept.
+/// Which of two pairs with the same key is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loser {
-    /// The one that was there.
+pub(crate) enum LosingPair {
+    /// The pair that was present.
     Earlier,
-    /// The one that came.
+    /// The pair that was added.
     Later,
 }
 
@@ -136,7 +136,7 @@ pub(crate) enum Loser {
 mod tests {
     use super::*;
 
-    /// What is under a key once these have come, in this order: a source, and when it was set.
+    /// The value of a key after these pairs, in this order: a source, and when it was set.
     fn kept(pairs: &[(Source<'static>, Option<i64>)]) -> String {
         let mut received = Received::default();
         for (n, (source, set_ms)) in pairs.iter().enumerate() {
@@ -145,13 +145,13 @@ mod tests {
                 source: source.clone(),
                 set_ms: *set_ms,
             };
-            received.take_kept(Key::from("k"), kept, &Priority::default());
+            received.insert(Key::from("k"), kept, &Priority::default());
         }
         received.get(&Key::from("k")).map(|value| value.as_json().to_owned()).unwrap_or_default()
     }
 
     #[test]
-    fn of_equals_the_one_that_was_set_later_stays() {
+    fn equal_sources_keep_the_pair_that_was_set_later() {
         use Source::{Customer, Integration};
         let at = |ms| (Integration, Some(ms));
         for (pairs, expected) in [

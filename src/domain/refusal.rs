@@ -2,7 +2,7 @@
 //!
 //! The reason is one of the fixed words that messages, metrics and case files hold; the detail is for
 //! people. It names members and keys, never values (K8). It stands in log lines, in a header of the dead
-//! letter and on terminals, so it is one short line without control characters, whoever wrote it.
+//! letter and on terminals, so it is one short line without control characters.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,19 +21,19 @@ const MAX_BYTES: usize = 400;
 pub struct Refusal {
     /// The reason, as dead letters carry it.
     pub reason: RejectReason,
-    /// What exactly.
+    /// The description.
     pub detail: Detail,
 }
 
 impl Refusal {
     /// A refusal for this reason.
-    pub(crate) fn of(reason: RejectReason, detail: impl Into<Detail>) -> Refusal {
+    pub(crate) fn new(reason: RejectReason, detail: impl Into<Detail>) -> Refusal {
         Refusal { reason, detail: detail.into() }
     }
 
     /// A refusal of what has not the shape of a message.
     pub(crate) fn shape(detail: impl Into<Detail>) -> Refusal {
-        Refusal::of(RejectReason::NotAnInteraction, detail)
+        Refusal::new(RejectReason::NotAnInteraction, detail)
     }
 
     /// An interaction cannot begin on no channel, whatever the message's format calls it.
@@ -43,29 +43,29 @@ impl Refusal {
 
     /// The data of a message, or of a parent within it, is no map (K4).
     pub(super) fn not_a_map(which: &str, what: &NotAMap) -> Refusal {
-        Refusal::of(RejectReason::UserDataNotAMap, format!("{which} {what}"))
+        Refusal::new(RejectReason::UserDataNotAMap, format!("{which} {what}"))
     }
 
     /// No key opens the live data that a message needs.
     pub(super) fn unreadable(whose: &str) -> Refusal {
         let detail = format!("no live key opens the stored data of {whose}");
-        Refusal::of(RejectReason::Internal, detail)
+        Refusal::new(RejectReason::Internal, detail)
     }
 
     /// The interaction of an update did not come in time.
     pub(super) fn interaction_unknown() -> Refusal {
         let detail = "it updates an interaction that did not come in time";
-        Refusal::of(RejectReason::InteractionUnknown, detail)
+        Refusal::new(RejectReason::InteractionUnknown, detail)
     }
 
     /// The parent did not come in time (C9).
     pub(super) fn parent_unknown() -> Refusal {
         let detail = "its parent did not come in time, and the rules ask for it (parents.unknown)";
-        Refusal::of(RejectReason::ParentUnknown, detail)
+        Refusal::new(RejectReason::ParentUnknown, detail)
     }
 }
 
-/// What exactly is wrong with a message: one line of at most 400 bytes, without control characters.
+/// The description of an error: one line of at most 400 bytes, without control characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Detail(Cow<'static, str>);
 
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_detail_is_one_short_line() {
+    fn detail_is_truncated_to_one_line_without_control_characters() {
         assert_eq!(Detail::from("interaction.id is missing").as_str(), "interaction.id is missing");
         let odd = Detail::from("a\nb\u{1b}[2Jc\u{9b}d".to_owned());
         assert_eq!(odd.as_str(), "a b [2Jc d");

@@ -1,4 +1,4 @@
-//! What is said of a message and of its pairs: origins, reasons, warnings.
+//! The report on a message and its pairs: origins, drop reasons, warnings.
 //!
 //! These words are a contract: messages, dead letters, metrics and case files hold them. None of
 //! them ever carries a value (K8).
@@ -68,7 +68,7 @@ words! {
         NeverCopied = "never_copied",
         /// A stronger pair has the key (P1, C6).
         Overridden = "overridden",
-        /// The key is empty, or no XML element name where that is asked for (K6).
+        /// The key is empty, or no XML element name where one is required (K6).
         InvalidKey = "invalid_key",
         /// The customer's data is frozen on this channel.
         Frozen = "frozen",
@@ -82,11 +82,11 @@ words! {
     WarningCode {
         /// A key stood twice in one container; the last won (K4).
         DuplicateKey = "duplicate_key",
-        /// A typed array named a type that is none of ours (K4).
+        /// A typed array named an unknown type (K4).
         UnknownType = "unknown_type",
         /// The finished data is above `limits.user_data_warn_bytes` (K7).
         UserDataLarge = "user_data_large",
-        /// The rules do not know the widget (U7).
+        /// The rules do not name the widget (U7).
         WidgetUnknown = "widget_unknown",
         /// A metadata item's value is no text that a header can carry (M2).
         MetadataLeftOut = "metadata_left_out",
@@ -98,7 +98,7 @@ words! {
         Frozen = "frozen",
         /// A message came after its interaction's end.
         AfterEnd = "after_end",
-        /// An update or an end of an interaction nobody knows.
+        /// An update or an end of an interaction that is not stored.
         InteractionUnknown = "interaction_unknown",
         /// An end came with data.
         AttachedDataIgnored = "attached_data_ignored",
@@ -124,7 +124,7 @@ words! {
         UserDataNotAMap = "user_data_not_a_map",
         /// The finished data (K7) or the body is too large.
         TooLarge = "too_large",
-        /// The parent did not come in time, and the rules say so (C9).
+        /// The parent did not come in time, and the rules require it (C9).
         ParentUnknown = "parent_unknown",
         /// The interaction of an update did not come in time.
         InteractionUnknown = "interaction_unknown",
@@ -134,7 +134,7 @@ words! {
         Undecodable = "undecodable",
         /// The broker cannot hand it over; it sets the message aside itself.
         Undeliverable = "undeliverable",
-        /// No queue is bound for what we publish.
+        /// No queue is bound for the published message.
         Unroutable = "unroutable",
         /// Tried as often as may be.
         AttemptsExhausted = "attempts_exhausted",
@@ -143,10 +143,10 @@ words! {
     }
 }
 
-/// A warning, and the key it speaks of.
+/// A warning, and the key that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
-    /// What.
+    /// The kind of warning.
     pub code: WarningCode,
     /// The key's name, where it is about a key.
     pub key: Option<String>,
@@ -154,7 +154,7 @@ pub struct Warning {
 
 impl Warning {
     /// A warning about the message as a whole.
-    pub fn of(code: WarningCode) -> Warning {
+    pub fn new(code: WarningCode) -> Warning {
         Warning { code, key: None }
     }
 
@@ -164,7 +164,7 @@ impl Warning {
     }
 }
 
-/// What a message waits for.
+/// The interaction or parent that a message waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitFor<'a> {
     /// Its parent, which it may have overtaken (C9).
@@ -182,12 +182,12 @@ impl<'a> WaitFor<'a> {
     }
 }
 
-/// What is noted while a message is worked out: warnings, and the pairs that are not published.
+/// The warnings of a message, and its pairs that are not published.
 #[derive(Clone, Debug, Default)]
 pub struct Report<'a> {
-    /// Each once: a key that stands a thousand times is one thing to say.
+    /// Each once: a key that occurs a thousand times gives one warning.
     warnings: IndexSet<Warning>,
-    /// As it was noted; most messages are never asked for it.
+    /// In the order of reporting; most messages never need it.
     dropped: Vec<(Key<'a>, DropReason)>,
 }
 

@@ -11,7 +11,7 @@ pub struct Routing {
     pub widget_state: Option<String>,
 }
 
-/// What a caller is offered.
+/// The offer to a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoutingTarget {
     /// A callback.
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_two_states_offer_a_callback() {
+    fn two_states_route_to_callback_and_others_to_the_agent_queue() {
         for (state, target) in [
             ("offer_callback", RoutingTarget::Callback),
             ("offer_asap_callback", RoutingTarget::Callback),

@@ -1,4 +1,4 @@
-//! What history saved of an interaction before it expired and began anew: it stays until a key is saved
+//! The history of an interaction from before it expired and began anew: it stays until a key is saved
 //! anew.
 //!
 //! Only the names of the keys are kept; the values stand in the record.
@@ -46,13 +46,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_stays_until_its_key_is_saved_anew() {
+    fn value_is_kept_until_its_key_is_saved_again() {
         let old = record(r#"{"plan":"gold","lang":"de"}"#);
         let mut now = record(r#"{"plan":"silver"}"#);
         let left = SavedBefore::all_of(&old).complete(&old, &mut now);
         assert_eq!(now.to_json(), r#"{"lang":"de","plan":"silver"}"#);
         assert_eq!(left.keys().collect::<Vec<_>>(), ["lang"]);
-        // What was saved anew is as any other pair: an update may take it away.
+        // A pair that was saved again is like any other pair: an update may remove it.
         let mut later = record("{}");
         let left = left.complete(&now, &mut later);
         assert_eq!(later.to_json(), r#"{"lang":"de"}"#);

@@ -4,8 +4,8 @@
 //! The interaction ends with the last session that is open. Events come in any order, so a session's
 //! end may come before its start; it is kept until the start has come. Ids of sessions are no user data.
 
-/// So many sessions of each kind at most are kept of one interaction; the oldest makes room. More than
-/// a few at a time are those whose other event was lost, and a row must not grow with those.
+/// So many sessions of each kind at most are kept of one interaction; the oldest is dropped. More than a
+/// few at a time are those whose other event was lost, and a row must not grow with those.
 const MAX_SESSIONS: usize = 64;
 
 /// The sessions of one interaction that lack their other event.
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_open_session_ends_the_interaction() {
+    fn end_of_the_last_open_session_ends_the_interaction() {
         let mut sessions = Sessions::default();
         sessions.start("a");
         sessions.start("b");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_before_its_start_ends_no_other_session() {
+    fn end_before_its_start_leaves_other_sessions_open() {
         let mut sessions = Sessions::default();
         sessions.start("a");
         assert!(!sessions.end("b"));
@@ -88,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn without_any_session_known_an_end_is_the_end() {
+    fn end_without_known_sessions_ends_the_interaction() {
         assert!(Sessions::default().end("a"));
     }
 
     #[test]
-    fn lost_events_do_not_make_a_row_grow() {
+    fn number_of_stored_sessions_is_bounded() {
         let mut sessions = Sessions::default();
         for n in 0..1_000 {
             sessions.start(&format!("s-{n}"));

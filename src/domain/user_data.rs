@@ -104,7 +104,7 @@ impl<'a> Attached<'a> {
         };
         match self {
             Attached::Unpacked(json) => {
-                // What is read of it has to outlive it.
+                // The pairs read from it have to outlive it.
                 let mut noted = Report::default();
                 let json = Attached::Json(RawJson::known(json));
                 let read = json.read(names, source, set_ms, &mut noted);
@@ -219,8 +219,8 @@ impl<'a> UserData<'a> {
         UserData { pairs: KeyMap::with_capacity(pairs) }
     }
 
-    /// Fills a gap. Callers come in order of strength (C6), so whoever holds the key is stronger and
-    /// the newcomer is reported. The key can only be among the first `rivals`.
+    /// Adds a pair unless its key is present. Callers add in order of precedence (C6), so a pair that is
+    /// present takes precedence and the new one is reported. Only the first `rivals` can hold the key.
     pub(crate) fn fill(
         &mut self,
         rivals: usize,
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_lists() {
+    fn reads_pairs_of_lists_with_either_member_name() {
         let mut report = Report::default();
         let json = r#"[{"k":"a","v":1},{"key":"b","k":"x","value":2,"v":3},{"key":"c"},{"key":null,"k":"d"}]"#;
         let pairs = attached(json)
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_told_by_their_characters() {
+    fn unknown_type_names_warn_and_escaped_names_are_known() {
         for (json, warned) in [
             (r#"[{"key":"a","type":"str"},{"key":"b","type":null}]"#, false),
             (r#"[{"key":"a","type":"\u0069nt"}]"#, false),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_value_that_arrived() {
+    fn debug_shows_no_received_value() {
         let attached = attached(r#"{"name":"planted"}"#);
         assert_eq!(format!("{attached:?}"), "Attached(18 bytes)");
         let pairs = Attached::Pairs(vec![(Key::from("name"), Value::from_text("planted"))]);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map() {
+    fn rejects_values_that_are_no_map_with_a_detail() {
         const NO_MAP: &str = "and no object, typed array or list";
         for (json, what) in [
             ("1", format!("is a number, {NO_MAP}")),

@@ -49,7 +49,7 @@ pub(crate) enum SetFilter<'a> {
     Open,
     /// A widget with a set.
     Set(&'a UserDataSet),
-    /// A widget without a set, or one that the rules do not know: nothing passes (U6, U7).
+    /// A widget without a set, or one that the rules do not name: nothing passes (U6, U7).
     Shut,
 }
 

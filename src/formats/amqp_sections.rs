@@ -13,13 +13,13 @@
 
 use std::borrow::Cow;
 
-/// What `type` says of such a body.
+/// The value of `type` for such a body.
 pub(super) const TYPE: &str = "amqp-1.0";
 
 /// The content of the sections.
 ///
 /// # Errors
-/// What is wrong with them, as a fragment about the body; it holds nothing of it.
+/// The error, as a fragment about the body; it holds none of the body's bytes.
 pub(super) fn unwrap(body: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
     if body.first() != Some(&DESCRIBED) {
         return Ok(Cow::Borrowed(body));
@@ -77,7 +77,7 @@ enum Value<'b> {
     Other,
 }
 
-/// What is left to be read.
+/// The bytes that are not read yet.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
@@ -116,7 +116,7 @@ impl<'b> Reader<'b> {
     /// A value; of one that holds others, all of them at once, since it says how long it is.
     fn value(&mut self) -> Result<Value<'b>, &'static str> {
         let code = self.number(1)?;
-        // The first digit says how wide the value is, or the number that says it.
+        // The first digit encodes the width of the value, or of its length.
         let width = match code >> 4 {
             0x4 => 0,
             0x5 => 1,
@@ -171,7 +171,7 @@ mod tests {
     ];
 
     #[test]
-    fn text_is_taken_out_of_sections() {
+    fn body_is_extracted_from_sections() {
         for (name, body, expected) in SEEN {
             let expected = expected.map(|text| Cow::Borrowed(text.as_bytes()));
             assert_eq!(unwrap(body), expected, "{name}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_anywhere_is_refused() {
+    fn rejects_sections_truncated_at_any_byte() {
         for (name, body, expected) in SEEN {
             for end in 1..body.len() {
                 let cut = unwrap(&body[..end]);

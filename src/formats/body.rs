@@ -1,7 +1,7 @@
-//! The body as text: of a size we take, UTF-8, and nested no deeper than 128 levels.
+//! The body as text: of an accepted size, UTF-8, and nested no deeper than 128 levels.
 //!
-//! Without recursion, over bytes nobody has vouched for. The grammar itself is checked afterwards, by
-//! serde_json when the members are read; here is looked for what it lets through: depth (it skips nested
+//! Without recursion, because the bytes are untrusted. The grammar itself is checked afterwards, by
+//! serde_json when the members are read; this checks what serde_json accepts: depth (it skips nested
 //! values without counting), control characters in member names, and line breaks between tokens.
 
 use std::borrow::Cow;
@@ -11,13 +11,14 @@ use super::Refusal;
 use crate::domain::RejectReason;
 use crate::domain::byte_order_mark::{bytes_without_mark, is_utf_16};
 
-/// Deeper than this is not JSON that we read. What contact centres send stays far below it, and
-/// whoever parses what we publish has such a limit too.
+/// Bodies nested deeper than this are refused. Messages of contact centres stay far below it, and the
+/// JSON parsers of consumers have such a limit too.
 const MAX_DEPTH: usize = 128;
 
-/// Checks a body and makes it one line of text, without the byte order mark that it may begin with: line breaks between tokens, which nobody can mean,
-/// become spaces, so that any value can stand in a line of NDJSON, wherever it is published. Spaces
-/// rather than nothing: what a line break separates stays two tokens, and no JSON.
+/// Checks a body and makes it one line of text, without the byte order mark that it may begin with. Line
+/// breaks between tokens, which carry no meaning in JSON, become spaces, so that any value can stand in a
+/// line of NDJSON, wherever it is published. Spaces rather than nothing: what a line break separates
+/// stays two tokens, and no JSON.
 ///
 /// # Errors
 /// `too_large` above `max_bytes`; `not_json` for what no JSON nested at most 128 deep begins with.
@@ -41,7 +42,7 @@ pub fn check(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, Refusal> {
 
 pub(super) fn too_large(bytes: usize, max_bytes: usize) -> Refusal {
     let what = format!("the body has {bytes} bytes, of {max_bytes} that are allowed");
-    Refusal::of(RejectReason::TooLarge, what)
+    Refusal::new(RejectReason::TooLarge, what)
 }
 
 /// Whether [`scan`], which goes from token to token, could find anything: most bodies have no control
@@ -87,11 +88,11 @@ fn scan(bytes: &[u8]) -> Result<bool, Refusal> {
 /// Goes to the end of a string.
 fn skip_string(rest: &mut Iter<'_, u8>) -> Result<(), Refusal> {
     loop {
-        // Looked up, since this is asked of most bytes that arrive.
+        // A table, because most bytes of a body are looked up.
         match rest.find(|byte| ENDS_RUN[usize::from(**byte)]) {
             // Nothing closes it: what is wrong with that is grammar.
             None | Some(b'"') => return Ok(()),
-            // Whatever is escaped cannot end the string; whether it is a legal escape is grammar.
+            // An escaped character cannot end the string; serde_json checks whether the escape is legal.
             Some(b'\\') if rest.next().is_none_or(|escaped| *escaped >= 0x20) => {}
             Some(_) => return Err(not_json("a string holds a control character")),
         }
@@ -110,7 +111,7 @@ const ENDS_RUN: [bool; 256] = {
 };
 
 fn not_json(detail: &'static str) -> Refusal {
-    Refusal::of(RejectReason::NotJson, detail)
+    Refusal::new(RejectReason::NotJson, detail)
 }
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text() {
+    fn rejects_bytes_that_are_no_text() {
         assert_eq!(reason(b"\xff{}"), Some(RejectReason::NotJson));
         let utf_16 = check(b"\xff\xfe{\0}\0", 100).expect_err("it is not UTF-8");
         assert_eq!(utf_16.detail.as_str(), "the body is UTF-16, not UTF-8");
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn leading_byte_order_mark_is_removed() {
         assert_eq!(check("\u{feff} {}\n".as_bytes(), 100).expect("JSON"), "{}");
         // Within a string it is a character like any other.
         let within = "{\"a\":\"\u{feff}\"}";

@@ -1,6 +1,6 @@
-//! How a body is encoded, as its transport says, and what it is when it is decoded.
+//! How a body is encoded, as its AMQP properties state, and how it is decoded.
 //!
-//! | said by | what | is |
+//! | stated by | what | is |
 //! |---|---|---|
 //! | `type` | `amqp-1.0` | sections of AMQP 1.0, `amqp_sections.rs` |
 //! | `content_encoding` | `gzip`, `deflate` and their aliases | decompressed |
@@ -26,9 +26,9 @@ pub struct BodyEncoding {
     charset: Option<&'static str>,
 }
 
-/// What a transport says of a body: properties of AMQP by their names there.
+/// The properties of a message that describe how its body is encoded, by their AMQP names.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Said<'a> {
+pub struct EncodingHeaders<'a> {
     /// `type`.
     pub kind: Option<&'a str>,
     /// `content_type`.
@@ -48,7 +48,7 @@ pub struct Text<'b> {
     pub bytes: Cow<'b, [u8]>,
 }
 
-/// Character sets that are not UTF-8: how their names begin, and what stands for all of them.
+/// Character sets that are not UTF-8: the prefix of their names, and the name in a refusal.
 const CHARSETS: [(&str, &str); 14] = [
     ("utf-16", "UTF-16"),
     ("utf16", "UTF-16"),
@@ -67,20 +67,21 @@ const CHARSETS: [(&str, &str); 14] = [
 ];
 
 impl BodyEncoding {
-    /// The encoding that a transport tells of.
-    pub fn of(said: Said<'_>) -> BodyEncoding {
+    /// The encoding that the headers of a transport state.
+    pub fn from_headers(headers: EncodingHeaders<'_>) -> BodyEncoding {
         let mut encoding = BodyEncoding {
-            sections: said.kind == Some(amqp_sections::TYPE),
-            compression: said.compression.and_then(Compression::of),
-            charset: said.content_type.and_then(charset_of_type).and_then(charset),
+            sections: headers.kind == Some(amqp_sections::TYPE),
+            compression: headers.compression.and_then(Compression::from_name),
+            charset: headers.content_type.and_then(charset_of_type).and_then(charset),
         };
         // Celery and others write the character set there.
-        match said.content_encoding {
+        match headers.content_encoding {
             None => {}
             Some(word) => match charset(word) {
                 found @ Some(name) if name != UNKNOWN => encoding.charset = found,
                 None => {}
-                Some(_) => encoding.compression = encoding.compression.or(Compression::of(word)),
+                Some(_) if encoding.compression.is_some() => {}
+                Some(_) => encoding.compression = Compression::from_name(word),
             },
         }
         encoding
@@ -118,8 +119,8 @@ impl BodyEncoding {
     /// The body as text, decoded, of `max_bytes` at most: [`body::check`].
     ///
     /// # Errors
-    /// As [`BodyEncoding::decode`] and [`body::check`]; where the transport tells of a character set
-    /// that is not UTF-8, the detail does, too.
+    /// As [`BodyEncoding::decode`] and [`body::check`]; where the headers state a character set that is
+    /// not UTF-8, the detail names it.
     pub fn text(self, body: &[u8], max_bytes: usize) -> Result<Text<'_>, Refusal> {
         let text = match self.decode(body, max_bytes)? {
             Cow::Borrowed(bytes) => {
@@ -131,10 +132,10 @@ impl BodyEncoding {
         };
         match (text, self.charset) {
             (Err(Refusal { reason: RejectReason::NotJson, detail }), Some(charset)) => {
-                let said = format!(
+                let detail = format!(
                     "{detail}; its character set is said to be {charset}, and only UTF-8 is read"
                 );
-                Err(not_json(said))
+                Err(not_json(detail))
             }
             (text, _) => text,
         }
@@ -186,10 +187,16 @@ mod tests {
     }
 
     fn encoded(word: &str) -> BodyEncoding {
-        BodyEncoding::of(Said { content_encoding: Some(word), ..Said::default() })
+        let none = EncodingHeaders::default();
+        BodyEncoding::from_headers(EncodingHeaders { content_encoding: Some(word), ..none })
     }
 
-    /// What becomes of a body: its bytes, or the reason and the detail.
+    fn typed(content_type: &str) -> BodyEncoding {
+        let none = EncodingHeaders::default();
+        BodyEncoding::from_headers(EncodingHeaders { content_type: Some(content_type), ..none })
+    }
+
+    /// The decoded bytes of a body, or the reason and the detail of the refusal.
     fn read(encoding: BodyEncoding, body: &[u8]) -> Result<Vec<u8>, (RejectReason, String)> {
         match encoding.text(body, MAX) {
             Ok(Text { text, bytes }) => {
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_is_decompressed_by_what_it_is() {
+    fn compression_is_detected_from_the_body_not_from_the_header() {
         for (word, body) in [
             ("gzip", gzip(JSON)),
             ("x-gzip", gzip(JSON)),
@@ -213,7 +220,7 @@ mod tests {
             ("zlib", zlib(JSON)),
             ("gzip", zlib(JSON)),
             ("deflate", gzip(JSON)),
-            // Said to be, and is not.
+            // Stated to be compressed, and is not.
             ("gzip", JSON.to_vec()),
             ("deflate", JSON.to_vec()),
             ("br", JSON.to_vec()),
@@ -225,16 +232,16 @@ mod tests {
         ] {
             assert_eq!(read(encoded(word), &body), Ok(JSON.to_vec()), "{word}");
         }
-        let kombu = Said {
+        let kombu = EncodingHeaders {
             content_encoding: Some("utf-8"),
             compression: Some("application/x-gzip"),
-            ..Said::default()
+            ..EncodingHeaders::default()
         };
-        assert_eq!(read(BodyEncoding::of(kombu), &zlib(JSON)), Ok(JSON.to_vec()));
-        let both = BodyEncoding::of(Said {
+        assert_eq!(read(BodyEncoding::from_headers(kombu), &zlib(JSON)), Ok(JSON.to_vec()));
+        let both = BodyEncoding::from_headers(EncodingHeaders {
             kind: Some("amqp-1.0"),
             content_encoding: Some("gzip"),
-            ..Said::default()
+            ..EncodingHeaders::default()
         });
         let packed = gzip(JSON);
         let length = u8::try_from(packed.len()).expect("it is short");
@@ -243,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_too_large_and_not_unpacked() {
+    fn rejects_decompression_bombs_as_too_large() {
         let zeros = vec![b' '; 50_000_000];
         for (word, body) in
             [("gzip", gzip(&zeros)), ("deflate", zlib(&zeros)), ("deflate", bare(&zeros))]
@@ -256,12 +263,12 @@ mod tests {
         let exact = [b'1'; MAX];
         assert!(encoded("gzip").decode(&gzip(&exact), MAX).is_ok());
         assert!(encoded("gzip").decode(&gzip(&[b'1'; MAX + 1]), MAX).is_err());
-        // What is longer before it is decompressed is refused as it stands.
+        // A body that is too long before decompression is refused without decompressing it.
         assert!(encoded("gzip").decode(&[b'1'; MAX + 1], MAX).is_err());
     }
 
     #[test]
-    fn what_cannot_be_read_says_what_it_is_said_to_be() {
+    fn unreadable_body_is_rejected_with_its_stated_encoding() {
         let not_json = |detail: &str| Err((RejectReason::NotJson, detail.to_owned()));
         let damaged = "the body cannot be decompressed: it is cut off, or damaged";
         let packed = gzip(JSON);
@@ -283,14 +290,13 @@ mod tests {
             ("application/json;a=b; Charset=\"windows-1252\"", "Windows-125x"),
             ("application/json; charset=+49301234", "one that is not known"),
         ] {
-            let said = Said { content_type: Some(content_type), ..Said::default() };
             let latin = b"{\"name\":\"Gr\xf6\xdfe\"}";
             let detail = format!(
                 "the body is not UTF-8; its character set is said to be {name}, and only UTF-8 is read"
             );
-            assert_eq!(read(BodyEncoding::of(said), latin), not_json(&detail), "{content_type}");
+            assert_eq!(read(typed(content_type), latin), not_json(&detail), "{content_type}");
             assert_eq!(
-                read(BodyEncoding::of(said), JSON),
+                read(typed(content_type), JSON),
                 Ok(JSON.to_vec()),
                 "its letters are ASCII's"
             );
@@ -300,8 +306,7 @@ mod tests {
         for utf8 in
             ["application/json", "application/json; charset=UTF-8", "text/plain; charset=us-ascii"]
         {
-            let said = Said { content_type: Some(utf8), ..Said::default() };
-            assert_eq!(BodyEncoding::of(said), BodyEncoding::default(), "{utf8}");
+            assert_eq!(typed(utf8), BodyEncoding::default(), "{utf8}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   "interaction": { "id": "…", "channel": "chat", "userData": { } } }
 //! ```
 //!
-//! What any format decodes to can be written as this one, see [`encode`].
+//! A message decoded from any format can be written as this one, see [`encode`].
 
 use std::borrow::Cow;
 
@@ -45,8 +45,8 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
 pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
     let fields = &envelope.fields;
     let missing = || fields.refuse("type", "is missing");
-    // An event around it has the say.
-    let own = Parts {
+    // The attributes of an event around it take precedence.
+    let own = EnvelopeParts {
         kind: match envelope.event.kind.clone() {
             Some(kind) => kind,
             None => fields.text("type")?.ok_or_else(missing)?,
@@ -59,8 +59,8 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     decode_parts(fields, own)
 }
 
-/// What the envelope says, whichever envelope it is.
-pub(super) struct Parts<'a> {
+/// The attributes of the envelope: of a canonical message or of a CloudEvent.
+pub(super) struct EnvelopeParts<'a> {
     pub(super) kind: Cow<'a, str>,
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) time: Option<Cow<'a, str>>,
@@ -71,7 +71,7 @@ pub(super) struct Parts<'a> {
 /// Decodes `{ "source": …, "interaction": … }` with the event's attributes given.
 pub(super) fn decode_parts<'a>(
     fields: &Fields<'a>,
-    parts: Parts<'a>,
+    parts: EnvelopeParts<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
     let interaction = fields
         .object("interaction", "interaction.")?
@@ -82,7 +82,7 @@ pub(super) fn decode_parts<'a>(
         "interaction.updated" => Event::Updated,
         "interaction.ended" => Event::Ended(end_state(&interaction)?),
         kind if kind.starts_with("interaction.") => {
-            return Err(Refusal::of(
+            return Err(Refusal::new(
                 RejectReason::UnsupportedType,
                 "type is none of interaction.created, interaction.opened, interaction.updated, \
                  interaction.ended",
@@ -93,7 +93,7 @@ pub(super) fn decode_parts<'a>(
     let tenant = interaction.name("tenant")?.unwrap_or_default();
     let identity = Identity { tenant, id: interaction.required("id")? };
     let (facts, own, inline_parent) = match event {
-        // Only its state is read from an end; that it brings data is noticed, not looked at.
+        // Only its state is read from an end; its data gives a warning and is not read.
         Event::Ended(_) => (Facts::default(), unread_data(&interaction), None),
         Event::Created | Event::Opened | Event::Updated => {
             let facts = facts(&interaction)?;
@@ -150,7 +150,7 @@ fn facts<'a>(interaction: &Fields<'a>) -> Result<Facts<'a>, Refusal> {
     })
 }
 
-/// What is neither id nor name is published as it came; to be known later, too, it must be of a
+/// A member that is neither id nor name is published as it came; to be known later, too, it must be of a
 /// length and kind that a store can hold.
 fn is_memorable(text: &str) -> bool {
     text.len() <= 255 && !text.contains('\0')
@@ -168,7 +168,7 @@ fn own_data<'a>(
     let from = source(fields)?;
     each_user_data(interaction, |raw| own.push((from.clone(), Attached::Json(raw))))?;
     for raw in interaction.array("attached")? {
-        let lot = Fields::of(raw, "interaction.attached[].")?;
+        let lot = Fields::new(raw, "interaction.attached[].")?;
         let from = source(&lot)?;
         each_user_data(&lot, |raw| own.push((from.clone(), Attached::Json(raw))))?;
     }
@@ -198,10 +198,10 @@ fn inline_parent<'a>(interaction: &Fields<'a>) -> Result<Option<InlineParent<'a>
     }))
 }
 
-/// What is published as it came: all but what we write ourselves and what holds user data. A
-/// parent's id under another name than ours is carried only where it counts, on a creation; a
-/// direction or time of creation that is absent in all but name makes room for what is known. What only
-/// looks like user data stays behind, too, and is warned of (K5).
+/// The members that are published as they came: all except those that the encoder writes and those that
+/// hold user data. A parent's id under a vendor's name is carried on a creation only, where it is used. A
+/// direction or time of creation that is null or empty is not carried, so that the stored one is
+/// published. A member that only looks like user data is left out with a warning (K5).
 fn carried<'a>(
     interaction: &Fields<'a>,
     event: Event,
@@ -227,14 +227,14 @@ fn carried<'a>(
     carried
 }
 
-/// Writes a message of any format as canonical JSON, on one line. Decoded again it comes to the same,
-/// but for what only its own format knows: its default for the names of keys (K6), its warnings, and
-/// the documented order of its steps.
+/// Writes a message of any format as canonical JSON, on one line. Decoding it again gives the same,
+/// except for what only its own format provides: its default for the names of keys (K6), its warnings,
+/// and the documented order of its steps.
 pub fn encode(decoded: &Decoded<'_>) -> Vec<u8> {
     let message = &decoded.message;
     let mut own = message.own.iter();
     let first = match message.event {
-        // An end's data is noticed, not looked at; one lot of it is noticed like many.
+        // An end's data only gives a warning, so one part of it is enough.
         Event::Ended(_) => own.find(|(_, attached)| !attached.is_blank()),
         Event::Created | Event::Opened | Event::Updated => own.next(),
     };

@@ -1,14 +1,14 @@
 //! CloudEvents 1.0 around our own format or a vendor's: structured (JSON) or binary (AMQP headers).
 //!
-//! `type`, `id` and `time` are the event's; its `source` is a URI and not ours. Data that came as text, or
-//! as base64 of it, is read as the JSON that it holds, whatever its `datacontenttype` says.
+//! `type`, `id` and `time` are the event's; its `source` is a URI, not a source of pairs. Data that came
+//! as text, or as base64 of it, is read as the JSON that it holds, whatever its `datacontenttype` is.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::canonical::{self, Parts};
+use super::canonical::{self, EnvelopeParts};
 use super::fields::Fields;
 use super::{Decoded, Envelope, FORMATS, OuterEvent, Refusal, Trace, body, recognise as by_shape};
 use crate::domain::RawJson;
@@ -29,7 +29,7 @@ pub(super) const TRACE_STATE: &str = "tracestate";
 /// to pass on. A body may be larger than the frame of AMQP that all headers of a message must fit in.
 const TRACE_MAX_BYTES: usize = 512;
 
-/// A `specversion` in the body. In binary mode the headers say it, see [`binary`].
+/// A `specversion` in the body. In binary mode the headers have it, see [`binary`].
 pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     envelope.fields.has("specversion")
 }
@@ -86,22 +86,22 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         (Some(data), _) if data.kind() == Kind::String => ("data", data.string_bytes()),
         (None, Some(base64)) => ("data_base64", unpacked(base64)),
         (Some(data), _) => {
-            return decode_data(&Fields::of(data, "data.")?, event, envelope);
+            return decode_data(&Fields::new(data, "data.")?, event, envelope);
         }
         (None, None) => return Err(fields.missing("data")),
     };
-    // Whoever passes an event on may not look at what its data is, and hand it over as text.
+    // An intermediary may not parse the data of an event and may forward it as text or base64.
     let (name, bytes) = packed;
     let no_object = || fields.refuse(name, "holds no JSON object");
     let bytes = bytes.ok_or_else(no_object)?;
     let text = body::check(&bytes, bytes.len()).map_err(|_| no_object())?;
     let members = members(&text).ok_or_else(no_object)?;
-    let inner = Fields::of_members(members, "data.");
+    let inner = Fields::from_members(members, "data.");
     decode_data(&inner, event, &Envelope { fields: inner.clone(), ..envelope.clone() })
         .map(Decoded::into_owned)
 }
 
-/// What stands in a string as base64; `None` if nothing does.
+/// The bytes that a string holds as base64; `None` if it is no base64.
 fn unpacked(json: RawJson<'_>) -> Option<Cow<'_, [u8]>> {
     BASE64.decode(json.string_bytes()?).ok().map(Cow::Owned)
 }
@@ -116,7 +116,7 @@ fn decode_data<'a>(
     if kind.starts_with("interaction.") {
         return decode_ours(data, kind, event, envelope);
     }
-    // A vendor's message: the event's type is then somebody else's word, its id and time count.
+    // A vendor's message: the type of the CloudEvent is the vendor's, its id and time are used.
     let event = OuterEvent { kind: None, ..event };
     let inner = Envelope { fields: data.clone(), event, ..envelope.clone() };
     if recognise(&inner) {
@@ -134,7 +134,7 @@ fn decode_ours<'a>(
     let OuterEvent { id, time, .. } = event;
     canonical::decode_parts(
         data,
-        Parts { kind, id, time, fallback: envelope.fallback, format: NAME },
+        EnvelopeParts { kind, id, time, fallback: envelope.fallback, format: NAME },
     )
 }
 
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_read_as_the_json_that_it_holds() {
+    fn data_may_be_json_or_text_or_base64() {
         let inner = r#"{"interaction":{"id":"i","channel":"chat","userData":{"k":1.10}}}"#;
         let event = |data: &str| {
             format!(r#"{{"specversion":"1.0","type":"interaction.created","id":"e",{data}}}"#)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_context_that_is_none_is_left_out() {
+    fn invalid_trace_context_is_left_out() {
         // Later versions may append something.
         let valid = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-";
         let fits = valid.to_owned() + &"t".repeat(TRACE_MAX_BYTES - valid.len());

@@ -1,6 +1,6 @@
 //! Compressed bodies: gzip, zlib's format and bare deflate, seen by their first bytes, since senders mix
 //! up the names: `deflate` may be zlib's format or bare, and kombu's `gzip` is zlib's. A body that is not
-//! compressed, though it is said to be, is taken as it is.
+//! compressed, though its properties state so, is taken as it is.
 //!
 //! Invariant: no more than the limit of a body is decompressed, whatever it would come to.
 
@@ -11,7 +11,7 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use super::Refusal;
 use crate::domain::RejectReason;
 
-/// What a body is said to be compressed with.
+/// The compression that the AMQP properties state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
@@ -20,7 +20,7 @@ pub(super) enum Compression {
     Other(&'static str),
 }
 
-/// What a name means that has none here.
+/// The name for an encoding that is not in the list.
 pub(super) const UNKNOWN: &str = "one that is not known";
 
 /// Compressions that are not read, and the names they have.
@@ -36,12 +36,12 @@ const COMPRESSIONS: [(&str, &[&str]); 8] = [
 ];
 
 pub(super) fn not_json(detail: String) -> Refusal {
-    Refusal::of(RejectReason::NotJson, detail)
+    Refusal::new(RejectReason::NotJson, detail)
 }
 
 impl Compression {
-    /// The compression of this name; `None` for names of none.
-    pub(super) fn of(word: &str) -> Option<Compression> {
+    /// The compression with this name; `None` for names that mean no compression.
+    pub(super) fn from_name(word: &str) -> Option<Compression> {
         let is = |name: &&str| word.trim().eq_ignore_ascii_case(name);
         if ["", "identity", "binary", "7bit", "8bit", "none"].iter().any(&is) {
             return None;
@@ -56,14 +56,14 @@ impl Compression {
         Some(Compression::Other(known.map_or(UNKNOWN, |(name, _)| name)))
     }
 
-    /// What is compressed, of `max_bytes` at most; `None` where the body is not compressed.
+    /// The decompressed body, of `max_bytes` at most; `None` where the body is not compressed.
     pub(super) fn decompress(
         self,
         body: &[u8],
         max_bytes: usize,
     ) -> Result<Option<Vec<u8>>, Refusal> {
         if let Compression::Other(name) = self {
-            // JSON is what it is, whatever is said of it.
+            // A body that begins as JSON is not compressed, whatever its properties state.
             return match first(body) {
                 Some(b'{') => Ok(None),
                 _ => Err(not_json(format!(
@@ -96,13 +96,13 @@ fn first(body: &[u8]) -> Option<u8> {
 
 fn decompress(decoder: impl Read, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
-    // One byte more than is allowed tells that there is more.
+    // One byte more than is allowed shows that the body is too large.
     let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
     let read = decoder.take(limit).read_to_end(&mut bytes);
     if bytes.len() > max_bytes {
         let what =
             format!("the body has more than the {max_bytes} bytes that are allowed, decompressed");
-        return Err(Refusal::of(RejectReason::TooLarge, what));
+        return Err(Refusal::new(RejectReason::TooLarge, what));
     }
     match read {
         Ok(_) => Ok(bytes),

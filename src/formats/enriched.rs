@@ -1,4 +1,4 @@
-//! What we publish: `interaction.enriched` and `interaction.ended` (docs/messages.md, *Outbound*).
+//! The published messages: `interaction.enriched` and `interaction.ended` (docs/messages.md, *Outbound*).
 //!
 //! Written straight into one buffer, on one line; values are copied as they came (K2). The outgoing
 //! id is derived from tenant, interaction and event, so that a repeat after a crash carries the same.
@@ -25,7 +25,7 @@ pub fn message_id(decoded: &Decoded<'_>) -> Uuid {
     Uuid::new_v5(&NAMESPACE, name.join("\0").as_bytes())
 }
 
-/// What stands in every message of a batch.
+/// The members that are equal in every message of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
     /// The rules in force.
@@ -83,8 +83,8 @@ pub(super) fn kind(outcome: &Outcome<'_>) -> Option<&'static str> {
     }
 }
 
-/// What follows `type`, `id` and `time`. Gives the place of `routing`, counted from the beginning of
-/// all that is written.
+/// Writes the members after `type`, `id` and `time`. Gives the place of `routing`, counted from the
+/// beginning of all that is written.
 pub(super) fn content(
     json: &mut Json,
     decoded: &Decoded<'_>,

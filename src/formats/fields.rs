@@ -1,7 +1,7 @@
 //! The named members of an object, each with its type and its limits (docs/messages.md).
 //!
-//! `null` counts as absent, and so does an empty string: every text that is read here is an id or a
-//! name. What nobody names may have any type, and may even stand twice.
+//! `null` counts as absent, and so does an empty string: every text that is read here is an id or a name.
+//! A member that no format reads may have any type, and may even occur twice.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,25 +29,25 @@ impl fmt::Debug for Fields<'_> {
 }
 
 impl<'a> Fields<'a> {
-    /// The members of a body, which nobody has checked yet.
+    /// The members of a body whose JSON grammar is not checked yet.
     ///
     /// # Errors
     /// `not_json` for a text that is no JSON, `not_an_interaction` for JSON that is no object.
-    pub(super) fn of_body(text: &'a str) -> Result<Fields<'a>, Refusal> {
-        // Checked and taken apart at once; what is wrong with one is asked afterwards.
+    pub(super) fn from_body(text: &'a str) -> Result<Fields<'a>, Refusal> {
+        // One pass checks and splits; a second one finds the error, if there is one.
         if let Some(members) = members(text) {
             return Ok(Fields { members, place: "" });
         }
         let json = RawJson::check(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not JSON at line {line}, column {column}");
-            Refusal::of(RejectReason::NotJson, detail)
+            Refusal::new(RejectReason::NotJson, detail)
         })?;
-        Fields::of(json, "")
+        Fields::new(json, "")
     }
 
     /// The members of an object that was taken apart already.
-    pub(super) fn of_members(
+    pub(super) fn from_members(
         members: Vec<(Key<'a>, RawJson<'a>)>,
         place: &'static str,
     ) -> Fields<'a> {
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// `not_an_interaction` for JSON that is no object.
-    pub(super) fn of(json: RawJson<'a>, place: &'static str) -> Result<Fields<'a>, Refusal> {
+    pub(super) fn new(json: RawJson<'a>, place: &'static str) -> Result<Fields<'a>, Refusal> {
         let members = json.members().ok_or_else(|| match place {
             "" => Refusal::shape(format!("the body is {}, no object", json.kind().named())),
             place => {
@@ -119,7 +119,7 @@ impl<'a> Fields<'a> {
         name: &str,
         place: &'static str,
     ) -> Result<Option<Fields<'a>>, Refusal> {
-        self.one(name)?.map(|raw| Fields::of(raw, place)).transpose()
+        self.one(name)?.map(|raw| Fields::new(raw, place)).transpose()
     }
 
     /// The members of the object under a name, if it is one: for recognising a shape.
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
 /// Checks an id or a name, wherever it came from.
 ///
 /// # Errors
-/// What is wrong with it, as a fragment.
+/// The error, as a fragment.
 pub(super) fn check_name(bytes: &[u8]) -> Result<(), &'static str> {
     if bytes.len() > MAX_NAME_BYTES {
         return Err("is longer than 255 bytes");

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::{Event, Facts, Source};
 
@@ -31,15 +31,15 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
 /// When the parent's id is of the wrong type or too long.
 pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
     let fields = &envelope.fields;
-    let said = Said {
+    let message = VendorMessage {
         facts: Facts {
             channel: Cow::Borrowed("webcallback"),
             parent_id: fields.id("cbOriginationIxnId")?,
             ..Facts::default()
         },
-        own: lot(Source::Customer, fields.one("userData")?),
+        own: attached_pairs(Source::Customer, fields.one("userData")?),
         left_out: &["cbOriginationIxnId", "userData"],
-        ..Said::new(NAME, Event::Created)
+        ..VendorMessage::new(NAME, Event::Created)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }

@@ -20,7 +20,7 @@ use std::borrow::Cow;
 
 use super::enriched::{parse_rfc3339, rfc3339};
 use super::fields::{Fields, check_name};
-use super::vendor::{Said, lot, lower_case};
+use super::vendor::{VendorMessage, attached_pairs, lower_case};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::digest::{Hex, sha256};
 use crate::domain::value::Kind;
@@ -35,7 +35,7 @@ pub(super) const SHAPE: &[&str] = &["topicName", "eventBody"];
 /// The media type and the direction that are none.
 const UNKNOWN: &str = "UNKNOWN";
 
-/// What the topics of conversations begin with.
+/// The prefix of the topics of conversations.
 const TOPICS: &str = "v2.detail.events.conversation.";
 
 /// A topic of conversations, here or in `detail`.
@@ -66,7 +66,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let topic = fields.text("topicName")?.ok_or_else(|| fields.missing("topicName"))?;
     let event = event(&topic)?;
     let raw_body = fields.one("eventBody")?.ok_or_else(|| fields.missing("eventBody"))?;
-    let body = Fields::of(raw_body, "eventBody.")?;
+    let body = Fields::new(raw_body, "eventBody.")?;
     let id = body.id("conversationId")?.ok_or_else(|| body.missing("conversationId"))?;
     let media_type = body.name("mediaType")?;
     let channel = match (event, media_type) {
@@ -76,7 +76,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         (Event::Created | Event::Updated | Event::Ended(_), _) => Cow::Borrowed(""),
     };
     let event_ms = body.last("eventTime").and_then(event_ms);
-    let said = Said {
+    let message = VendorMessage {
         event_id: event_id(bridge_id, &body, raw_body, &id, &topic)?,
         facts: match event {
             Event::Opened => Facts {
@@ -87,7 +87,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             Event::Created | Event::Updated | Event::Ended(_) => Facts::default(),
         },
         id: Some(id),
-        own: lot(Source::Integration, body.one("attributes")?),
+        own: attached_pairs(Source::Integration, body.one("attributes")?),
         set_ms: event_ms,
         session: match event {
             Event::Opened | Event::Ended(_) => body.id("sessionId")?,
@@ -100,9 +100,9 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             "detail.eventBody.conversationId",
             "detail.eventBody.attributes",
         ],
-        ..Said::new(NAME, event)
+        ..VendorMessage::new(NAME, event)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }
 
 /// A time in milliseconds since the Unix epoch: a number, or a text of its digits or as RFC 3339 has it.
@@ -121,7 +121,7 @@ fn event(topic: &str) -> Result<Event, Refusal> {
         Some("customer.start") => Ok(Event::Opened),
         Some("attributes") => Ok(Event::Updated),
         Some("customer.end") => Ok(Event::Ended(EndState::Ended)),
-        Some(_) | None => Err(Refusal::of(
+        Some(_) | None => Err(Refusal::new(
             RejectReason::UnsupportedType,
             "topicName is none of customer.start, attributes, customer.end",
         )),

@@ -5,7 +5,7 @@
 //!   "parentInteractionId": "…", "queue": "…", "userData": [ ] }
 //! ```
 
-use super::vendor::{Said, lot, lower_case};
+use super::vendor::{VendorMessage, attached_pairs, lower_case};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::{Event, Facts, Source};
 
@@ -26,7 +26,7 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
 /// When an id or a name is of the wrong type or too long, or the media type is missing.
 pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal> {
     let fields = &envelope.fields;
-    let said = Said {
+    let message = VendorMessage {
         tenant: fields.id("tenantId")?,
         id: fields.id("id")?,
         facts: Facts {
@@ -35,9 +35,9 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             parent_id: fields.id("parentInteractionId")?,
             ..Facts::default()
         },
-        own: lot(Source::Customer, fields.one("userData")?),
+        own: attached_pairs(Source::Customer, fields.one("userData")?),
         left_out: &["id", "tenantId", "queue", "parentInteractionId", "userData"],
-        ..Said::new(NAME, Event::Created)
+        ..VendorMessage::new(NAME, Event::Created)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }

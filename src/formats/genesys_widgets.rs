@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::value::{Key, Kind, Value};
 use crate::domain::{
@@ -25,23 +25,23 @@ pub(super) const NAME: &str = "genesys-widgets";
 /// The members that make its shape.
 pub(super) const SHAPE: &[&str] = &["event", "metadata"];
 
-/// An event of the lifecycle.
-struct Step {
+/// An event of the lifecycle, and the events that may precede it.
+struct LifecycleStep {
     name: &'static str,
     /// The events that it follows on the paths that are documented for Callback; `None` begins one.
     follows: &'static [Option<&'static str>],
 }
 
-const STEPS: [Step; 8] = [
-    Step { name: "ready", follows: &[None] },
-    Step { name: "opened", follows: &[Some("ready")] },
-    Step { name: "started", follows: &[Some("opened")] },
-    Step { name: "submitted", follows: &[Some("started")] },
-    Step { name: "cancelled", follows: &[Some("opened"), Some("started")] },
+const LIFECYCLE: [LifecycleStep; 8] = [
+    LifecycleStep { name: "ready", follows: &[None] },
+    LifecycleStep { name: "opened", follows: &[Some("ready")] },
+    LifecycleStep { name: "started", follows: &[Some("opened")] },
+    LifecycleStep { name: "submitted", follows: &[Some("started")] },
+    LifecycleStep { name: "cancelled", follows: &[Some("opened"), Some("started")] },
     // On no documented path.
-    Step { name: "rejected", follows: &[] },
-    Step { name: "completed", follows: &[Some("submitted")] },
-    Step { name: CLOSED, follows: &[Some("cancelled"), Some("completed")] },
+    LifecycleStep { name: "rejected", follows: &[] },
+    LifecycleStep { name: "completed", follows: &[Some("submitted")] },
+    LifecycleStep { name: CLOSED, follows: &[Some("cancelled"), Some("completed")] },
 ];
 
 /// The event that ends the interaction.
@@ -70,7 +70,7 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
 }
 
 fn is_known(event: &str) -> bool {
-    step(event).is_some()
+    lifecycle_step(event).is_some()
 }
 
 /// Decodes the event: `closed` ends the interaction, every other one opens it.
@@ -82,7 +82,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let fields = &envelope.fields;
     let event = fields.text("event")?.ok_or_else(|| fields.missing("event"))?;
     let unknown = || fields.refuse("event", "is none of a widget's lifecycle");
-    let (plugin, step) = step(&event).ok_or_else(unknown)?;
+    let (plugin, step) = lifecycle_step(&event).ok_or_else(unknown)?;
     let is_webchat = plugin.eq_ignore_ascii_case("WebChat");
     let block = fields.object("metadata", "metadata.")?;
     let block = block.ok_or_else(|| fields.missing("metadata"))?;
@@ -92,7 +92,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         id = id.or(given);
     }
     let times = times(&block);
-    let said = Said {
+    let message = VendorMessage {
         id,
         facts: Facts {
             // A channel of its own, so that the freeze of web chats does not stop what the widget
@@ -102,7 +102,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         },
         own: own_pairs(fields, &block, step.name),
         warnings: match runs_backwards(&times) {
-            true => vec![Warning::of(WarningCode::LifecycleOrder)],
+            true => vec![Warning::new(WarningCode::LifecycleOrder)],
             false => Vec::new(),
         },
         progress: Some(Progress {
@@ -112,7 +112,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             latest_ms: times.iter().map(|(_, ms)| *ms).max(),
         }),
         left_out: &["interactionId", "metadata"],
-        ..Said::new(
+        ..VendorMessage::new(
             NAME,
             match step.name {
                 CLOSED => Event::Ended(EndState::Handled),
@@ -120,25 +120,25 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             },
         )
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }
 
 /// The plugin that an event's name begins with, if any, and the event.
-fn step(event: &str) -> Option<(&str, &'static Step)> {
+fn lifecycle_step(event: &str) -> Option<(&str, &'static LifecycleStep)> {
     let (path, name) = event.rsplit_once('.').unwrap_or(("", event));
     let plugin = path.rsplit('.').next().unwrap_or_default();
-    Some((plugin, STEPS.iter().find(|step| step.name == name)?))
+    Some((plugin, LIFECYCLE.iter().find(|step| step.name == name)?))
 }
 
-/// What the customer submitted with the form, then the block: whole, and flat. The block's own keys
-/// come later, so that a form cannot speak for the widget.
+/// The pairs of the submitted form, then the block, whole and flattened. The block's own keys come later,
+/// so that a form cannot override what the widget reports.
 fn own_pairs<'a>(
     fields: &Fields<'a>,
     block: &Fields<'a>,
     state: &str,
 ) -> Vec<(Source<'a>, Attached<'a>)> {
     let form = block.inside("form");
-    let mut own = lot(Source::Customer, form.and_then(|form| form.last("userData")));
+    let mut own = attached_pairs(Source::Customer, form.and_then(|form| form.last("userData")));
     let mut pairs = Vec::new();
     pairs.extend(fields.last("metadata").map(|raw| (Key::from("callback"), Value::from_raw(raw))));
     for (name, raw) in block.iter() {

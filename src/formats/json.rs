@@ -1,6 +1,6 @@
 //! Writes JSON into one buffer, on one line, values as they came (K2).
 //!
-//! It only ever writes what it is told; that members are not repeated is its callers' part.
+//! It does not check for repeated members; its callers have to avoid them.
 
 use crate::domain::json_string::write_json_string;
 
@@ -31,7 +31,7 @@ impl Json {
         self.out.len()
     }
 
-    /// Begins a member; its value is to follow. Names are words of ours, which stand in JSON as they are.
+    /// Begins a member; its value is to follow. Names are constants that JSON does not escape.
     pub(super) fn name(&mut self, name: &'static str) -> &mut Json {
         self.key(|out| quote(name, out))
     }
@@ -64,7 +64,7 @@ impl Json {
         write_json_string(text.as_bytes(), &mut self.out);
     }
 
-    /// A string that is a word of ours.
+    /// A string constant that JSON does not escape.
     pub(super) fn word(&mut self, word: &'static str) {
         quote(word, &mut self.out);
     }

@@ -1,7 +1,7 @@
 //! Which members hold user data, by their names (K5).
 //!
 //! Platforms spell it in more than one way. What our own format reads is named here, and what is not read
-//! but looks like it: that is not carried through, so that no pair leaves by a door that no rule watches.
+//! but looks like it: that is not carried through, so that no pair is published around the rules.
 
 use super::Refusal;
 use super::fields::Fields;
@@ -12,7 +12,7 @@ use crate::domain::{RawJson, Warning, WarningCode};
 /// The names under which our own format reads user data: ours, and those of Genesys and Mindful.
 pub(super) const USER_DATA: [&str; 3] = ["userData", "UserData", "user_data"];
 
-/// What else such members are called, without case, `_` and `-`.
+/// Other names of such members, without case, `_` and `-`.
 const LOOK_ALIKES: [&[u8]; 5] = [b"userdata", b"attached", b"attacheddata", b"extradata", b"kvps"];
 
 /// The user data of an object, under whichever of its names, in the order in which it stands.
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_look_like_user_data() {
+    fn detects_names_that_look_like_user_data() {
         for name in [
             "userData",
             "USERDATA",

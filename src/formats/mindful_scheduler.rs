@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::fields::check_name;
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::{Event, Facts, Source};
 
@@ -37,11 +37,11 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         }
         (own, _) => own,
     };
-    let said = Said {
+    let message = VendorMessage {
         facts: Facts { channel: Cow::Borrowed("webcallback"), widget, ..Facts::default() },
-        own: lot(Source::Customer, fields.one("user_data")?),
+        own: attached_pairs(Source::Customer, fields.one("user_data")?),
         left_out: &["widget_id", "user_data"],
-        ..Said::new(NAME, Event::Created)
+        ..VendorMessage::new(NAME, Event::Created)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }

@@ -1,4 +1,4 @@
-//! Mindful: the webhooks that tell how a callback goes on (docs/formats.md).
+//! Mindful: the webhooks that report the progress of a callback (docs/formats.md).
 //!
 //! ```json
 //! { "data": { "call": { "id": "…", "callTargetId": "…", "metadata": { } },
@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::{Event, Facts, Source};
 
@@ -37,7 +37,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let data = fields.object("data", "data.")?.ok_or_else(|| fields.missing("data"))?;
     let call = data.object("call", "data.call.")?.ok_or_else(|| data.missing("call"))?;
     let (inside, beside) = (data.id("id")?, fields.id("id")?);
-    let said = Said {
+    let message = VendorMessage {
         event_id: inside.or(beside),
         id: Some(call.id("id")?.ok_or_else(|| call.missing("id"))?),
         facts: Facts {
@@ -46,10 +46,10 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             created_at: call.remark("createdAt"),
             ..Facts::default()
         },
-        own: lot(Source::Integration, call.one("metadata")?),
+        own: attached_pairs(Source::Integration, call.one("metadata")?),
         time: data.remark("time").or_else(|| fields.remark("time")),
         left_out: &["data.call.id", "data.call.callTargetId", "data.call.metadata"],
-        ..Said::new(NAME, Event::Opened)
+        ..VendorMessage::new(NAME, Event::Opened)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }

@@ -1,4 +1,4 @@
-//! Formats: from bytes to the domain's [`Message`], and from its outcome to the bytes we publish.
+//! Formats: from bytes to the domain's [`Message`], and from its outcome to the published bytes.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,18 +9,18 @@
 //! | [`canonical`] | our own inbound format |
 //! | `cloud_event` | the same thing, or a vendor's, as a CloudEvent 1.0 |
 //! | `genesys_*`, `sinch_*`, `mindful_*` | the vendors' own formats (docs/formats.md) |
-//! | `vendor`, `upstream` | what those share: their message as ours, and what is carried of it |
-//! | `unknown_shape` | what is said of an object that is none of them |
+//! | `vendor`, `upstream` | shared by the vendors: their message as a canonical one, and the part of it that is carried along |
+//! | `unknown_shape` | the refusal of an object that is none of them |
 //! | [`trace_context`] | how messages name the span they come from |
-//! | [`enriched`] | what we publish |
+//! | [`enriched`] | the published messages |
 //! | [`outbound`], `sap_c4c`, `telephone` | the same interaction in other shapes, for other outputs |
-//! | [`signature`] | did who knows the secret send this body |
+//! | [`signature`] | whether a body was signed with the shared secret |
 //! | [`schema`] | our own messages, as JSON Schema |
 //! | `json` | how what is published is written |
 //!
-//! Every inbound format has the same two verbs: `recognise` says whether an object has its shape,
-//! `decode` makes a [`Decoded`] of it or says why not. The order of `FORMATS` decides where an
-//! object has two shapes. A vendor's format is a file here and a line in that table.
+//! Every inbound format has the same two verbs: `recognise` checks whether an object has its shape,
+//! `decode` returns a [`Decoded`] or a refusal. The order of `FORMATS` decides where an object has two
+//! shapes. A vendor's format is a file here and a line in that table.
 
 mod amqp_sections;
 pub mod body;
@@ -64,14 +64,14 @@ use unknown_shape::shown;
 /// A decoded message, with what is carried through beside the domain.
 #[derive(Clone, Debug)]
 pub struct Decoded<'a> {
-    /// What the rules are about.
+    /// The message that the rules evaluate.
     pub message: Message<'a>,
     /// Members of the interaction that are published as they came. None of them holds user data.
     pub carried: Vec<(Key<'a>, Value<'a>)>,
-    /// The upstream's time of the event, as it says it.
+    /// The upstream's time of the event, as it states it.
     pub time: Option<Cow<'a, str>>,
-    /// The trace context that what is published of it carries; a CloudEvent's own, until somebody who
-    /// knows better sets another.
+    /// The trace context that the published messages carry: the CloudEvent's own, until the caller sets
+    /// another.
     pub trace: Trace<'a>,
 }
 
@@ -124,7 +124,7 @@ impl Trace<'_> {
     }
 }
 
-/// What came beside the body and has a say in decoding it.
+/// Metadata beside the body that decoding depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hints<'a> {
     /// The event's id where the body has none: the transport's message id.
@@ -143,16 +143,16 @@ pub struct Hints<'a> {
 #[derive(Clone, Debug)]
 struct Envelope<'a> {
     fields: Fields<'a>,
-    /// What an event around it says of it.
+    /// The attributes of an event around it.
     event: OuterEvent<'a>,
-    /// The event's id where nobody names one.
+    /// The event's id where neither the message nor an event around it has one.
     fallback: Fallback<'a>,
     /// The widget where the body names none.
     widget: Option<&'a str>,
 }
 
-/// What the event's id is where nobody names one. Worked out for those messages only: to hash a body
-/// costs more than to decode it.
+/// The event's id where neither the message nor an event around it has one. Computed for those messages
+/// only: hashing a body costs more than decoding it.
 #[derive(Clone, Copy)]
 struct Fallback<'a> {
     message_id: Option<&'a str>,
@@ -187,7 +187,7 @@ struct OuterEvent<'a> {
 /// An inbound format.
 struct Format {
     name: &'static str,
-    /// The members that make its shape, by their paths: for what is said of an object that lacks some.
+    /// The members that make its shape, by their paths: for the refusal of an object that lacks some.
     shape: &'static [&'static str],
     recognise: for<'e> fn(&Envelope<'e>) -> bool,
     decode: for<'e> fn(&Envelope<'e>) -> Result<Decoded<'e>, Refusal>,
@@ -220,7 +220,7 @@ const FORMATS: &[Format] = formats![
     mindful_webhook,
 ];
 
-/// The names of the inbound formats: what a queue's `format` may be, and what rules may speak of.
+/// The names of the inbound formats: what a queue's `format` may be, and what rules may name.
 pub fn decodable() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().map(|format| format.name)
 }
@@ -235,7 +235,7 @@ pub fn decode<'a>(
     bytes: &'a [u8],
     hints: Hints<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
-    let fields = Fields::of_body(text)?;
+    let fields = Fields::from_body(text)?;
     let event = cloud_event::binary(hints.cloud_event);
     if let Some(id) = event.as_ref().and_then(|event| event.id.as_ref()) {
         fields::check_name(id.as_bytes())

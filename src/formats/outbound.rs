@@ -9,8 +9,8 @@
 //!
 //! A CloudEvent also names the span it comes from (`traceparent`, `tracestate`), where there is one.
 //!
-//! A CloudEvent has the id of the enriched message: it is the same event, told in another way.
-//! Deliberately absent: where any of them goes, and under which `message_id`.
+//! A CloudEvent has the id of the enriched message: it is the same event in another format. Deliberately
+//! absent: where any of them goes, and under which `message_id`.
 
 use super::Decoded;
 use super::cloud_event::{TRACE_PARENT, TRACE_STATE, trace_attributes};
@@ -34,13 +34,13 @@ pub enum OutboundFormat {
     SapC4cXml,
 }
 
-/// What the names of headers begin with that hold a CloudEvent's attributes.
+/// The prefix of the headers that hold a CloudEvent's attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Prefix {
     /// As CloudEvents' AMQP binding has it.
     #[default]
     Colon,
-    /// The same for those who cannot read a colon (JMS).
+    /// The same for consumers whose API does not allow a colon in a name (JMS).
     Underscore,
     /// Knative's binding for RabbitMQ.
     Ce,
@@ -60,12 +60,12 @@ impl Prefix {
     }
 }
 
-/// What is published in some shape.
+/// A message in the format that an output publishes.
 #[derive(Clone)]
 pub struct Encoded {
     /// The body.
     pub body: Vec<u8>,
-    /// What the body is.
+    /// The media type of the body.
     pub content_type: &'static str,
     /// Headers that belong to it.
     pub headers: Vec<(&'static str, String)>,
@@ -76,10 +76,10 @@ pub struct Encoded {
 /// The header that warns of pairs whose keys are no XML names: how many are left out.
 const LEFT_OUT: &str = "x-throughline-left-out";
 
-/// The header that warns of telephone numbers that nobody elsewhere can call: which members are left out.
+/// The header that names the members left out because they hold a national number or an extension.
 const NUMBER_LEFT_OUT: &str = "x-throughline-number-left-out";
 
-/// What a CloudEvent says of where it comes from: a URI reference, which need not lead anywhere.
+/// The `source` of a CloudEvent: a URI reference, which need not be resolvable.
 const SOURCE: &str = "/throughline";
 
 impl OutboundFormat {
@@ -103,7 +103,7 @@ impl OutboundFormat {
         }
     }
 
-    /// What the body is.
+    /// The media type of the body.
     pub fn content_type(self) -> &'static str {
         match self {
             OutboundFormat::Enriched

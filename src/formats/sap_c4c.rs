@@ -28,7 +28,7 @@ pub(super) struct Payload {
     pub(super) body: Vec<u8>,
     /// How many pairs XML cannot name.
     pub(super) unnamed: usize,
-    /// Which of `ANI` and `DNIS` holds a number that nobody elsewhere can call.
+    /// Which of `ANI` and `DNIS` holds a national number or an extension.
     pub(super) numbers: Vec<&'static str>,
 }
 
@@ -140,10 +140,10 @@ fn kind(facts: &Facts<'_>) -> &'static str {
 }
 
 fn direction(facts: &Facts<'_>) -> &'static str {
-    let said = facts.direction.as_deref().unwrap_or_default();
-    match said {
-        _ if said.eq_ignore_ascii_case("outbound") => "OUTBOUND",
-        _ if said.eq_ignore_ascii_case("transfer") => "TRANSFER",
+    let direction = facts.direction.as_deref().unwrap_or_default();
+    match direction {
+        _ if direction.eq_ignore_ascii_case("outbound") => "OUTBOUND",
+        _ if direction.eq_ignore_ascii_case("transfer") => "TRANSFER",
         _ => "INBOUND",
     }
 }
@@ -214,13 +214,13 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     #[test]
-    fn references_are_letters_and_digits() {
+    fn reference_keeps_only_letters_and_digits() {
         assert_eq!(reference("0000-Da_FU/51 é"), "0000DaFU51");
         assert_eq!(reference(&"7".repeat(255)).len(), 35);
     }
 
     #[test]
-    fn what_xml_cannot_hold_is_escaped_or_replaced() {
+    fn escapes_or_replaces_characters_that_xml_cannot_hold() {
         let mut xml = String::new();
         escape("a<b> & \"c\" 'd' ]]> \r\n\t\u{0}\u{1f}\u{FFFF}é😀", &mut xml);
         assert_eq!(

@@ -1,11 +1,11 @@
-//! Signatures of webhooks: did who knows the secret send this body (docs/formats.md, *Signatures*)?
+//! Signatures of webhooks: was this body signed with the shared secret (docs/formats.md, *Signatures*)?
 //!
 //! Sinch's scheme: base64 of HMAC-SHA256 over the body as it came, a dot, a nonce, a dot, a
 //! timestamp. Whatever is missing, cut short or not base64 is as wrong as a wrong signature, and takes
 //! as long to refuse: the comparison is in constant time and over the full length.
 //!
-//! Deliberately absent: how old a signature may be. A message may have waited, or have been set aside
-//! and replayed, for longer than any such bound; a repeat is noticed by its event's id.
+//! Deliberately absent: how old a signature may be. A message may have waited, or have been set aside and
+//! replayed, for longer than any such bound; a repeat is detected by its event's id.
 
 use std::fmt;
 
@@ -13,21 +13,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::hmac;
 
-/// A webhook's secret, shared with the vendor. `Debug` tells nothing of it, not even its length.
+/// A webhook's secret, shared with the vendor. `Debug` shows nothing of it, not even its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(Box<[u8]>);
 
 impl SigningSecret {
-    /// The secret with these bytes; `None` for none at all, which anybody could sign with.
+    /// The secret with these bytes; `None` if they are empty, because an empty secret protects nothing.
     pub fn new(bytes: &[u8]) -> Option<SigningSecret> {
         (!bytes.is_empty()).then(|| SigningSecret(Box::from(bytes)))
     }
 
     /// Whether `claim` is this secret's signature of `body`.
-    pub fn signed(&self, body: &[u8], claim: &Claim) -> bool {
-        let Claim { signature: Some(signature), nonce: Some(nonce), timestamp: Some(timestamp) } =
-            claim
-        else {
+    pub fn signed(&self, body: &[u8], claim: &SignatureClaim) -> bool {
+        let SignatureClaim { signature, nonce, timestamp } = claim;
+        let (Some(signature), Some(nonce), Some(timestamp)) = (signature, nonce, timestamp) else {
             return false;
         };
         let Ok(signature) = BASE64.decode(signature) else { return false };
@@ -42,9 +41,9 @@ impl fmt::Debug for SigningSecret {
     }
 }
 
-/// What came with a body to prove where it is from: the webhook's HTTP headers.
+/// The signature that came with a body, unverified: the HTTP headers of the webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct SignatureClaim {
     /// The signature, in base64.
     pub signature: Option<String>,
     /// A text that the sender made up for this message.
@@ -66,8 +65,8 @@ mod tests {
         SigningSecret::new(b"foo_secret1234").expect("a secret")
     }
 
-    fn claim(signature: &str) -> Claim {
-        Claim {
+    fn claim(signature: &str) -> SignatureClaim {
+        SignatureClaim {
             signature: Some(signature.to_owned()),
             nonce: Some("01FJA8B4A7BM43YGWSG9GBV067".to_owned()),
             timestamp: Some("1634579353".to_owned()),
@@ -75,29 +74,29 @@ mod tests {
     }
 
     #[test]
-    fn the_right_signature_is_right() {
+    fn accepts_valid_signature() {
         assert!(secret().signed(BODY, &claim(SIGNATURE)));
     }
 
     #[test]
-    fn everything_else_is_wrong() {
+    fn rejects_invalid_or_incomplete_signatures() {
         let right = claim(SIGNATURE);
         let text = |text: &str| Some(text.to_owned());
         for (name, claim) in [
-            ("nothing at all", Claim::default()),
-            ("no signature", Claim { signature: None, ..right.clone() }),
-            ("no nonce", Claim { nonce: None, ..right.clone() }),
-            ("no timestamp", Claim { timestamp: None, ..right.clone() }),
+            ("nothing at all", SignatureClaim::default()),
+            ("no signature", SignatureClaim { signature: None, ..right.clone() }),
+            ("no nonce", SignatureClaim { nonce: None, ..right.clone() }),
+            ("no timestamp", SignatureClaim { timestamp: None, ..right.clone() }),
             ("an empty signature", claim("")),
             ("not base64", claim("!")),
             ("cut in base64", claim(&SIGNATURE[..SIGNATURE.len() - 4])),
             ("cut to one byte", claim("dw==")),
             ("longer", claim(&format!("AAAA{SIGNATURE}"))),
-            ("another nonce", Claim { nonce: text("other"), ..right.clone() }),
-            ("another time", Claim { timestamp: text("1634579354"), ..right.clone() }),
+            ("another nonce", SignatureClaim { nonce: text("other"), ..right.clone() }),
+            ("another time", SignatureClaim { timestamp: text("1634579354"), ..right.clone() }),
             (
                 "the dot elsewhere",
-                Claim {
+                SignatureClaim {
                     nonce: text("01FJA8B4A7BM43YGWSG9GBV067.1634579353"),
                     timestamp: text(""),
                     ..right.clone()
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_shows_nowhere_and_an_empty_one_is_none() {
+    fn debug_hides_the_secret_and_empty_secret_is_none() {
         assert_eq!(format!("{:?}", secret()), "SigningSecret(***)");
         assert_eq!(SigningSecret::new(b""), None);
     }

@@ -8,14 +8,14 @@
 //!   "contact": { "id": "…", "channel_type": "chat", "queue": { "address": "…" }, "attached_data": { } } }
 //! ```
 //!
-//! What an integration sends is written by whoever configures it; recognised is what the vendor's own
-//! example has, `event` and `contact` as they are. It sends several events of a conversation, so each of
-//! them opens.
+//! The administrator of the integration configures what it sends; this format recognises the members of
+//! the vendor's own example, `event` and `contact` as they are. The integration sends several events of a
+//! conversation, so each of them opens.
 
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::value::Kind;
 use crate::domain::{EndState, Event, Facts, KeyNames, Source};
@@ -36,8 +36,8 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
     has_shape(fields) || fields.inside("contact").is_some_and(is_contact)
 }
 
-/// Decodes the interaction: its creation, or its end where the status says so. A status that nobody
-/// knows is no end.
+/// Decodes the interaction: its creation, or its end where the status is one of an end. An unknown status
+/// does not end it.
 ///
 /// # Errors
 /// When an id or a name is of the wrong type or too long, or the channel is missing.
@@ -61,7 +61,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             (None, None) => Event::Created,
         },
     };
-    let said = Said {
+    let message = VendorMessage {
         id: fields.id("id")?,
         facts: Facts {
             channel: match fields.required("channel_type")? {
@@ -73,7 +73,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             created_at: contact.as_ref().and_then(|contact| contact.remark("created")),
             ..Facts::default()
         },
-        own: lot(Source::Customer, fields.one("attached_data")?),
+        own: attached_pairs(Source::Customer, fields.one("attached_data")?),
         key_names: KeyNames::Xml,
         time,
         left_out: &[
@@ -84,13 +84,13 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             "contact.from_queue.name",
             "contact.attached_data",
         ],
-        ..Said::new(NAME, event)
+        ..VendorMessage::new(NAME, event)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }
 
-/// What the event of an integration ends, if it does, and its time. It stands as a name, or as an object
-/// with one.
+/// The end that the event of an integration reports, if any, and its time. It stands as a name, or as an
+/// object with one.
 fn integration_event<'a>(
     outer: &Fields<'a>,
 ) -> Result<(Option<Event>, Option<Cow<'a, str>>), Refusal> {

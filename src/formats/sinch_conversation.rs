@@ -18,7 +18,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::vendor::{Said, lot, lower_case};
+use super::vendor::{VendorMessage, attached_pairs, lower_case};
 use super::{Decoded, Envelope, Refusal, body, shown};
 use crate::domain::json::{RawJson, members};
 use crate::domain::value::{Key, Kind, Value};
@@ -33,7 +33,7 @@ pub(super) const NAME: &str = "sinch-conversation";
 /// The members that make its shape.
 pub(super) const SHAPE: &[&str] = &["app_id", "message"];
 
-/// The members that say that a conversation has started or stopped.
+/// The members that report that a conversation has started or stopped.
 const START: &str = "conversation_start_notification";
 const STOP: &str = "conversation_stop_notification";
 
@@ -41,7 +41,7 @@ const STOP: &str = "conversation_stop_notification";
 const OTHER_TRIGGERS: [&str; 4] =
     ["event", "message_redaction", "unsupported_callback", "duplicated_identities"];
 
-/// What the members of most triggers end in, those that the vendor may add included.
+/// The suffixes of the members of most triggers, those that the vendor may add included.
 const OTHER_ENDINGS: [&[u8]; 2] = [b"_notification", b"_report"];
 
 /// The channel that is none, as the vendor spells it.
@@ -56,7 +56,7 @@ pub(super) fn recognise(envelope: &Envelope<'_>) -> bool {
         || fields.has(STOP)
 }
 
-/// The member that tells of what is not supported.
+/// The member of a trigger that is not supported.
 fn other_trigger<'f>(fields: &'f Fields<'_>) -> Option<&'f [u8]> {
     let names = fields.iter().map(|(key, _)| key.as_bytes());
     let is_other = |name: &&[u8]| {
@@ -114,7 +114,7 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         let place = "conversation_stop_notification.conversation.";
         let conversation = stop.object("conversation", place)?;
         let conversation = conversation.ok_or_else(|| stop.missing("conversation"))?;
-        // Only that there are any is noticed of an end.
+        // An end's data only gives a warning.
         metadata.read(conversation.one("metadata")?);
         metadata.read(conversation.one("metadata_json")?);
         metadata.warnings.clear();
@@ -122,14 +122,14 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
         (None, Some(id), None)
     } else {
         return Err(match other_trigger(fields) {
-            Some(trigger) => Refusal::of(
+            Some(trigger) => Refusal::new(
                 RejectReason::UnsupportedType,
                 format!("{} is none of message, {START}, {STOP}", shown(trigger)),
             ),
             None => fields.missing("message"),
         });
     };
-    let said = Said {
+    let message = VendorMessage {
         event_id,
         id,
         facts: Facts {
@@ -151,9 +151,9 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
             "conversation_stop_notification.conversation.metadata",
             "conversation_stop_notification.conversation.metadata_json",
         ],
-        ..Said::new(NAME, event)
+        ..VendorMessage::new(NAME, event)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }
 
 /// The first of these members that names a real channel.
@@ -178,17 +178,17 @@ impl<'a> Metadata<'a> {
         let Some(raw) = raw else { return };
         if raw.kind() == Kind::Object {
             // Already unpacked on its way here.
-            self.own.extend(lot(Source::Customer, Some(raw)));
+            self.own.extend(attached_pairs(Source::Customer, Some(raw)));
             return;
         }
         if raw.string_bytes().is_some_and(|text| text.is_empty()) {
-            // What the vendor sends where there is none.
+            // The vendor sends this where there is no metadata.
             return;
         }
         match packed_pairs(raw) {
             Some(pairs) => self.own.push((Source::Customer, Attached::Pairs(pairs))),
             None if self.warnings.is_empty() => {
-                self.warnings.push(Warning::of(WarningCode::MetadataNotAMap));
+                self.warnings.push(Warning::new(WarningCode::MetadataNotAMap));
             }
             None => {}
         }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
-use super::vendor::{Said, lot};
+use super::vendor::{VendorMessage, attached_pairs};
 use super::{Decoded, Envelope, Refusal};
 use crate::domain::{Event, Facts, KeyNames, Source};
 
@@ -35,16 +35,16 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Decoded<'a>, Refusal
     let item = data.object("item", "data.item.")?;
     let values = data.object("values", "data.values.")?;
     let pairs = values.map_or(Ok(None), |values| values.one("KV"))?;
-    let said = Said {
+    let message = VendorMessage {
         facts: Facts {
             channel: Cow::Borrowed("task"),
             queue: item.map_or(Ok(None), |item| item.name("queue"))?,
             ..Facts::default()
         },
-        own: lot(Source::Customer, pairs),
+        own: attached_pairs(Source::Customer, pairs),
         key_names: KeyNames::Xml,
         left_out: &["data.item.queue", "data.values.KV"],
-        ..Said::new(NAME, Event::Created)
+        ..VendorMessage::new(NAME, Event::Created)
     };
-    said.decoded(envelope)
+    message.decoded(envelope)
 }

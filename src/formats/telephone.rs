@@ -6,16 +6,16 @@
 //! | `0044 1632 960123` | the same: `00` is the international prefix that ITU-T E.123 recommends |
 //! | `441632960123` | the same: from eleven digits on a country is taken to be among them, since many systems leave the `+` away |
 //! | `tel:+44-1632-960123;ext=12`, `sip:+441632960123@gw.test` | the same; schemes in any case, parameters and extensions left away |
-//! | `01632 960123`, `3305550123`, `1001`, `tel:1001;phone-context=…` | none: national, or an extension; nobody says of which country or switchboard |
+//! | `01632 960123`, `3305550123`, `1001`, `tel:1001;phone-context=…` | none: national, or an extension; the text does not say of which country or switchboard |
 //!
 //! Deliberately absent: the numbering plans of all countries, with which a number could be proved to
-//! exist. They change each month, and a number that is passed on is somebody's word, not ours.
+//! exist. They change each month, and a number is passed on as the sender states it, without proof.
 
 /// E.164: a number has fifteen digits at most, the country's included.
 const MAX_DIGITS: usize = 15;
 
-/// No country has shorter numbers with its code (Niue's have seven). A `+` before fewer digits is
-/// somebody's idea of an extension.
+/// No country has shorter numbers with its code (Niue's have seven). A `+` before fewer digits is taken
+/// for an extension.
 const MIN_DIGITS: usize = 7;
 
 /// National numbers of ten digits are common, such of eleven are not.
@@ -31,18 +31,18 @@ const DROP_ZERO: [&str; 30] = [
     "66", "81", "82", "84", "86", "90", "91", "92", "94", "98", "353", "358", "385", "972",
 ];
 
-/// What a text says of a telephone number.
+/// The telephone number that a text holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     /// This one, in E.164 with `+`.
     E164(String),
-    /// One that nobody elsewhere can call: national, an extension, or not a number's digits.
+    /// One that no other country can call: national, an extension, or not a number's digits.
     NotGlobal,
     /// Nothing: it is withheld, or not known.
     None,
 }
 
-/// Reads what a text says of a telephone number.
+/// Reads the telephone number of a text.
 pub(super) fn number(text: &str) -> Number {
     match global(text) {
         Some(number) => Number::E164(number),
@@ -58,15 +58,15 @@ fn global(text: &str) -> Option<String> {
         Some((scheme, rest))
             if scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips") =>
         {
-            // Whatever follows the user's name is of the host.
+            // The part after the user's name belongs to the host.
             unescaped(rest.split_once('@')?.0)?
         }
         Some(_) => return None,
         None => text.to_owned(),
     };
-    let Written { prefixed, digits, zero_at } = written(&text)?;
+    let ParsedNumber { prefixed, digits, zero_at } = parse(&text)?;
     let digits = match zero_at {
-        // Whoever writes `(0)` has written the country's code before it.
+        // A `(0)` stands only behind a country's code.
         Some(at) => without_zero(&digits, at, KEEP_ZERO.contains(&&digits[..at])),
         None => digits,
     };
@@ -82,14 +82,14 @@ fn global(text: &str) -> Option<String> {
     is_number.then(|| format!("+{digits}"))
 }
 
-/// What stands in angle brackets behind a name: `"Front desk" <tel:+49…>`.
+/// The address in angle brackets behind a name: `"Front desk" <tel:+49…>`.
 fn address(text: &str) -> &str {
     let inside = text.strip_suffix('>').and_then(|text| text.rsplit_once('<'));
     inside.map_or(text, |(_, address)| address)
 }
 
-/// The digits of a number, and what tells of its country.
-struct Written {
+/// The digits of a number, and the signs that a country code is among them.
+struct ParsedNumber {
     /// It begins with an international prefix, which is not among the digits.
     prefixed: bool,
     digits: String,
@@ -98,7 +98,7 @@ struct Written {
 }
 
 /// Takes a number apart, up to its parameters or its extension; `None` where anything else is in it.
-fn written(text: &str) -> Option<Written> {
+fn parse(text: &str) -> Option<ParsedNumber> {
     let (mut plus, mut digits, mut zero_at) = (false, String::new(), None);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -119,16 +119,16 @@ fn written(text: &str) -> Option<Written> {
         rest = after;
     }
     if plus {
-        return Some(Written { prefixed: true, digits, zero_at });
+        return Some(ParsedNumber { prefixed: true, digits, zero_at });
     }
     // ITU-T E.123; what begins with one `0` is national.
     Some(match digits.strip_prefix("00") {
-        Some(rest) => Written {
+        Some(rest) => ParsedNumber {
             prefixed: true,
             digits: rest.to_owned(),
             zero_at: zero_at.and_then(|at| at.checked_sub(2)).filter(|at| *at > 0),
         },
-        None => Written { prefixed: false, digits, zero_at },
+        None => ParsedNumber { prefixed: false, digits, zero_at },
     })
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn numbers_become_e164() {
-        for (said, expected) in [
+        for (text, expected) in [
             ("+49 30 123456", "+4930123456"),
             ("+44 (0)1632 960123", "+441632960123"),
             ("+44 ( 0 ) 1632 960123", "+441632960123"),
@@ -203,13 +203,13 @@ mod tests {
                 "" => Number::NotGlobal,
                 number => Number::E164(number.to_owned()),
             };
-            assert_eq!(number(said), expected, "{said}");
+            assert_eq!(number(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn what_nobody_elsewhere_can_call_is_told_from_what_is_withheld() {
-        for said in [
+    fn national_number_is_not_global_and_withheld_number_is_none() {
+        for text in [
             "030 123456",
             "(0)30 123456",
             "3305550123",
@@ -228,10 +228,10 @@ mod tests {
             "++441632960123",
             "mailto:1@acme.test",
         ] {
-            assert_eq!(number(said), Number::NotGlobal, "{said}");
+            assert_eq!(number(text), Number::NotGlobal, "{text}");
         }
-        for said in ["", "+", "anonymous", "Unavailable", "sip:anonymous@anonymous.invalid"] {
-            assert_eq!(number(said), Number::None, "{said}");
+        for text in ["", "+", "anonymous", "Unavailable", "sip:anonymous@anonymous.invalid"] {
+            assert_eq!(number(text), Number::None, "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! W3C Trace Context: how messages name the span they come from (`traceparent`).
 //!
-//! What is no valid `traceparent` counts as none; it is never repaired. Pure.
+//! An invalid `traceparent` counts as none; it is never repaired. Pure.
 
 use std::fmt;
 
@@ -72,18 +72,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_is_read_and_written() {
+    fn traceparent_round_trips() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = SpanContext::parse(text).expect("the example of W3C");
         assert!(context.is_sampled());
         assert_eq!(context.to_string(), text);
-        // A later version may say more behind what is known of it.
+        // A later version may append fields.
         let later = text.replacen("00", "01", 1) + "-more";
         assert_eq!(SpanContext::parse(&later), Some(context));
     }
 
     #[test]
-    fn what_is_no_traceparent_counts_as_none() {
+    fn invalid_traceparent_is_none() {
         let zeros = "0".repeat(16);
         for text in [
             "",

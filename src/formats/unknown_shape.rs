@@ -1,15 +1,15 @@
-//! What is said of an object that has the shape of no known format: which members of known formats it has,
-//! and what it lacks to be of the one that it comes closest to.
+//! The refusal of an object that has the shape of no known format: it names the members of known formats
+//! that the object has, and those that it lacks of the closest format.
 //!
-//! Names of members only, and of those only the ones that a format has: in an object that nobody knows a
-//! name may be what a customer sent (K8).
+//! Names of members only, and of those only the ones that a format has: in an object of unknown shape a
+//! name may be a text that a customer sent (K8).
 
 use std::fmt::Write;
 
 use super::fields::Fields;
 use super::{Format, Refusal};
 
-/// What else known formats have at the top.
+/// Other top-level members of known formats.
 const OTHER_NAMES: [&str; 12] = [
     "id",
     "time",
@@ -25,7 +25,7 @@ const OTHER_NAMES: [&str; 12] = [
     "project_id",
 ];
 
-/// So many characters of a name at most are told.
+/// The maximum number of characters of a name in a refusal.
 const MAX_CHARACTERS: usize = 64;
 
 /// The refusal of an object that none of these formats recognises.
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_and_what_is_missing_is_told() {
+    fn unknown_shape_detail_names_present_and_missing_members() {
         for (body, expected) in [
             ("{}", "it has no members, not even type"),
             (r#"{"a":1}"#, "it has no member of one, such as type and interaction"),

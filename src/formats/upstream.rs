@@ -1,9 +1,9 @@
-//! What is carried of a vendor's message: all of it, untouched and in its place, but the members that
-//! held user data and the ids and names that stand in the interaction itself.
+//! The part of a vendor's message that is carried along: all of it, untouched and in its place, but the
+//! members that held user data and the ids and names that stand in the interaction itself.
 //!
-//! A pair that the rules hold back must not leave by this door, so a member is left out wherever it
-//! stands, as often as it stands, and whatever its type is. So is one that only looks like user data, at
-//! any depth, with a warning.
+//! A pair that the rules hold back must not be published here instead, so a member is left out at its
+//! path however often it occurs and whatever its type is. A member that only looks like user data is left
+//! out at any depth, with a warning.
 
 use super::fields::Fields;
 use super::look_alike::{looks_like_user_data, names_user_data, warn_of};
@@ -13,8 +13,8 @@ use crate::domain::{RawJson, Warning};
 /// The member of the interaction under which it is published.
 const NAME: &str = "upstream";
 
-/// What is carried of these members. `left_out` names members by their path: `data.call.metadata`. So is
-/// left out, with a warning, whatever looks like user data and is in none of these places (K5).
+/// Selects the members that are carried along. `left_out` names members by their path:
+/// `data.call.metadata`. A member elsewhere that looks like user data is left out with a warning (K5).
 pub(super) fn carried<'a>(
     fields: &Fields<'a>,
     left_out: &[&'static str],
@@ -97,29 +97,29 @@ mod tests {
 
     fn upstream(json: &str, left_out: &[&'static str]) -> Option<String> {
         let json = RawJson::check(json).expect("JSON");
-        let fields = Fields::of(json, "").expect("an object");
+        let fields = Fields::new(json, "").expect("an object");
         let carried = carried(&fields, left_out, &mut Vec::new());
         carried.first().map(|(_, value)| value.as_json().to_owned())
     }
 
     #[test]
-    fn members_are_left_out_where_they_stand_and_the_rest_is_untouched() {
+    fn omits_members_by_path_and_keeps_the_rest_unchanged() {
         let json = r#"{"a":1.10,"m":{"z":[ 1 ],"pairs":{"k":"v"},"pairs":2},"pairs":{"x":1}}"#;
         let left = upstream(json, &["m.pairs"]);
         assert_eq!(left.as_deref(), Some(r#"{"a":1.10,"m":{"z":[ 1 ]},"pairs":{"x":1}}"#));
     }
 
     #[test]
-    fn a_name_with_a_dot_is_no_path() {
+    fn member_name_with_a_dot_is_omitted_like_the_path() {
         let left = upstream(r#"{"m.pairs":1,"m":{"pairs":2}}"#, &["m.pairs"]);
         assert_eq!(left.as_deref(), Some(r#"{"m":{}}"#), "what looks like the path goes, too");
     }
 
     #[test]
-    fn what_looks_like_user_data_is_left_out_at_any_depth_and_warned_of() {
+    fn omits_user_data_look_alikes_at_any_depth_with_a_warning() {
         let json = r#"{"UserData":{"k":1},"a":[ 1 ],"b":[{"c":{"user\u0044ata":1,"d":[ 2 ]}}],"kvps":null}"#;
         let json = RawJson::check(json).expect("JSON");
-        let fields = Fields::of(json, "").expect("an object");
+        let fields = Fields::new(json, "").expect("an object");
         let mut warnings = Vec::new();
         let carried = carried(&fields, &[], &mut warnings);
         assert_eq!(carried[0].1.as_json(), r#"{"a":[ 1 ],"b":[{"c":{"d":[ 2 ]}}]}"#);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_left_is_nothing_carried() {
+    fn carries_nothing_when_all_members_are_omitted() {
         assert_eq!(upstream(r#"{"pairs":{"x":1}}"#, &["pairs"]), None);
     }
 }

@@ -1,8 +1,8 @@
-//! A vendor's message as one of ours.
+//! A vendor's message as a message of the domain.
 //!
-//! A vendor's file says what it found; what all of them have in common is here: whose id counts, what
-//! stands in for an id that a vendor does not give, and what is carried along. No vendor's name and
-//! no member of a vendor's message stands here.
+//! The module of each vendor reads the members; the common part is here: whose id counts, what stands in
+//! for an id that a vendor does not give, and what is carried along. No vendor's name and no member of a
+//! vendor's message stands here.
 
 use std::borrow::Cow;
 
@@ -13,11 +13,11 @@ use crate::domain::{
     Attached, Event, Facts, Identity, KeyNames, Message, RawJson, Source, Warning,
 };
 
-/// What a vendor's message says.
-pub(super) struct Said<'a> {
+/// A vendor's message, decoded into the terms that all vendors share.
+pub(super) struct VendorMessage<'a> {
     /// The name of its format.
     pub(super) format: &'static str,
-    /// What happened.
+    /// The event.
     pub(super) event: Event,
     /// The event's id, where the vendor gives one.
     pub(super) event_id: Option<Cow<'a, str>>,
@@ -25,17 +25,17 @@ pub(super) struct Said<'a> {
     pub(super) tenant: Option<Cow<'a, str>>,
     /// The interaction's id; without one the event's stands in for it.
     pub(super) id: Option<Cow<'a, str>>,
-    /// What it says besides.
+    /// Its other attributes.
     pub(super) facts: Facts<'a>,
     /// The pairs it brings.
     pub(super) own: Vec<(Source<'a>, Attached<'a>)>,
-    /// When those were set, in milliseconds since the Unix epoch, where the vendor says so.
+    /// When those were set, in milliseconds since the Unix epoch, where the vendor states it.
     pub(super) set_ms: Option<i64>,
     /// The session that starts or ends, where an interaction of this vendor has several.
     pub(super) session: Option<Cow<'a, str>>,
     /// Which names keys may have.
     pub(super) key_names: KeyNames,
-    /// What the format found noteworthy.
+    /// Warnings of the format.
     pub(super) warnings: Vec<Warning>,
     /// The order that its steps are documented to have.
     pub(super) progress: Option<Progress>,
@@ -46,10 +46,10 @@ pub(super) struct Said<'a> {
     pub(super) left_out: &'static [&'static str],
 }
 
-impl<'a> Said<'a> {
-    /// A message of this format that says no more than this.
-    pub(super) fn new(format: &'static str, event: Event) -> Said<'a> {
-        Said {
+impl<'a> VendorMessage<'a> {
+    /// A message of this format with no other content.
+    pub(super) fn new(format: &'static str, event: Event) -> VendorMessage<'a> {
+        VendorMessage {
             format,
             event,
             event_id: None,
@@ -67,7 +67,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Our message. An event around the vendor's has the say about id and time.
+    /// The message of the domain. The id and time of an event around the vendor's take precedence.
     ///
     /// # Errors
     /// When the interaction has no id but the event's, and that is none that an interaction may have.
@@ -112,9 +112,9 @@ impl<'a> Said<'a> {
     }
 }
 
-/// A lot of user data as it stands; `None` where there is none. Whether it is a map shows when it is
-/// read (K4).
-pub(super) fn lot<'a>(
+/// The user data as the message holds it; empty where there is none. Whether it is a map is checked when
+/// it is read (K4).
+pub(super) fn attached_pairs<'a>(
     source: Source<'a>,
     raw: Option<RawJson<'a>>,
 ) -> Vec<(Source<'a>, Attached<'a>)> {

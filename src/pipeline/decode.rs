@@ -16,18 +16,18 @@ use crate::pipeline::ports::Delivery;
 pub(super) fn text<D: Delivery>(delivery: &D, max_bytes: usize) -> Result<Text<'_>, Refusal> {
     let arrival = delivery.arrival();
     if let Some(detail) = &arrival.undecodable {
-        return Err(Refusal::of(RejectReason::Undecodable, detail.clone()));
+        return Err(Refusal::new(RejectReason::Undecodable, detail.clone()));
     }
     match (arrival.is_forged, &arrival.unreadable) {
         (false, None) => arrival.encoding.text(delivery.body(), max_bytes),
         (false, Some(what)) => Err(Refusal::shape(what.clone())),
-        (true, None) => Err(Refusal::of(
+        (true, None) => Err(Refusal::new(
             RejectReason::BadSignature,
             "its source asks for a signature, and it has not the right one",
         )),
         (true, Some(what)) => {
             let detail = format!("its source asks for a signature, and {what}");
-            Err(Refusal::of(RejectReason::BadSignature, detail))
+            Err(Refusal::new(RejectReason::BadSignature, detail))
         }
     }
 }

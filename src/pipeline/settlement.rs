@@ -158,7 +158,7 @@ fn exhausted(cause: WaitCause) -> Refusal {
             "the broker refused what is published of it each time",
         ),
     };
-    Refusal::of(reason, detail)
+    Refusal::new(reason, detail)
 }
 
 fn count(attempts: &Attempts, cause: WaitCause) -> u32 {

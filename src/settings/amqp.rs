@@ -25,7 +25,7 @@ pub struct Amqp {
     pub outbound_exchange: String,
     /// The exchange and queue for messages that are set aside.
     pub dead_letters: String,
-    /// What the waiting queues' names begin with.
+    /// The prefix of the names of the waiting queues.
     pub waiting_prefix: String,
     /// Deliveries ahead of their acknowledgement, on each lane.
     pub prefetch_messages: u16,

@@ -1,4 +1,4 @@
-//! What comes in and what goes out: `[[source]]` and `[[output]]`.
+//! Sources and outputs: `[[source]]` and `[[output]]`.
 //!
 //! Without a `[[source]]`, `[amqp]` describes the one there is. An `[[output]]` is always beside the
 //! enriched message, never instead of it. What would make a message come twice, come back to us, or
@@ -28,7 +28,7 @@ pub struct Source {
     pub exchange: String,
     /// For which routing keys; none: it is not bound by us.
     pub routing_keys: Vec<String>,
-    /// What the names of its waiting queues begin with.
+    /// The prefix of the names of its waiting queues.
     pub waiting_prefix: String,
     /// How many lanes consume it.
     pub lanes: usize,
@@ -38,13 +38,13 @@ pub struct Source {
     pub format: Option<String>,
     /// The tenant of interactions whose message names none.
     pub tenant: Option<String>,
-    /// What every message must be signed with.
+    /// The secret that every message must be signed with.
     pub signing_secret: Option<SigningSecret>,
 }
 
 impl Source {
     /// The one source that `[amqp]` describes.
-    pub(super) fn of_amqp(amqp: &Amqp, lanes: usize) -> Source {
+    pub(super) fn from_amqp(amqp: &Amqp, lanes: usize) -> Source {
         Source {
             queue: amqp.queue.clone(),
             exchange: amqp.inbound_exchange.clone(),
@@ -58,7 +58,7 @@ impl Source {
         }
     }
 
-    /// Whether it can be beside `earlier` ones: each member that is wrong, and what is.
+    /// The problems of this source beside the `earlier` ones: each invalid member, and the reason.
     fn problems(&self, amqp: &Amqp, earlier: &[Source]) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if self.queue.is_empty() {
@@ -94,14 +94,14 @@ impl Source {
     }
 }
 
-/// A `[[source]]` as it is written; what it leaves out is said for all of them elsewhere.
+/// A `[[source]]` as written; members that it leaves out come from `[amqp]` and `lanes`.
 pub(super) struct WrittenSource {
     queue: String,
     exchange: Option<String>,
     routing_keys: Vec<String>,
     lanes: Option<usize>,
     prefetch_messages: Option<u16>,
-    /// Where it says `auto`, that is no format, whatever is said for all.
+    /// `auto` is `Some(None)`: no format, even if `amqp.format` names one.
     format: Option<Option<String>>,
     tenant: Option<String>,
     signing_secret: Option<SigningSecret>,
@@ -214,8 +214,8 @@ pub(super) fn check_outbound(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) {
     raw.problem("amqp.outbound_exchange", what);
 }
 
-/// Refuses dead letters that would come in again. And of the one source that `[amqp]` describes a queue
-/// that is somebody else's, which a `[[source]]` says of itself.
+/// Refuses an exchange of dead letters that a source consumes from, and an `amqp.queue` that is the queue
+/// of dead letters. A `[[source]]` checks its own queue in [`Source::problems`].
 pub(super) fn check_dead_letters(raw: &mut Raw, amqp: &Amqp, sources: &[Source]) {
     if sources.iter().any(|source| source.exchange == amqp.dead_letters) {
         let what = "is an exchange that interactions come in by: they would come again";
@@ -227,7 +227,7 @@ pub(super) fn check_dead_letters(raw: &mut Raw, amqp: &Amqp, sources: &[Source])
     }
 }
 
-/// What matches the routing keys that enriched interactions and ends go out with
+/// The pattern of the routing keys that enriched interactions and ends go out with
 /// ([`Published::routing_key`](crate::pipeline::ports::Published::routing_key)).
 const PUBLISHED_KEYS: &str = "interaction.*.#";
 
@@ -325,7 +325,7 @@ impl Settings {
     /// The work queues in force, one at least. With partitions, each has a lane for every one.
     pub fn sources(&self) -> Vec<Source> {
         let mut sources = match self.source.is_empty() {
-            true => vec![Source::of_amqp(&self.amqp, self.lanes)],
+            true => vec![Source::from_amqp(&self.amqp, self.lanes)],
             false => self.source.clone(),
         };
         if self.partitions.count > 0 {

@@ -1,4 +1,4 @@
-//! What the settings of the status gate mean (`[gate]`).
+//! The settings of the status gate (`[gate]`).
 
 use super::raw::Raw;
 use crate::gate::{self, BaseUrl};
@@ -6,7 +6,7 @@ use crate::gate::{self, BaseUrl};
 /// The status gate (`[gate]`).
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Who is asked, and how; none: nobody.
+    /// The endpoint that is asked, and how; none: the gate is off.
     pub endpoint: Option<gate::Settings>,
     /// The channels whose interactions are asked about.
     pub channels: Vec<String>,

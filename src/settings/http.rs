@@ -1,4 +1,4 @@
-//! The HTTP server's section: loopback unless somebody says otherwise in so many words.
+//! The HTTP server's section: loopback only, unless `http.allow_remote` is set.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ impl Http {
         if listen.is_some_and(|address| !address.ip().is_loopback()) && !allow_remote {
             raw.problem(
                 "http.listen",
-                "can be reached from other machines, and asks nobody for a password; use \
+                "can be reached from other machines, and the server asks for no password; use \
                  127.0.0.1, or set http.allow_remote where the network keeps strangers away",
             );
         }

@@ -1,9 +1,9 @@
-//! Settings: from what was written to what it means.
+//! Settings: reads and validates them, and keeps the origin of each.
 //!
 //! [`load`] lays the [`Sources`] one over the other (embedded defaults, files, variables, files of
 //! secrets, flags), reads every setting once into a type that cannot be wrong, and reports all
 //! problems at once, each with the setting's path and the file, variable or flag it came from. The
-//! rules are no settings: they say what happens to user data, and have a file of their own.
+//! rules are no settings: they define what happens to user data, and have a file of their own.
 //!
 //! Nothing here reads the process's environment or command line, so tests need not set either.
 
@@ -31,7 +31,7 @@ pub use flows::Source;
 pub use gate::Gate;
 pub use http::Http;
 pub use partitions::Partitions;
-pub use provenance::{Origin, Shown};
+pub use provenance::{EffectiveSetting, Origin};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sections::{
@@ -64,17 +64,17 @@ pub struct Settings {
     pub pipeline: Pipeline,
     /// Live data.
     pub live: Live,
-    /// What was saved.
+    /// Saved interactions.
     pub history: History,
     /// Messages that wait for another interaction.
     pub waiting: Waiting,
-    /// What becomes of messages that are set aside.
+    /// The queue of messages that are set aside.
     pub dead_letters: DeadLetters,
     /// The status gate.
     pub gate: Gate,
     /// Bounds on messages.
     pub limits: Limits,
-    /// What is published.
+    /// Published messages.
     pub output: Output,
     /// The end.
     pub shutdown: Shutdown,
@@ -86,7 +86,7 @@ pub struct Settings {
     pub log: logs::Settings,
 }
 
-/// The settings, and what is to be said about them.
+/// The settings, with their warnings and origins.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
@@ -94,7 +94,7 @@ pub struct Loaded {
     /// Sentences worth logging: variables that look like ours and match no setting.
     pub warnings: Vec<String>,
     /// Every setting in the order of `config/default.toml`, as it may be shown, with its origin.
-    pub provenance: Vec<Shown>,
+    pub provenance: Vec<EffectiveSetting>,
 }
 
 impl Loaded {
@@ -117,7 +117,7 @@ pub fn load(sources: Sources) -> Result<Loaded, SettingsError> {
     Ok(read(sources)?.0)
 }
 
-/// Loads the settings, and says what each may be.
+/// Loads the settings, with the schema of each.
 fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
     let layers = sources::Layers::read(sources);
     let merged = layers
@@ -133,7 +133,7 @@ fn read(sources: Sources) -> Result<(Loaded, Vec<Expectation>), SettingsError> {
     let amqp = Amqp::read(&mut raw);
     let source = WrittenSource::fill(written, &mut raw, &amqp, lanes);
     let sources = match source.is_empty() {
-        true => vec![Source::of_amqp(&amqp, lanes)],
+        true => vec![Source::from_amqp(&amqp, lanes)],
         false => source.clone(),
     };
     flows::check_outbound(&mut raw, &amqp, &sources);
@@ -178,14 +178,14 @@ pub enum SettingsError {
     Layers(#[from] config::ConfigError),
 }
 
-/// One thing that is wrong, where, and what was expected. Holds no secret.
+/// An invalid setting: its path, its origin and the reason. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The path of the setting, as in `amqp.queue`; empty when it is about a whole file.
     pub setting: String,
     /// Where it was written.
     pub origin: Origin,
-    /// What is wrong: a sentence without its subject.
+    /// The reason: a sentence without its subject.
     pub what: String,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn nearest<'k>(
     namesakes.next().filter(|_| namesakes.next().is_none())
 }
 
-/// What follows the last dot.
+/// The part after the last dot.
 fn last_word(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(_, last)| last)
 }

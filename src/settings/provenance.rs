@@ -1,4 +1,4 @@
-//! Where each setting came from, and how `throughline config show` tells it.
+//! The origin of each setting, and the output of `throughline config show`.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ impl Origin {
         Origin(name.map(str::to_owned))
     }
 
-    /// Whether nobody set it: it is the embedded default.
+    /// Whether it is the embedded default, which no file, variable or flag replaces.
     pub fn is_default(&self) -> bool {
         self.0.is_none()
     }
@@ -28,7 +28,7 @@ impl fmt::Display for Origin {
 
 /// One setting as it may be shown: secrets are masked.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct EffectiveSetting {
     /// Its path, as in `amqp.queue`.
     pub setting: &'static str,
     /// Its value: a string, a whole number, a boolean, or a list of strings or tables.
@@ -38,7 +38,7 @@ pub struct Shown {
 }
 
 /// The settings as lines of TOML, each with its origin as a comment.
-pub(super) fn as_text(shown: &[Shown]) -> String {
+pub(super) fn as_text(shown: &[EffectiveSetting]) -> String {
     let lines: Vec<_> =
         shown.iter().map(|s| format!("{} = {}", s.setting, toml(&s.value))).collect();
     // Origins stand below each other, but a long URL must not push them all off the screen.
@@ -67,7 +67,9 @@ fn toml(value: &Value) -> String {
 }
 
 /// The settings for programs: an array of objects with `setting`, `value` and `origin`.
-pub(super) fn as_json(shown: &[Shown]) -> Value {
-    let entry = |s: &Shown| json!({ "setting": s.setting, "value": s.value, "origin": s.origin.to_string() });
-    shown.iter().map(entry).collect()
+pub(super) fn as_json(shown: &[EffectiveSetting]) -> Value {
+    shown
+        .iter()
+        .map(|s| json!({ "setting": s.setting, "value": s.value, "origin": s.origin.to_string() }))
+        .collect()
 }

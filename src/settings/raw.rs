@@ -1,6 +1,6 @@
-//! What was written: the merged layers, read one setting at a time.
+//! The merged layers, read one setting at a time.
 //!
-//! Every read says what it expects. A value that is something else becomes a [`Problem`] and the read
+//! Every read states the value it expects. A value that is something else becomes a [`Problem`] and the read
 //! goes on with a stand-in, so that all problems come out at once; [`Raw::finish`] gives nothing but
 //! the problems if there are any, so no stand-in is ever used. What was read is what
 //! `throughline config show` shows, in the order of reading; what was expected is what `throughline
@@ -19,13 +19,13 @@ use serde_json::json;
 
 use super::schema::Expectation;
 use super::sources::is_secret;
-use super::{Origin, Problem, Secret, Shown};
+use super::{EffectiveSetting, Origin, Problem, Secret};
 use crate::json_schema;
 
 /// The merged layers, and what came of reading them so far.
 pub(super) struct Raw {
     root: Value,
-    shown: Vec<Shown>,
+    shown: Vec<EffectiveSetting>,
     expectations: Vec<Expectation>,
     problems: Vec<Problem>,
 }
@@ -36,11 +36,11 @@ impl Raw {
         Raw { root: merged.cache, shown: Vec::new(), expectations: Vec::new(), problems }
     }
 
-    /// What was read, as it may be shown, and what each may be.
+    /// The effective settings, secrets masked, and the schema of each.
     ///
     /// # Errors
     /// All problems, if there are any.
-    pub(super) fn finish(self) -> Result<(Vec<Shown>, Vec<Expectation>), Vec<Problem>> {
+    pub(super) fn finish(self) -> Result<(Vec<EffectiveSetting>, Vec<Expectation>), Vec<Problem>> {
         match self.problems.is_empty() {
             true => Ok((self.shown, self.expectations)),
             false => Err(self.problems),
@@ -159,8 +159,8 @@ impl Raw {
         })
     }
 
-    /// A text that `parse` makes something of. What it may be besides being text, no schema knows:
-    /// where it is one of a few words, [`Raw::word`] says so.
+    /// A text that `parse` accepts. Its schema is any text, since no schema can describe `parse`; for
+    /// one of a few words there is [`Raw::word`].
     pub(super) fn text<T: Default>(
         &mut self,
         setting: &'static str,
@@ -171,8 +171,8 @@ impl Raw {
         self.text_of_schema(setting, expected, schema, parse)
     }
 
-    /// A URL of which `parse` says what is wrong with it; `None` if it is empty. A problem does not quote
-    /// it: it may hold a password.
+    /// A URL that `parse` accepts, or `None` if it is empty. A problem does not quote the URL, which may
+    /// hold a password.
     pub(super) fn optional_url<T, E: Display>(
         &mut self,
         setting: &'static str,
@@ -183,7 +183,7 @@ impl Raw {
         parsed.map_err(|error| self.problem(setting, error.to_string())).ok()
     }
 
-    /// As [`Raw::text`], where a schema can say what it may be.
+    /// As [`Raw::text`], with a schema of its own.
     pub(super) fn text_of_schema<T: Default>(
         &mut self,
         setting: &'static str,
@@ -202,13 +202,13 @@ impl Raw {
         Origin::new(lookup(&self.root, setting).and_then(Value::origin))
     }
 
-    /// Reports what is wrong with a setting beside the others.
+    /// Reports a problem of a setting that reading it alone does not find.
     pub(super) fn problem(&mut self, setting: &str, what: impl Into<String>) {
         let origin = self.origin(setting);
         self.problems.push(Problem { setting: setting.to_owned(), origin, what: what.into() });
     }
 
-    /// Reports what is wrong at a path that is no setting of its own.
+    /// Reports a problem at a path that is no setting of its own.
     pub(super) fn problem_at(&mut self, setting: String, origin: Origin, what: String) {
         self.problems.push(Problem { setting, origin, what });
     }
@@ -233,8 +233,8 @@ impl Raw {
         (tables, self.origin(setting))
     }
 
-    /// Says what the tables of a list may hold, which no default shows: `ask` reads one of them, and
-    /// what it finds wrong is forgotten.
+    /// Records the schema of the tables of a list, which no default shows: `ask` reads an empty one, and
+    /// the problems it finds are discarded.
     pub(super) fn describe_tables(
         &mut self,
         setting: &'static str,
@@ -264,12 +264,12 @@ impl Raw {
         };
         match parse(&value.kind) {
             Some(parsed) => {
-                let origin = Origin::new(value.origin());
-                self.shown.push(Shown { setting, value: shown(setting, &value.kind), origin });
+                let (origin, value) = (Origin::new(value.origin()), shown(setting, &value.kind));
+                self.shown.push(EffectiveSetting { setting, value, origin });
                 parsed
             }
             None => {
-                // What was found is named, unless it is a secret, even a misplaced or broken one.
+                // The problem quotes the value, unless it is a secret, even a misplaced or broken one.
                 let found = match &value.kind {
                     _ if is_secret(setting) => String::new(),
                     ValueKind::Table(_) => ", found a table".to_owned(),

@@ -6,9 +6,9 @@
 //!
 //! Members of a list of tables have no defaults to hang comments on; the comment of the list has them all.
 //!
-//! Deliberately absent: what no schema can say. Names are bounded in bytes and a schema counts
-//! characters; some settings are compared with others; and TOML tells `1.0` from `1`. The loader has
-//! the last word.
+//! Deliberately absent: constraints that no schema can express. Names are bounded in bytes and a schema
+//! counts characters; some settings are compared with others; and TOML tells `1.0` from `1`. There the
+//! loader decides.
 
 use serde_json::{Map, Value, json};
 use toml_edit::{DocumentMut, Item, Key};
@@ -17,7 +17,7 @@ use super::sources::{DEFAULTS, is_secret};
 use super::{SettingsError, Sources};
 use crate::json_schema;
 
-/// What a setting may be.
+/// The schema of a setting.
 #[derive(Clone, Debug)]
 pub(super) struct Expectation {
     /// Its path, as in `amqp.queue`.

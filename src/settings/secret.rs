@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// What is shown in place of a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
 /// A secret setting: a URL with a password, or a key.
@@ -26,7 +26,7 @@ impl Secret {
     /// The text as it may be shown: of a URL everything but the passwords, of anything else nothing
     /// but whether it is empty.
     ///
-    /// A password may hold any character, `/`, `#` and `@` included when somebody forgot to encode
+    /// A password may hold any character, `/`, `#` and `@` included when the operator forgot to encode
     /// them, so everything between the user's name and the *last* `@` is masked: rather too much
     /// than a piece of the password.
     pub fn masked(&self) -> String {
@@ -49,7 +49,7 @@ impl Secret {
 }
 
 /// Parameters whose values may be shown: those that both servers' URLs are written with. PostgreSQL
-/// takes `?password=…` as well, and whoever misspells that has still written a password.
+/// takes `?password=…` as well, and a misspelled `password` still has a password as its value.
 const SHOWN: [&str; 14] = [
     "application_name",
     "channel_max",

@@ -1,8 +1,8 @@
-//! What the settings mean: one type for each section, read and checked once.
+//! One type for each section of the settings, read and checked once.
 //!
 //! The meaning, unit and reason of each default stand in `config/default.toml`; here stand types and
-//! bounds. Fields are public and nothing sets them: whoever holds one may rely on the bounds because
-//! only [`super::load`] makes them.
+//! bounds. Fields are public and nothing sets them: the bounds hold for every value because only
+//! [`super::load`] makes one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::telemetry::logs;
 pub struct Store {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: Secret,
-    /// Where the key of live data comes from; none: the store's own business.
+    /// The source of the live data key; none: the store chooses.
     pub live_key: Option<LiveKey>,
     /// Whether to bring the schema up to date at start.
     pub migrate: bool,
@@ -29,7 +29,7 @@ pub struct Store {
     pub repeat: Duration,
 }
 
-/// Where the key that seals live data comes from.
+/// The source of the key that seals live data.
 #[derive(Clone, Debug)]
 pub enum LiveKey {
     /// A file; the store reads it.
@@ -67,9 +67,9 @@ impl LiveKey {
 pub struct Rules {
     /// Where it is.
     pub file: PathBuf,
-    /// Whether somebody named it. Named and absent is an error; the default may be absent.
+    /// Whether the operator named it. A named file that is absent is an error; the default may be absent.
     pub is_named: bool,
-    /// Between two looks at it; zero: none.
+    /// The interval between two checks for changes; zero: none.
     pub watch: Duration,
     /// Case files that rules must pass before a worker takes them.
     pub cases: Vec<PathBuf>,
@@ -113,10 +113,10 @@ impl Live {
     }
 }
 
-/// What was saved (`[history]`).
+/// Saved interactions (`[history]`).
 #[derive(Clone, Debug)]
 pub struct History {
-    /// How long it stays.
+    /// How long they are kept.
     pub retention: Retention,
 }
 
@@ -135,8 +135,8 @@ impl History {
                 continue;
             };
             let of_kind = match kind {
-                Named::Channel => &mut retention.channels,
-                Named::Queue => &mut retention.queues,
+                RetentionScope::Channel => &mut retention.channels,
+                RetentionScope::Queue => &mut retention.queues,
             };
             if of_kind.insert(name.to_owned(), days).is_some() {
                 raw.problem("history.retention", format!("names {name:?} twice"));
@@ -147,18 +147,18 @@ impl History {
 }
 
 #[derive(Clone, Copy)]
-enum Named {
+enum RetentionScope {
     Channel,
     Queue,
 }
 
 /// An entry such as `queue:vip@acme.test=365`. Names may hold `:` and `=` themselves.
-fn retention_entry(entry: &str) -> Option<(Named, &str, u32)> {
+fn retention_entry(entry: &str) -> Option<(RetentionScope, &str, u32)> {
     let (named, days) = entry.rsplit_once('=')?;
     let (kind, name) = named.split_once(':')?;
     let kind = match kind.trim() {
-        "channel" => Named::Channel,
-        "queue" => Named::Queue,
+        "channel" => RetentionScope::Channel,
+        "queue" => RetentionScope::Queue,
         _ => return None,
     };
     let days = days.trim().parse().ok().filter(|days| *days <= RETENTION_MAX_DAYS)?;
@@ -173,7 +173,7 @@ pub struct Waiting {
     pub parent: Duration,
     /// How long an update or an end may wait for its interaction.
     pub unknown: Duration,
-    /// How long what is worked out may wait for a queue to be bound, or for a broker that refuses it.
+    /// How long a message may wait for a queue to be bound, or for a broker that refuses it.
     pub unroutable: Duration,
     /// Bytes of bodies that each waiting queue may hold; none: no bound.
     pub max_bytes: Option<u64>,
@@ -203,7 +203,7 @@ pub struct DeadLetters {
     pub max_bytes: Option<u64>,
     /// How long a dead letter is kept; none: for ever.
     pub max_age: Option<Duration>,
-    /// What it does when it is full.
+    /// The behaviour when it is full.
     pub overflow: Overflow,
 }
 
@@ -240,10 +240,10 @@ impl Limits {
     }
 }
 
-/// What is published (`[output]`).
+/// Published messages (`[output]`).
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Whether each pair's origin is told.
+    /// Whether the enriched message names the origin of each pair.
     pub origins: bool,
     /// Where interactions go beside the enriched message.
     pub further: Vec<outputs::Output>,

@@ -4,9 +4,9 @@
 //! or a warning (variables) here already. The `config` crate then lays one over the other and keeps
 //! with each value the file, variable or flag it came from.
 //!
-//! `config`'s own `Environment` is not used: it would not say which variable a value came from, its
+//! `config`'s own `Environment` is not used: it does not keep which variable a value came from, its
 //! guessing of types turns the secret `00123` into `123`, and it drops variables that match nothing
-//! without a word. Here a variable's text is read as what the default of the same setting is.
+//! without a warning. Here a variable's text is read as what the default of the same setting is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ use crate::domain::byte_order_mark::without_mark;
 /// The embedded defaults: every setting, its unit and its reason.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// What every variable begins with.
+/// The prefix of every variable.
 const PREFIX: &str = "THROUGHLINE_";
 
 /// Variables that only tests read.
@@ -45,7 +45,7 @@ pub struct Sources {
     /// The environment, usually [`std::env::vars_os`]. What does not begin with `THROUGHLINE_` is
     /// not looked at, nor what begins with `THROUGHLINE_TEST_`.
     pub env: Vec<(OsString, OsString)>,
-    /// What the command line says.
+    /// The settings of the command line.
     pub flags: Vec<Flag>,
 }
 
@@ -56,7 +56,7 @@ pub struct Flag {
     pub name: &'static str,
     /// The setting it stands for, as in `rules.file`.
     pub setting: &'static str,
-    /// What was given.
+    /// Its value.
     pub value: String,
 }
 
@@ -110,7 +110,7 @@ impl Layers {
             if defaults.0.contains_key(&path) {
                 layer.0.insert(path, value);
             } else if defaults.has_section(&path) {
-                // An empty section says nothing, and nothing is wrong with that.
+                // An empty section sets nothing and is valid.
                 if !matches!(value.kind, ValueKind::Table(_)) {
                     self.problem(&path, Some(&origin), "is a section, not a setting".to_owned());
                 }

@@ -1,11 +1,10 @@
 //! Lists of tables: `[[source]]` and `[[output]]`, read one member at a time.
 //!
 //! Each member is read as [`Raw`] reads a setting: what is wrong becomes a problem with the member's
-//! path (`source[1].queue`), and reading goes on with a stand-in. Members that nobody reads are
-//! unknown, and are named. Here members may be left out, which settings with an embedded default may
-//! not.
+//! path (`source[1].queue`), and reading goes on with a stand-in. Members that no code reads are reported
+//! as unknown. Members may be left out here, unlike settings, which have an embedded default.
 //!
-//! What is read is also what the schema of such a table says: it is asked for by reading an empty one.
+//! The same reads make the schema of such a table: it comes from reading an empty one.
 //!
 //! Variables cannot hold tables: such a list is written in a file.
 
@@ -30,7 +29,7 @@ pub(super) struct Table<'r> {
     origin: Origin,
     /// The members that were read so far: all that there may be.
     known: Vec<&'static str>,
-    /// What each of them may be.
+    /// The schema of each of them.
     properties: serde_json::Map<String, serde_json::Value>,
     /// Those that must be there.
     required: Vec<String>,
@@ -74,7 +73,7 @@ impl<'r> Table<'r> {
         Table { raw, path, members, origin, known, properties, required }
     }
 
-    /// What such a table may hold, once an empty one was read.
+    /// The schema of such a table, once an empty one was read.
     fn schema(self) -> serde_json::Value {
         let Table { properties, required, .. } = self;
         json!({
@@ -87,7 +86,7 @@ impl<'r> Table<'r> {
 }
 
 impl Table<'_> {
-    /// Reports what is wrong with a member, or with the table as a whole (`""`).
+    /// Reports a problem of a member, or of the table as a whole (`""`).
     pub(super) fn problem(&mut self, member: &str, what: impl Into<String>) {
         let dot = if member.is_empty() { "" } else { "." };
         let setting = format!("{}{dot}{member}", self.path);
@@ -135,7 +134,7 @@ impl Table<'_> {
         })
     }
 
-    /// A text that `parse` makes something of, and what a schema says of it.
+    /// A text that `parse` accepts, with its schema.
     pub(super) fn text_of_schema<T>(
         &mut self,
         member: &'static str,

@@ -47,7 +47,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::RowNotFound => {
                 StoreError::Unreadable("its answer is not the one expected".to_owned())
             }
-            // What is left is the driver's own trouble with this connection: a new one may help.
+            // The remaining errors are the driver's own about this connection: a new one may help.
             _ => StoreError::Unavailable("the driver has given up this connection".to_owned()),
         }
     }

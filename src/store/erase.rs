@@ -1,13 +1,13 @@
-//! Erasing: what is saved of a person is anonymised, at the request of whoever protects their data.
+//! Erasing: a person's saved values are anonymised, at the request of a data protection officer.
 //!
 //! Each saved value becomes [`ANONYMISED`], live data goes, the record itself stays. An active
 //! interaction counts as ended from then on: what its messages bring is not looked at any more, so
 //! nothing comes back. Rows go the same way as a batch's, in bounded steps; running it
-//! again, after a crash too, does what is left.
+//! again, after a crash too, does the rest.
 //!
-//! Deliberately absent: looking into live data. It is sealed, short-lived, and searched by nobody; who
-//! knows the interaction erases it by its id. Messages that are set aside or wait at the broker are
-//! out of the store's reach: they are discarded there.
+//! Deliberately absent: looking into live data. It is sealed, short-lived, and not indexed; an
+//! operator who knows the interaction erases it by its id. Messages that are set aside or wait at the
+//! broker are out of the store's reach: they are discarded there.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,9 +20,9 @@ use crate::pipeline::ports::{
     Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
 };
 
-/// Whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
+/// The interactions target saved values are erased. Deliberately not `Debug`: it holds a value (K8).
 #[derive(Clone, Copy)]
-pub enum Whose<'a> {
+pub enum EraseTarget<'a> {
     /// The interactions of these ids.
     Ids(&'a [String]),
     /// The interactions that have saved exactly this text under this key.
@@ -34,9 +34,9 @@ pub enum Whose<'a> {
     },
 }
 
-/// What an erasure came to.
+/// The result of an erasure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Erased {
+pub struct EraseResult {
     /// Interactions that were meant.
     pub found: u64,
     /// Interactions of these in which something was left to be erased.
@@ -66,24 +66,24 @@ const TENANTS: &str = "WITH RECURSIVE known (tenant) AS ( \
                        SELECT tenant FROM known WHERE tenant IS NOT NULL";
 
 impl Store {
-    /// Erases what is saved of the interactions that `whose` names, of one tenant (`""` is the one
+    /// Erases the saved values of the interactions that `target` names, of one tenant (`""` is the one
     /// without a name) or of all. With `dry_run` it only counts. `now_ms` is the end of those that
     /// were active.
     ///
     /// Interactions that are created meanwhile may be missed; running it again finds them.
     ///
     /// # Errors
-    /// When the store cannot be reached, or a row cannot be read. What was erased by then stays so.
+    /// When the store cannot be reached, or a row cannot be read. Rows erased by then stay erased.
     pub async fn erase(
         &self,
-        whose: Whose<'_>,
+        target: EraseTarget<'_>,
         tenant: Option<&str>,
         now_ms: i64,
         dry_run: bool,
-    ) -> Result<Erased, StoreError> {
-        let mut erased = Erased::default();
-        match whose {
-            Whose::Ids(ids) => {
+    ) -> Result<EraseResult, StoreError> {
+        let mut erased = EraseResult::default();
+        match target {
+            EraseTarget::Ids(ids) => {
                 let wanted = self.with_ids(ids, tenant).await?;
                 let mut missing: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
                 for step in wanted.chunks(STEP_ROWS) {
@@ -93,7 +93,7 @@ impl Store {
                 }
                 erased.missing = missing.into_iter().map(str::to_owned).collect();
             }
-            Whose::Saved { key, value } => {
+            EraseTarget::Saved { key, value } => {
                 let mut after = None;
                 loop {
                     let limit = PAGE_ROWS;
@@ -152,7 +152,7 @@ impl Store {
         wanted: &[Identity<'static>],
         now_ms: i64,
         dry_run: bool,
-        erased: &mut Erased,
+        erased: &mut EraseResult,
     ) -> Result<Vec<Identity<'static>>, StoreError> {
         match self.try_step(wanted, now_ms, dry_run, erased).await {
             Err(StoreError::Conflict) => self.try_step(wanted, now_ms, dry_run, erased).await,
@@ -165,7 +165,7 @@ impl Store {
         wanted: &[Identity<'static>],
         now_ms: i64,
         dry_run: bool,
-        erased: &mut Erased,
+        erased: &mut EraseResult,
     ) -> Result<Vec<Identity<'static>>, StoreError> {
         let (mut rows, transaction) = self.begin(wanted, &[]).await?;
         rows.sort_by(|a, b| a.identity.cmp(&b.identity));
@@ -215,7 +215,7 @@ fn is_erased(row: &Row) -> bool {
 fn anonymised<'r>(row: &'r Row, record: &'r Record, now_ms: i64) -> RowChange<'r> {
     let active = row.state == State::Active;
     let state = match row.state {
-        // As if the end had been said: what has merely expired may begin anew.
+        // As if an end event had come: an interaction that merely expired may begin anew.
         State::Active | State::Expired => State::Ended,
         State::Ended | State::Handled => row.state,
     };

@@ -1,4 +1,4 @@
-//! What can go wrong when a store is opened.
+//! Errors of opening a store.
 
 use std::borrow::Cow;
 use std::io;
@@ -24,7 +24,7 @@ pub enum OpenError {
     File {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// There is no database file, and none was to be made.
@@ -55,7 +55,7 @@ pub enum OpenError {
         "open the store: its schema lacks a table that this binary needs; run `throughline migrate`"
     )]
     Incomplete,
-    /// The store cannot be reached, or does not do what is asked.
+    /// The store cannot be reached, or refuses the request.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

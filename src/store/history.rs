@@ -1,4 +1,4 @@
-//! The contact log: what was saved, read page by page for the command line and the HTTP interface.
+//! The contact log: saved values, read page by page for the command line and the HTTP interface.
 //!
 //! Live data is not read here, let alone shown. Pages follow the primary key, so that memory stays
 //! bounded however long the log is, and a page costs the same wherever it starts.
@@ -7,7 +7,7 @@ use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use crate::domain::{Identity, Record, State};
 
-/// Which part of the contact log is asked for. What is `None` does not restrict.
+/// Which part of the contact log is asked for. A `None` field does not restrict.
 #[derive(Clone, Debug)]
 pub struct HistoryFilter<'a> {
     /// One interaction's id. With a tenant it is found at once, without one the log is searched.
@@ -18,7 +18,7 @@ pub struct HistoryFilter<'a> {
     pub channel: Option<&'a str>,
     /// One queue.
     pub queue: Option<&'a str>,
-    /// Only what was saved at or after this time, in milliseconds since the Unix epoch.
+    /// Only rows saved at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     /// The last identity of the page before.
     pub after: Option<&'a Identity<'a>>,
@@ -44,7 +44,7 @@ impl Default for HistoryFilter<'_> {
 /// One interaction of the contact log.
 #[derive(Debug)]
 pub struct HistoryRow {
-    /// Whose row.
+    /// The interaction of the row.
     pub identity: Identity<'static>,
     /// Its channel.
     pub channel: String,

@@ -34,7 +34,7 @@ pub enum KeyError {
     Read {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file cannot be created.
@@ -42,7 +42,7 @@ pub enum KeyError {
     Create {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A line is no key, or there is none at all.
@@ -59,7 +59,7 @@ pub enum KeyError {
 /// SQLite database, whose own key file serves where none is named.
 ///
 /// # Errors
-/// When no key is given and none can be made, or what is given is no key.
+/// When no key is given and none can be made, or the given text is no key.
 pub(super) fn load(
     settings: &Settings,
     database: Option<&Path>,
@@ -153,7 +153,7 @@ mod tests {
     const LINE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
     #[test]
-    fn lines_are_keys_or_are_named() {
+    fn invalid_key_line_is_named() {
         for (lines, bad_line) in [
             (LINE.to_owned(), None),
             (format!("{LINE}\n"), None),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_file_is_private_and_stays_as_it_is() {
+    fn new_key_file_is_private_and_not_overwritten() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = beside(&dir.path().join("a.db"));
         assert!(path.ends_with("a.db.live-key"));

@@ -1,6 +1,6 @@
-//! How long what is stored may stay, and what a row is due for.
+//! Retention times of stored rows, and the action that is due for a row.
 //!
-//! Three spans, each counted from an end or from the last message, none from when somebody looks:
+//! Three spans, each counted from an end or from the last message, none from when the sweep runs:
 //!
 //! | what | stays | counted from |
 //! |---|---|---|
@@ -9,18 +9,18 @@
 //! | its history | [`Retention`] | its end |
 //!
 //! A row goes when its history has had its time, or is empty, *and* its event log is not needed any
-//! more. From then on the interaction is one that nobody knows: a late update waits and is rejected
+//! more. From then on the interaction is unknown: a late update waits and is rejected
 //! (`interaction_unknown`), where before it was ignored (`after_end`); a late or replayed creation
 //! begins it anew; a child that names it as its parent waits for it. [`Lifetimes::repeat_secs`] is
 //! therefore also how long after an end its dead letters may be replayed without surprise.
 //!
-//! Pure: what is due depends on the row and on the time that is passed in.
+//! Pure: the due action depends on the row and on the time that is passed in.
 
 use std::collections::BTreeMap;
 
 use crate::domain::{Identity, State};
 
-/// How long what is stored may stay.
+/// Retention times of stored rows.
 #[derive(Clone, Debug)]
 pub struct Lifetimes {
     /// Seconds from an active interaction's last message until its live data is erased.
@@ -46,26 +46,26 @@ pub struct Retention {
 
 impl Retention {
     /// The days for an interaction of this channel and queue; 0 is for ever.
-    fn of(&self, channel: &str, queue: Option<&str>) -> u32 {
+    fn days_for(&self, channel: &str, queue: Option<&str>) -> u32 {
         let of_queue = queue.and_then(|queue| self.queues.get(queue));
         of_queue.or_else(|| self.channels.get(channel)).copied().unwrap_or(self.days)
     }
 }
 
-/// What is to be done to a row.
+/// The action that is due for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    /// Its conversation has gone quiet: erase the live data, and note that it counts as ended.
+pub(super) enum DueAction {
+    /// No message has come for the live data's lifetime: erase the live data and count it as ended.
     Expire,
-    /// Nobody will repeat its events any more: drop the event log.
+    /// Its events are not expected again: drop the event log.
     Forget,
     /// Nothing in it is needed any more.
     Delete,
 }
 
-/// What a decision needs to know of a row; neither history nor live data.
+/// The fields of a row that decide what is due; neither history nor live data.
 #[derive(Clone, Debug)]
-pub(super) struct Aged {
+pub(super) struct RowAge {
     pub(super) identity: Identity<'static>,
     pub(super) state: i16,
     pub(super) channel: String,
@@ -77,24 +77,26 @@ pub(super) struct Aged {
 }
 
 impl Lifetimes {
-    /// What the row is due for at `now_ms`. One step at a time: what has just expired is looked at
-    /// again in the next round.
-    pub(super) fn due(&self, row: &Aged, now_ms: i64) -> Option<Due> {
+    /// The action due for the row at `now_ms`. One step at a time: a row that has just expired is
+    /// read again in the next round.
+    pub(super) fn due(&self, row: &RowAge, now_ms: i64) -> Option<DueAction> {
         let past = |since_ms: i64, span_ms: i64| now_ms.saturating_sub(since_ms) > span_ms;
         match State::from_code(row.state) {
             // The pipeline counts in the same way, so it never sees live data come and go.
-            Some(State::Active) => past(row.updated_ms, self.live_ttl_ms()).then_some(Due::Expire),
+            Some(State::Active) => {
+                past(row.updated_ms, self.live_ttl_ms()).then_some(DueAction::Expire)
+            }
             Some(State::Ended | State::Handled | State::Expired) => {
                 let over_ms = row.ended_ms.unwrap_or(row.updated_ms);
                 if !past(over_ms.max(row.updated_ms), millis(self.repeat_secs)) {
                     return None;
                 }
-                let days = self.retention.of(&row.channel, row.queue.as_deref());
+                let days = self.retention.days_for(&row.channel, row.queue.as_deref());
                 let history_is_over = days != 0 && past(over_ms, i64::from(days) * DAY_MS);
                 if !row.has_history || history_is_over {
-                    return Some(Due::Delete);
+                    return Some(DueAction::Delete);
                 }
-                row.has_events.then_some(Due::Forget)
+                row.has_events.then_some(DueAction::Forget)
             }
             // A newer version's state: that version knows what to do about it.
             None => None,
@@ -139,8 +141,8 @@ mod tests {
         }
     }
 
-    fn row(state: State, updated_ms: i64, ended_ms: Option<i64>) -> Aged {
-        Aged {
+    fn row(state: State, updated_ms: i64, ended_ms: Option<i64>) -> RowAge {
+        RowAge {
             identity: Identity { tenant: Cow::Borrowed(""), id: Cow::Borrowed("a") },
             state: state.code(),
             channel: "email".to_owned(),
@@ -153,33 +155,33 @@ mod tests {
     }
 
     #[test]
-    fn an_active_interaction_expires_after_its_last_message() {
+    fn active_interaction_expires_after_live_ttl() {
         let active = row(State::Active, 1_000, None);
         assert_eq!(lifetimes().due(&active, 101_000), None, "the pipeline still uses it");
-        assert_eq!(lifetimes().due(&active, 101_001), Some(Due::Expire));
+        assert_eq!(lifetimes().due(&active, 101_001), Some(DueAction::Expire));
     }
 
     #[test]
-    fn repeats_are_recognised_after_the_end_and_after_the_last_message() {
+    fn event_log_is_kept_for_repeat_window() {
         let ended = row(State::Ended, 1_000, Some(1_000));
         assert_eq!(lifetimes().due(&ended, 51_000), None);
-        assert_eq!(lifetimes().due(&ended, 51_001), Some(Due::Forget));
+        assert_eq!(lifetimes().due(&ended, 51_001), Some(DueAction::Forget));
         let handled_later = row(State::Handled, 31_000, Some(1_000));
         assert_eq!(lifetimes().due(&handled_later, 81_000), None);
-        assert_eq!(lifetimes().due(&handled_later, 81_001), Some(Due::Forget));
-        let forgotten = Aged { has_events: false, ..ended };
+        assert_eq!(lifetimes().due(&handled_later, 81_001), Some(DueAction::Forget));
+        let forgotten = RowAge { has_events: false, ..ended };
         assert_eq!(lifetimes().due(&forgotten, 60_000), None, "there is nothing to do again");
     }
 
     #[test]
-    fn a_row_without_history_goes_with_its_event_log() {
-        let blank = Aged { has_history: false, ..row(State::Expired, 0, Some(1_000)) };
+    fn row_without_history_is_deleted_with_event_log() {
+        let blank = RowAge { has_history: false, ..row(State::Expired, 0, Some(1_000)) };
         assert_eq!(lifetimes().due(&blank, 51_000), None);
-        assert_eq!(lifetimes().due(&blank, 51_001), Some(Due::Delete));
+        assert_eq!(lifetimes().due(&blank, 51_001), Some(DueAction::Delete));
     }
 
     #[test]
-    fn history_stays_as_long_as_its_queue_else_its_channel_else_all_say() {
+    fn queue_retention_takes_precedence_over_channel_and_default() {
         for (channel, queue, days) in [
             ("email", None, Some(10)),
             ("email", Some("other"), Some(10)),
@@ -199,21 +201,21 @@ mod tests {
             };
             let last_ms = 500 + days * DAY_MS;
             assert_eq!(lifetimes().due(&ended, last_ms), None, "{channel} {queue:?}");
-            assert_eq!(lifetimes().due(&ended, last_ms + 1), Some(Due::Delete));
+            assert_eq!(lifetimes().due(&ended, last_ms + 1), Some(DueAction::Delete));
         }
     }
 
     #[test]
-    fn history_outlives_its_retention_while_repeats_are_to_be_recognised() {
+    fn history_is_kept_until_repeat_window_ends() {
         let mut lifetimes = lifetimes();
         lifetimes.repeat_secs = 30 * 86_400;
         let ended = row(State::Ended, 0, Some(0));
         assert_eq!(lifetimes.due(&ended, 20 * DAY_MS), None);
-        assert_eq!(lifetimes.due(&ended, 31 * DAY_MS), Some(Due::Delete));
+        assert_eq!(lifetimes.due(&ended, 31 * DAY_MS), Some(DueAction::Delete));
     }
 
     #[test]
-    fn what_nobody_understands_is_left_alone() {
+    fn row_in_unknown_state_is_not_due() {
         let mut unknown = row(State::Ended, 0, Some(0));
         unknown.state = 7;
         assert_eq!(lifetimes().due(&unknown, i64::MAX), None);

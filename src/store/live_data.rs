@@ -2,7 +2,7 @@
 //!
 //! XChaCha20-Poly1305 with a random nonce a row: at 192 bits nonces may be drawn without keeping
 //! count. The seal is bound to the interaction, so that a row's live data, copied into another row,
-//! does not open there. Layout of what is stored:
+//! does not open there. Layout of the stored bytes:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! that HChaCha20 makes of ours and of the first 16 bytes of the nonce. So it is put together here of
 //! HChaCha20 and of ring's ChaCha20-Poly1305, which needs a third of the time of a cipher in plain Rust.
 //!
-//! Keys are zeroed when dropped; what was made of one for a single row is not. Deliberately absent:
+//! Keys are zeroed when dropped; a key derived for a single row is not. Deliberately absent:
 //! reading keys from files (`key_file.rs`), and re-sealing under a new key; live data is short-lived, and
 //! every message of an interaction seals it anew under the current key.
 
@@ -28,7 +28,7 @@ use crate::domain::Identity;
 use crate::domain::digest::{Hex, sha256};
 use crate::pipeline::ports::{Plaintext, StoreError, StoredLiveData};
 
-/// The layout written by this version; part of what is authenticated.
+/// The layout written by this version; part of the authenticated data.
 const VERSION: u8 = 1;
 /// Bytes of a key's id. Enough to tell a handful of keys apart; a clash only costs a second try.
 const KEY_ID_BYTES: usize = 4;
@@ -58,8 +58,8 @@ impl LiveKeys {
         LiveKeys { current: LiveKey::new(current), old: old.iter().map(LiveKey::new).collect() }
     }
 
-    /// Seals the live data of rows, each for its interaction and under a nonce of its own. Whoever has
-    /// none keeps none.
+    /// Seals the live data of rows, each for its interaction and under a nonce of its own. A row without
+    /// live data stays without.
     ///
     /// # Errors
     /// When the system has no randomness to give.
@@ -81,10 +81,10 @@ impl LiveKeys {
     /// the key or because it was sealed elsewhere or damaged, is [`StoredLiveData::Locked`]: it concerns one
     /// row and must not fail its neighbours.
     pub(super) fn open(&self, identity: &Identity<'_>, sealed: &[u8]) -> StoredLiveData {
-        let Some(parts) = Parts::of(sealed) else { return locked(sealed) };
+        let Some(parts) = Parts::split(sealed) else { return locked(sealed) };
         let keys = std::iter::once(&self.current).chain(&self.old);
         let plain = keys.filter(|key| key.id == parts.key_id).find_map(|key| {
-            let (key, nonce) = key.of_row(parts.nonce)?;
+            let (key, nonce) = key.for_row(parts.nonce)?;
             let mut plain = parts.ciphertext.to_vec();
             let opened = key.open_in_place(nonce, Aad::from(bound_to(identity)), &mut plain);
             let length = opened.ok()?.len();
@@ -111,7 +111,7 @@ impl LiveKey {
         sealed.extend_from_slice(&self.id);
         sealed.extend_from_slice(nonce);
         sealed.extend_from_slice(&plain.0);
-        let tag = self.of_row(nonce).and_then(|(key, nonce)| {
+        let tag = self.for_row(nonce).and_then(|(key, nonce)| {
             let (associated, plain) = (bound_to(identity), &mut sealed[HEADER_BYTES..]);
             key.seal_in_place_separate_tag(nonce, Aad::from(associated), plain).ok()
         });
@@ -122,7 +122,7 @@ impl LiveKey {
 
     /// The key that is for this one nonce, and the nonce under it. There are both for a nonce of
     /// [`NONCE_BYTES`].
-    fn of_row(&self, nonce: &[u8]) -> Option<(LessSafeKey, Nonce)> {
+    fn for_row(&self, nonce: &[u8]) -> Option<(LessSafeKey, Nonce)> {
         let (of_key, rest) = nonce.split_at_checked(KEY_NONCE_BYTES)?;
         let key = hchacha::<U10>(self.key.as_slice().into(), of_key.into());
         let mut nonce = [0; 12];
@@ -132,7 +132,7 @@ impl LiveKey {
     }
 }
 
-/// What was sealed, taken apart.
+/// The parts of a sealed value.
 struct Parts<'s> {
     key_id: &'s [u8],
     nonce: &'s [u8],
@@ -141,8 +141,8 @@ struct Parts<'s> {
 }
 
 impl Parts<'_> {
-    /// `None` for another version's layout, and for what is too short to be a seal.
-    fn of(sealed: &[u8]) -> Option<Parts<'_>> {
+    /// `None` for another version's layout, and for data too short to be sealed.
+    fn split(sealed: &[u8]) -> Option<Parts<'_>> {
         let (&version, rest) = sealed.split_first()?;
         let (key_id, rest) = rest.split_at_checked(KEY_ID_BYTES)?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_BYTES)?;
@@ -182,34 +182,34 @@ mod tests {
         Identity { tenant: Cow::Borrowed(tenant), id: Cow::Borrowed(id) }
     }
 
-    fn seal(keys: &LiveKeys, whose: &Identity<'_>, plain: &str) -> Vec<u8> {
+    fn seal(keys: &LiveKeys, owner: &Identity<'_>, plain: &str) -> Vec<u8> {
         let plain = Plaintext(plain.into());
-        let sealed = keys.seal([(whose, Some(&plain))].into_iter());
+        let sealed = keys.seal([(owner, Some(&plain))].into_iter());
         sealed.expect("the system has randomness").remove(0).expect("there was some live data")
     }
 
     /// RustCrypto's cipher, as another hand has written it.
     #[test]
-    fn it_is_xchacha20_poly1305() {
+    fn ciphertext_is_xchacha20_poly1305() {
         let keys = LiveKeys::new(&[7; 32], &[]);
-        let whose = identity("t", "ab");
+        let owner = identity("t", "ab");
         for length in [0, 1, 15, 16, 63, 64, 65, 255, 1_024, 5_000] {
             let plain: String = ('a'..='z').cycle().take(length).collect();
-            let sealed = seal(&keys, &whose, &plain);
+            let sealed = seal(&keys, &owner, &plain);
             let (header, ciphertext) = sealed.split_at(HEADER_BYTES);
             let other = XChaCha20Poly1305::new(&[7; 32].into());
             let nonce = XNonce::from_slice(&header[1 + KEY_ID_BYTES..]);
-            let payload = Payload { msg: ciphertext, aad: &bound_to(&whose) };
+            let payload = Payload { msg: ciphertext, aad: &bound_to(&owner) };
             let opened = other.decrypt(nonce, payload).expect("the same cipher");
             assert_eq!(opened, plain.as_bytes(), "{length} bytes");
-            let payload = Payload { msg: plain.as_bytes(), aad: &bound_to(&whose) };
+            let payload = Payload { msg: plain.as_bytes(), aad: &bound_to(&owner) };
             let its = other.encrypt(nonce, payload).expect("the same cipher");
             assert_eq!(its, ciphertext, "{length} bytes");
         }
     }
 
     #[test]
-    fn rows_without_live_data_keep_none() {
+    fn row_without_live_data_stays_without() {
         let keys = LiveKeys::new(&[7; 32], &[]);
         let (a, b) = (identity("t", "a"), identity("t", "b"));
         let plain = Plaintext(b"secret".to_vec());
@@ -221,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn opens_what_it_sealed_for_the_same_interaction_only() {
+    fn opens_only_for_same_interaction() {
         let keys = LiveKeys::new(&[7; 32], &[]);
         let sealed = seal(&keys, &identity("t", "ab"), "secret");
-        let opens = |whose| matches!(keys.open(&whose, &sealed), StoredLiveData::Open(p) if p.0 == b"secret");
+        let opens = |owner| matches!(keys.open(&owner, &sealed), StoredLiveData::Open(p) if p.0 == b"secret");
         assert!(opens(identity("t", "ab")));
         for other in [("t", "ac"), ("u", "ab"), ("ta", "b"), ("", "tab")] {
             assert!(!opens(identity(other.0, other.1)), "{other:?}");
@@ -232,35 +232,35 @@ mod tests {
     }
 
     #[test]
-    fn every_seal_is_another() {
+    fn each_seal_differs() {
         let keys = LiveKeys::new(&[7; 32], &[]);
-        let whose = identity("t", "a");
-        assert_ne!(seal(&keys, &whose, "secret"), seal(&keys, &whose, "secret"));
+        let owner = identity("t", "a");
+        assert_ne!(seal(&keys, &owner, "secret"), seal(&keys, &owner, "secret"));
     }
 
     #[test]
-    fn any_changed_bit_and_any_cut_locks() {
+    fn tampered_or_truncated_data_is_locked() {
         let keys = LiveKeys::new(&[7; 32], &[]);
-        let whose = identity("t", "a");
-        let sealed = seal(&keys, &whose, "secret");
+        let owner = identity("t", "a");
+        let sealed = seal(&keys, &owner, "secret");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(matches!(keys.open(&whose, &changed), StoredLiveData::Locked(_)), "byte {at}");
+            assert!(matches!(keys.open(&owner, &changed), StoredLiveData::Locked(_)), "byte {at}");
             assert!(
-                matches!(keys.open(&whose, &sealed[..at]), StoredLiveData::Locked(_)),
+                matches!(keys.open(&owner, &sealed[..at]), StoredLiveData::Locked(_)),
                 "{at} bytes"
             );
         }
     }
 
     #[test]
-    fn an_old_key_opens_and_an_unknown_one_is_named() {
-        let whose = identity("", "a");
-        let sealed = seal(&LiveKeys::new(&[1; 32], &[]), &whose, "secret");
+    fn old_key_opens_and_unknown_key_is_named() {
+        let owner = identity("", "a");
+        let sealed = seal(&LiveKeys::new(&[1; 32], &[]), &owner, "secret");
         let rotated = LiveKeys::new(&[2; 32], &[[1; 32]]);
-        assert!(matches!(rotated.open(&whose, &sealed), StoredLiveData::Open(_)));
-        let StoredLiveData::Locked(key_id) = LiveKeys::new(&[2; 32], &[]).open(&whose, &sealed)
+        assert!(matches!(rotated.open(&owner, &sealed), StoredLiveData::Open(_)));
+        let StoredLiveData::Locked(key_id) = LiveKeys::new(&[2; 32], &[]).open(&owner, &sealed)
         else {
             panic!("opened without its key");
         };

@@ -21,7 +21,7 @@ pub(super) fn known(migrations: &Migrations) -> i32 {
     i32::try_from(migrations.len()).unwrap_or(i32::MAX)
 }
 
-/// What has to be run to bring a store at version `found` up to date.
+/// The migrations that bring a store at version `found` up to date.
 ///
 /// # Errors
 /// When the store is newer than this binary.

@@ -3,14 +3,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `settings.rs` | what the store has to be told |
+//! | `settings.rs` | the settings of the store |
 //! | `error.rs` | why it cannot be opened; the driver's errors in the port's words |
 //! | `key_file.rs` `live_data.rs` | the live keys; sealing live data |
 //! | `stored.rs` | a row as the tables have it |
 //! | `spilled.rs` | events that the logs of long conversations have no room for |
 //! | `history.rs` | the contact log, page by page |
-//! | `lifetimes.rs` `sweep.rs` | how long what is stored may stay; clearing what has had its time |
-//! | `erase.rs` | anonymising what is saved of a person |
+//! | `lifetimes.rs` `sweep.rs` | retention times of stored rows; clearing rows whose time is over |
+//! | `erase.rs` | anonymising a person's saved values |
 //! | `migrations.rs` | versions of the schema |
 //! | `postgres/` `sqlite/` | the backends: connections, migrations, the transaction of a batch |
 //!
@@ -18,7 +18,7 @@
 //! identities, so two workers neither lose each other's update nor wait in a ring; live data is
 //! sealed before it leaves this module; no error text holds a value (K8).
 //!
-//! Deliberately absent: retries. The pipeline decides what is worth another try.
+//! Deliberately absent: retries. The pipeline decides which calls to retry.
 
 mod driver_error;
 mod erase;
@@ -37,7 +37,7 @@ mod sweep;
 
 use std::sync::Arc;
 
-pub use self::erase::{Erased, Whose};
+pub use self::erase::{EraseResult, EraseTarget};
 pub use self::error::OpenError;
 pub use self::history::{HistoryFilter, HistoryRow};
 pub use self::key_file::KeyError;
@@ -68,8 +68,8 @@ pub async fn connect(settings: &Settings) -> Result<Store, OpenError> {
     Ok(store)
 }
 
-/// Whether the settings can be of use: a URL that names a store, and live keys, from their file too.
-/// Reaches nobody and makes nothing.
+/// Validates the settings: a URL that names a store, and live keys, from their file too. Neither
+/// connects nor creates anything.
 ///
 /// # Errors
 /// What [`open`] would say of them.

@@ -1,7 +1,7 @@
-//! What the store has to be told: where it is, under which key live data is sealed, how long it may
+//! The settings of the store: where it is, under which key live data is sealed, how long it may
 //! take to answer.
 //!
-//! Plain data, filled by whoever reads the settings. `Debug` shows neither password nor key.
+//! Plain data, filled by the settings reader. `Debug` shows neither password nor key.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ impl Settings {
     /// Which store the URL names.
     ///
     /// # Errors
-    /// What is wrong with the URL, as a fragment.
+    /// The fault of the URL, as a fragment.
     pub(super) fn target(&self) -> Result<Target, &'static str> {
         if self.url.starts_with("postgres://") || self.url.starts_with("postgresql://") {
             return Ok(Target::Postgres);
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_a_store_or_is_refused() {
+    fn url_without_store_is_rejected() {
         let sqlite = |path: &str| Some(Target::Sqlite(PathBuf::from(path)));
         for (url, expected) in [
             ("sqlite:a.db", sqlite("a.db")),

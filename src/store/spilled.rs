@@ -2,10 +2,10 @@
 //!
 //! They stand in generations of [`GENERATION`] in the order in which they were spilled. An event is looked for
 //! by its whole key in the newest few generations, so what a look costs does not depend on how many there
-//! are; and what is written together stands together, so the pages that change with a message stay few.
+//! are; and events written together stand together, so the pages that change with a message stay few.
 //!
-//! A sweep removes what is older than the time for which repeats are recognised, and what is beyond the
-//! newest generations of its interaction though it is not.
+//! A sweep removes events older than the time for which repeats are recognised, and younger ones beyond
+//! the newest generations of their interaction.
 
 use super::{Backend, Lifetimes, Store};
 use crate::domain::{Digest, Identity};
@@ -79,7 +79,7 @@ pub(super) struct NewEvent<'a> {
     pub(super) seen_ms: i64,
 }
 
-/// What is spilled with these rows.
+/// The events spilled with these rows.
 pub(super) fn new_events<'a>(rows: &'a [RowChange<'a>]) -> impl Iterator<Item = NewEvent<'a>> {
     rows.iter().flat_map(|row| {
         let places = row.spilled.before..;
@@ -94,8 +94,8 @@ pub(super) fn new_events<'a>(rows: &'a [RowChange<'a>]) -> impl Iterator<Item = 
 }
 
 impl Store {
-    /// Looks at the next `rows` spilled events (at most 1,000) beyond `after`, and removes what has had its
-    /// time at `now_ms`, or is one too many.
+    /// Looks at the next `rows` spilled events (at most 1,000) beyond `after`, and removes those whose
+    /// time is over at `now_ms`, or that are too many.
     ///
     /// # Errors
     /// When the store cannot be reached, or refuses. What earlier steps removed stays removed.
@@ -139,7 +139,7 @@ impl Store {
 }
 
 impl AgedEvent {
-    /// Whether it is older than what is looked through.
+    /// Whether it is older than the generations that are searched.
     fn is_beyond(&self) -> bool {
         self.key.generation < self.newest - OLDER_GENERATIONS
     }

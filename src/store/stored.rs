@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use sqlx::FromRow;
 
 use super::history::HistoryRow;
-use super::lifetimes::Aged;
+use super::lifetimes::RowAge;
 use super::live_data::LiveKeys;
 use crate::domain::{Identity, Record, State};
 use crate::pipeline::ports::{Row, StoreError, StoredLiveData};
@@ -138,7 +138,7 @@ impl StoredHistory {
     }
 }
 
-/// The columns that tell how old a row is, and whether it has history or an event log.
+/// The columns that say how old a row is, and whether it has history or an event log.
 type AgedColumns = (String, String, i16, String, Option<String>, bool, bool, i64, Option<i64>);
 
 /// A row as a sweep sees it.
@@ -155,21 +155,21 @@ where
 
 impl StoredAged {
     /// The row for a sweep. The state is not looked into: a sweep leaves alone what it does not know.
-    pub(super) fn open(self) -> Aged {
+    pub(super) fn open(self) -> RowAge {
         let (tenant, id, state, channel, queue, has_events, has_history, updated_ms, ended_ms) =
             self.0;
         let identity = Identity { tenant: Cow::Owned(tenant), id: Cow::Owned(id) };
-        Aged { identity, state, channel, queue, has_events, has_history, updated_ms, ended_ms }
+        RowAge { identity, state, channel, queue, has_events, has_history, updated_ms, ended_ms }
     }
 }
 
-fn state(whose: &Identity<'_>, code: i16) -> Result<State, StoreError> {
+fn state(identity: &Identity<'_>, code: i16) -> Result<State, StoreError> {
     State::from_code(code)
-        .ok_or_else(|| StoreError::Unreadable(format!("{whose} is in the unknown state {code}")))
+        .ok_or_else(|| StoreError::Unreadable(format!("{identity} is in the unknown state {code}")))
 }
 
-fn record(whose: &Identity<'_>, json: &str) -> Result<Record, StoreError> {
+fn record(identity: &Identity<'_>, json: &str) -> Result<Record, StoreError> {
     // The parser's text is left out: it may quote what it could not parse.
     Record::restored(json)
-        .map_err(|_| StoreError::Unreadable(format!("the history of {whose} is not text pairs")))
+        .map_err(|_| StoreError::Unreadable(format!("the history of {identity} is not text pairs")))
 }

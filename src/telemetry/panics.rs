@@ -5,11 +5,11 @@
 
 use std::panic::{self, Location};
 
-use super::stderr::say;
+use super::stderr::write_line;
 
 /// Makes panics of this process report their place only. To be called once, at the very start.
 pub fn withhold_messages() {
-    panic::set_hook(Box::new(|panic| say(describe(panic.location()))));
+    panic::set_hook(Box::new(|panic| write_line(describe(panic.location()))));
 }
 
 fn describe(place: Option<&Location<'_>>) -> String {

@@ -7,12 +7,12 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 /// Writes a line.
-pub fn say(line: impl Display) {
-    show(format_args!("{line}\n"));
+pub fn write_line(line: impl Display) {
+    write_text(format_args!("{line}\n"));
 }
 
 /// Writes a text without adding a line break.
-pub fn show(text: impl Display) {
+pub fn write_text(text: impl Display) {
     // One write, so that two threads do not mix their lines.
     let _is_written = io::stderr().lock().write_all(text.to_string().as_bytes());
 }

@@ -54,7 +54,7 @@ async fn a_queue_that_exists_with_other_arguments_is_named() {
         link.prepare(&bench.topology).await.expect("declared");
         let mut other = bench.settings.clone();
         other.dead_letters = format!("{}-elsewhere", other.dead_letters);
-        let changed = Topology::of(&other, &[]);
+        let changed = Topology::new(&other, &[]);
         let error = link.prepare(&changed).await.expect_err("the work queue is there already");
         assert!(
             error.to_string().starts_with(&format!("declare queue `{}`", other.queue)),

@@ -19,7 +19,7 @@ use crate::support::certificates::certificate;
 use crate::support::rabbitmq::Node;
 
 fn supervisor(settings: Settings) -> Supervisor {
-    let topology = Topology::of(&settings, &[WAITING_DELAY]);
+    let topology = Topology::new(&settings, &[WAITING_DELAY]);
     Supervisor::new(settings, topology)
 }
 

@@ -47,7 +47,7 @@ fn two_sources(bench: &mut Bench, exchanges: &[&str]) {
     bench.settings.sources = vec![source(bench, "a"), source(bench, "b")];
     let further = exchanges.iter().map(|name| exchange(bench, name)).collect();
     bench.settings.further_exchanges = further;
-    bench.topology = Topology::of(&bench.settings, &[WAITING_DELAY]);
+    bench.topology = Topology::new(&bench.settings, &[WAITING_DELAY]);
 }
 
 /// Gives the bench the two sources and no further exchange, and has all of it declared.
@@ -97,7 +97,7 @@ fn sections(bench: &Bench, more: [&str; 2]) -> String {
 async fn messages_of_two_sources_are_published_to_every_output() {
     with_bench(rabbitmq::shared(), async |bench| {
         two_sources(bench, &["crm", "events", "unbound"]);
-        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+        bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
         let [crm, events, unbound] = ["crm", "events", "unbound"].map(|name| exchange(bench, name));
         let settings = sections(
             bench,

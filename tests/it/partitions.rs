@@ -69,7 +69,7 @@ pub(crate) async fn partitioned(bench: &mut Bench, count: u16) -> Partitioned {
     let source = unpartitioned(bench).inbound().remove(0).partitioned(count, None);
     let partitions = source.partitions.clone().expect("it has some");
     bench.settings.sources = vec![source];
-    let mut topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+    let mut topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
     let link = bench.link().await;
     link.prepare(&topology).await.expect("the topology can be declared");
     link.close().await;

@@ -1,8 +1,8 @@
 //! The line against adapters that fail as told: what is settled, when, and in which order.
 
 pub(crate) mod adapters;
-mod aside;
 mod batches;
+mod gate_queue;
 mod long_lives;
 mod outputs;
 mod traces;

@@ -165,7 +165,7 @@ async fn stop_when_empty(fleet: &WorkerFleet, settings: &Settings) {
     /// Between looks.
     const LOOK: Duration = Duration::from_millis(100);
     let bench = Bench::connect(&settings.url).await;
-    let topology = Topology::of(settings, &RetrySchedule::default().delays());
+    let topology = Topology::new(settings, &RetrySchedule::default().delays());
     let queues = topology.queues.iter().map(|queue| &queue.name);
     let queues: Vec<_> = queues.filter(|name| **name != settings.dead_letters).collect();
     let ready = async || {

@@ -19,7 +19,7 @@ use crate::support::program::folder;
 use crate::support::rabbitmq;
 use crate::undecodable::independent;
 
-/// A message that is delivered to nobody.
+/// A message whose delivery ends the connection of any consumer.
 fn bad() -> Vec<String> {
     vec![format!(r#"{{"type":"interaction.created","mark":"{MARK}"}}"#)]
 }

@@ -59,7 +59,7 @@ fn published(kind: PublishedKind, schema: &str) -> Value {
     message
 }
 
-/// The headers of what is published.
+/// The headers of published messages.
 const OURS: [&str; 3] = [headers::TRACE_PARENT, headers::TRACE_STATE, headers::REVISION];
 
 /// What leaves in another shape (`[[output]]`), under its name in the settings.

@@ -1,9 +1,9 @@
 //! What stands at the broker, as an AsyncAPI 3.0 document: exchanges, queues and their arguments from
 //! the [`Topology`] in force, messages with their headers and bodies.
 //!
-//! Everything that may carry a secret stays out: of the URL only host and virtual host are told.
+//! Everything that may carry a secret stays out: of the URL only host and virtual host are shown.
 //! `tests/it/schema.rs` compares the headers with those of real messages. Deliberately absent: queues
-//! for what is published, which belong to whoever consumes it.
+//! for published messages, which belong to their consumers.
 
 mod messages;
 
@@ -199,7 +199,7 @@ impl Document {
         self.channels[&key]["messages"] = json!({ "output": messages::output(output.format) });
         let summary = match output.mandatory {
             true => "Publishes; that no queue is bound for an enriched one is a failure.",
-            false => "Publishes; nobody need be bound.",
+            false => "Publishes; no queue need be bound.",
         };
         self.send(&format!("publish_output_{place}"), &key, &["output"], summary);
     }

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::Error;
-use super::super::amqp_1::Held;
+use super::super::amqp_1::HeldDeadLetters;
+use super::super::broker_connection::BrokerConnection;
 use super::super::dead_letter::Digest;
-use super::super::wire::Wire;
 use super::{DeadLetters, GIVE_BACK_POLL};
 
 /// What a pass has after its connection ended over a dead letter.
 pub(super) struct SteppedOver {
     /// The connection of the pass, in place of the one that is gone; it ends with this.
-    _reading: Wire,
+    _reading: BrokerConnection,
     /// Dead letters that cannot be handed over.
-    held: Held,
-    /// How many of these were not told of yet.
-    pub(super) untold: usize,
+    held: HeldDeadLetters,
+    /// How many of these are not reported yet.
+    pub(super) unreported: usize,
     /// Which of those that were looked at have not been taken again.
     pub(super) to_pass_over: HashMap<Digest, u32>,
 }
@@ -25,7 +25,7 @@ impl DeadLetters {
     /// Takes another connection for the one that ended over a dead letter, and has all that cannot be
     /// handed over held.
     pub(super) async fn step_over(&mut self) -> Result<(), Error> {
-        let wire = Wire::open(&self.settings, "read dead letters").await?;
+        let wire = BrokerConnection::open(&self.settings, "read dead letters").await?;
         self.reading = wire.channel(self.answer_timeout).await?;
         self.repairs = Arc::clone(&wire.repairs);
         // What the lost one held, and the one it ended over, which is among those behind the last.
@@ -33,14 +33,16 @@ impl DeadLetters {
         self.await_ready(behind.saturating_add(self.held)).await?;
         self.held = 0;
         let ready = self.ready().await?;
-        let held = Held::foreign_of(&self.settings, self.queue.as_str(), ready).await?;
-        let untold = held.count();
-        if untold == 0 {
+        let held =
+            HeldDeadLetters::hold_foreign(&self.settings, self.queue.as_str(), ready).await?;
+        let unreported = held.count();
+        if unreported == 0 {
             return Err(self.lost(&"RabbitMQ cannot hand one over, and it is not seen which"));
         }
-        self.await_ready(ready.saturating_sub(u32::try_from(untold).unwrap_or(u32::MAX))).await?;
+        self.await_ready(ready.saturating_sub(u32::try_from(unreported).unwrap_or(u32::MAX)))
+            .await?;
         let to_pass_over = self.looked_at.clone();
-        self.stepped_over = Some(SteppedOver { _reading: wire, held, untold, to_pass_over });
+        self.stepped_over = Some(SteppedOver { _reading: wire, held, unreported, to_pass_over });
         Ok(())
     }
 
@@ -53,11 +55,11 @@ impl DeadLetters {
             }
             Ok(())
         };
-        let late = |_| self.lost(&"somebody else reads, too");
+        let late = |_| self.lost(&"another consumer is reading the queue");
         tokio::time::timeout(self.answer_timeout, back).await.map_err(late)?
     }
 
-    /// Removes a dead letter of those that [`Error::Undeliverable`] was said of.
+    /// Removes one of the dead letters for which [`Error::Undeliverable`] was returned.
     ///
     /// # Errors
     /// When the broker is lost: it stays, unless only the answer is lost.

@@ -21,7 +21,7 @@ const PREFIXES: [&str; 3] = ["cloudEvents:", "cloudEvents_", "ce-"];
 
 /// What every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
-/// What is read of an event that is told without a prefix.
+/// The attributes read of an event without a prefix.
 const READ: [&str; 7] =
     ["specversion", "id", "source", "type", "time", "traceparent", "tracestate"];
 /// What decides about the event: an attribute of these that holds no text is not passed over.
@@ -39,7 +39,7 @@ pub(super) fn attributes(properties: &BasicProperties) -> Result<Vec<(String, St
         if is_absent(value) || prefix.is_empty() && !READ.contains(&attribute.as_str()) {
             continue;
         }
-        match said(&attribute, value) {
+        match attribute_text(&attribute, value) {
             Some(text) => attributes.push((attribute, text)),
             None if DECIDING.contains(&attribute.as_str()) => {
                 return Err(format!("the header `{prefix}{attribute}` holds no text"));
@@ -56,7 +56,7 @@ pub(super) fn is_passed_over(name: &str) -> bool {
     attribute.is_some_and(|name| READ.contains(&name) && !DECIDING.contains(&name))
 }
 
-/// The prefix by which an event is told.
+/// The prefix of an event's attributes.
 fn prefix(properties: &BasicProperties) -> Option<&'static str> {
     let headers = properties.headers().as_ref()?.inner();
     let has = |prefix: &str, attribute: &str| match prefix {
@@ -83,7 +83,7 @@ fn attribute(prefix: &str, name: &str) -> Option<String> {
 }
 
 /// An attribute's value: a time may be an integer of milliseconds, as AMQP 1.0 has it.
-fn said(attribute: &str, value: &AMQPValue) -> Option<String> {
+fn attribute_text(attribute: &str, value: &AMQPValue) -> Option<String> {
     match integer(value) {
         Some(ms) if attribute == "time" => {
             let time =
@@ -102,7 +102,7 @@ mod tests {
     use super::super::tests::{long, with};
     use super::*;
 
-    fn told(headers: &[(&'static str, AMQPValue)]) -> Result<Vec<(String, String)>, String> {
+    fn read_pairs(headers: &[(&'static str, AMQPValue)]) -> Result<Vec<(String, String)>, String> {
         attributes(&with(headers.iter().cloned()))
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_become_text() {
+    fn attributes_are_converted_to_text() {
         let bytes = AMQPValue::ByteArray(b"e-1".to_vec().into());
         let headers = [
             ("cloudEvents:specversion", long("1.0")),
@@ -132,11 +132,11 @@ mod tests {
             ("specversion", "1.0"),
             ("time", "2023-11-14T22:13:20Z"),
         ];
-        assert_eq!(told(&headers), pairs(&expected));
+        assert_eq!(read_pairs(&headers), pairs(&expected));
     }
 
     #[test]
-    fn the_prefix_with_a_version_counts() {
+    fn prefix_with_specversion_is_used() {
         let version = || long("1.0");
         let (one, two) = (("specversion", "1.0"), ("type", "t"));
         for (name, headers) in [
@@ -152,13 +152,13 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(&headers), pairs(&[one, two]), "{name}");
+            assert_eq!(read_pairs(&headers), pairs(&[one, two]), "{name}");
         }
-        assert_eq!(told(&[("cloudEvents:type", long("t")), ("type", long("t"))]), pairs(&[]));
+        assert_eq!(read_pairs(&[("cloudEvents:type", long("t")), ("type", long("t"))]), pairs(&[]));
     }
 
     #[test]
-    fn without_a_prefix_all_must_be_there_that_every_event_has() {
+    fn unprefixed_event_requires_all_mandatory_attributes() {
         let mut headers = vec![
             ("specversion", long("1.0")),
             ("id", long("e")),
@@ -166,7 +166,7 @@ mod tests {
             ("time", long("2026-01-01T00:00:00Z")),
             ("customer", long("x")),
         ];
-        assert_eq!(told(&headers), pairs(&[]), "no type");
+        assert_eq!(read_pairs(&headers), pairs(&[]), "no type");
         headers.push(("type", long("t")));
         let expected = [
             ("id", "e"),
@@ -175,23 +175,23 @@ mod tests {
             ("time", "2026-01-01T00:00:00Z"),
             ("type", "t"),
         ];
-        assert_eq!(told(&headers), pairs(&expected));
+        assert_eq!(read_pairs(&headers), pairs(&expected));
     }
 
     #[test]
-    fn a_time_may_be_an_integer_of_milliseconds() {
+    fn integer_time_is_read_as_milliseconds() {
         for (value, expected) in [
             (AMQPValue::LongLongInt(1_700_000_000_123), Some("2023-11-14T22:13:20.123Z")),
             (AMQPValue::LongInt(0), Some("1970-01-01T00:00:00.000Z")),
             (AMQPValue::LongLongInt(i64::MAX), None),
         ] {
-            assert_eq!(said("time", &value).as_deref(), expected, "{value:?}");
+            assert_eq!(attribute_text("time", &value).as_deref(), expected, "{value:?}");
         }
-        assert_eq!(said("sequence", &AMQPValue::LongInt(0)).as_deref(), Some("0"));
+        assert_eq!(attribute_text("sequence", &AMQPValue::LongInt(0)).as_deref(), Some("0"));
     }
 
     #[test]
-    fn what_decides_is_not_passed_over() {
+    fn unreadable_mandatory_attribute_is_rejected() {
         let bytes = || AMQPValue::ByteArray(vec![0xff, 0xfe].into());
         for (name, wrong) in
             [("id", "ce-id"), ("type", "ce-type"), ("specversion", "ce-specversion")]
@@ -200,12 +200,12 @@ mod tests {
                 [("ce-specversion", long("1.0")), ("ce-id", long("e")), ("ce-type", long("t"))]
                     .map(|(header, value)| (header, if header == wrong { bytes() } else { value }));
             assert_eq!(
-                told(&headers),
+                read_pairs(&headers),
                 Err(format!("the header `{wrong}` holds no text")),
                 "{name}"
             );
         }
         let odd = [("ce-specversion", long("1.0")), ("ce-time", bytes())];
-        assert_eq!(told(&odd), pairs(&[("specversion", "1.0")]));
+        assert_eq!(read_pairs(&odd), pairs(&[("specversion", "1.0")]));
     }
 }

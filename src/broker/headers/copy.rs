@@ -8,9 +8,9 @@
 //! |---|---|---|
 //! | header `CC`, `BCC` | further routing keys; of another type than an array: 406, and the channel is closed | moved |
 //! | `reply_to` = `amq.rabbitmq.reply-to` | direct reply-to: without a consumer of replies on the channel 406 | moved |
-//! | `expiration` | the wait ends before its delay, a dead letter vanishes; what is no number: 406 | moved |
+//! | `expiration` | the wait ends before its delay, a dead letter vanishes; a value that is no number: 406 | moved |
 //! | `user_id` | must be the user of the connection, else 406 | moved |
-//! | `priority` | quorum queues of 4.0 on deliver what is above 4 before others | moved |
+//! | `priority` | quorum queues of 4.0 on deliver priorities above 4 before others | moved |
 //! | `delivery_mode` | other than 2: not kept over a restart; other than 1 and 2: 3.10 closes the channel | 2 |
 //! | header `x-death`, `x-first-death-*`, `x-last-death-*` | 3.10 drops what seems to go round in circles | left out |
 //! | header `x-delivery-count` | the broker writes it | left out |
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_keeps_everything_that_would_not_act_on_it() {
+    fn copy_keeps_inert_headers_and_moves_active_ones() {
         let received = with([
             ("mine", long("kept")),
             ("CC", AMQPValue::FieldArray(vec![long("elsewhere")].into())),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_reads_is_moved_in_every_type() {
+    fn active_headers_are_moved_in_every_type() {
         let table = || {
             let mut table = FieldTable::default();
             table.insert("queue".into(), long("elsewhere"));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_is_kept_over_any_number_of_copies() {
+    fn priority_survives_repeated_copies() {
         let mut received = BasicProperties::default().with_priority(9);
         for _ in 0..3 {
             assert_eq!(first_priority(&received), Some(9));

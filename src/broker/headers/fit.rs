@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_fit_are_kept() {
+    fn headers_within_limit_are_kept() {
         let headers = table(&[("a", 60_000), ("b", 50_000)]);
         assert_eq!(fit(headers.clone()), headers);
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_the_frame() {
+    fn value_sizes_match_frame_encoding() {
         let mut inner = FieldTable::default();
         inner.insert("n".into(), AMQPValue::LongUInt(7));
         for (value, bytes) in [

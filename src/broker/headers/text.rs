@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::domain::digest::{Hex, sha256};
 
 /// A value as text: text as it is, numbers, truth values and times in CloudEvents' canonical form.
-/// `None` for what has none: tables, arrays, bytes that are not UTF-8.
+/// `None` for values without text: tables, arrays, bytes that are not UTF-8.
 pub(in crate::broker) fn text(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::ShortString(text) => Some(text.to_string()),
@@ -68,7 +68,7 @@ fn bytes(value: &AMQPValue) -> Option<&[u8]> {
 const ID_MAX_BYTES: usize = 255;
 
 /// An id that `message_id` cannot hold: text as it is where it is short enough, other bytes in hex, and
-/// of what is longer its SHA-256, in hex.
+/// of a longer one its SHA-256, in hex.
 pub(super) fn long_id(value: &AMQPValue) -> Option<String> {
     let id = match bytes(value) {
         Some(bytes) => match from_utf8(bytes) {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_one_in_every_type_that_can_hold_it() {
+    fn text_is_read_from_every_type_that_holds_text() {
         let (some, none) = (|text: &str| Some(text.to_owned()), None);
         for (value, expected, unreadable) in [
             (long("größe".as_bytes()), some("größe"), false),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_the_property_cannot_hold_is_an_id() {
+    fn binary_or_overlong_id_is_converted() {
         let id = |value: AMQPValue| long_id(&value);
         assert_eq!(id(bytes(b"abc")).as_deref(), Some("abc"));
         assert_eq!(id(bytes(b"\x00\x01\xff")).as_deref(), Some("0001ff"));

@@ -7,20 +7,20 @@
 //! type: lapin reads nested values by recursion, on a thread's stack.
 //!
 //! Invariants: a frame without such a fault passes byte for byte. Nothing is held back but the part of
-//! a method or a header that has arrived, [`HELD_MAX_BYTES`] at most; what is longer passes unread. For
+//! a method or a header that has arrived, [`HELD_MAX_BYTES`] at most; longer ones pass unread. For
 //! which deliveries something was replaced, and where, is in [`Repairs`] before lapin has their bytes.
 //!
-//! Deliberately absent: what becomes of such a message (`consumer.rs` tells the pipeline), and the
+//! Deliberately absent: what becomes of such a message (`consumer.rs` reports it to the pipeline), and the
 //! socket (`stream.rs`).
 
-mod places;
+mod repaired_fields;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use std::sync::Arc;
 
-pub(super) use places::{Place, Places, Repairs};
+pub(super) use repaired_fields::{RepairedField, RepairedFields, Repairs};
 use walk::Delivering;
 
 /// How deep values may nest in headers. RabbitMQ's own go two levels deep (`x-death`), and what is
@@ -31,7 +31,7 @@ pub(super) const NESTING_MAX: usize = 32;
 /// operator raises it.
 const HELD_MAX_BYTES: usize = 1024 * 1024;
 
-/// What is read at once. Grows where a longer header comes.
+/// Bytes read at once. Grows where a longer header comes.
 const BUFFER_BYTES: usize = 128 * 1024;
 
 // Of the protocol.
@@ -46,11 +46,11 @@ const FRAME_EXTRA_BYTES: usize = FRAME_HEAD_BYTES + 1;
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
-    /// What is handed out begins here.
+    /// Start of the bytes to hand out.
     start: usize,
-    /// What may be handed out ends here.
+    /// End of the bytes that may be handed out.
     ready: usize,
-    /// What has arrived ends here.
+    /// End of the bytes that have arrived.
     end: usize,
     /// How much of the frame at `ready` passes unread.
     pass: u64,
@@ -65,7 +65,7 @@ impl Frames {
         Frames { buffer, start, ready, end, pass, delivering, repairs }
     }
 
-    /// Hands out what is readable; 0 where more has to arrive first.
+    /// Hands out the readable bytes; 0 where more have to arrive first.
     pub(super) fn take(&mut self, out: &mut [u8]) -> usize {
         let bytes = out.len().min(self.ready - self.start);
         out[..bytes].copy_from_slice(&self.buffer[self.start..self.start + bytes]);
@@ -92,7 +92,7 @@ impl Frames {
         while self.advance() {}
     }
 
-    /// No more will arrive: what was held back is handed out as it is.
+    /// No more will arrive: bytes held back are handed out as they are.
     pub(super) fn finish(&mut self) {
         self.ready = self.end;
     }

@@ -10,7 +10,7 @@ use lapin::BasicProperties;
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 
-use super::{Frames, NESTING_MAX, Place, Places, Repairs};
+use super::{Frames, NESTING_MAX, RepairedField, RepairedFields, Repairs};
 
 /// Text in Latin-1: no UTF-8.
 const LATIN: &[u8] = b"M\xfcller";
@@ -90,10 +90,10 @@ fn parsed(mut bytes: &[u8]) -> Vec<AMQPFrame> {
     frames
 }
 
-fn places(of: &[Place]) -> Places {
-    let mut places = Places::default();
-    of.iter().for_each(|place| places.add(*place));
-    places
+fn fields(of: &[RepairedField]) -> RepairedFields {
+    let mut set = RepairedFields::default();
+    of.iter().for_each(|field| set.add(*field));
+    set
 }
 
 /// Arrays within arrays, in a header `deep`.
@@ -107,7 +107,8 @@ fn nested(levels: usize) -> Vec<u8> {
 }
 
 #[test]
-fn each_place_is_repaired_and_named() {
+fn each_field_is_repaired_and_recorded() {
+    use RepairedField as Field;
     let plain = deliver(5, b"x", b"k");
     let name = [short(LATIN), vec![b'V']].concat();
     let length = |table: &[u8]| u32::try_from(table.len()).expect("short").to_be_bytes();
@@ -115,51 +116,51 @@ fn each_place_is_repaired_and_named() {
     let array = [&[b'F'][..], &length(&name), &name].concat();
     let array = [short(b"list"), vec![b'A'], length(&array).to_vec(), array].concat();
     for (what, method, head, at) in [
-        ("exchange", deliver(5, LATIN, b"k"), header(10, &short(b"t")), Place::Exchange),
-        ("routing key", deliver(5, b"x", LATIN), header(10, &short(b"t")), Place::RoutingKey),
-        ("content_type", plain.clone(), header(0, &short(LATIN)), Place::ContentType),
-        ("content_encoding", plain.clone(), header(1, &short(LATIN)), Place::ContentEncoding),
-        ("correlation_id", plain.clone(), header(5, &short(LATIN)), Place::CorrelationId),
-        ("reply_to", plain.clone(), header(6, &short(LATIN)), Place::ReplyTo),
-        ("expiration", plain.clone(), header(7, &short(LATIN)), Place::Expiration),
-        ("message_id", plain.clone(), header(8, &short(LATIN)), Place::MessageId),
-        ("type", plain.clone(), header(10, &short(LATIN)), Place::Type),
-        ("user_id", plain.clone(), header(11, &short(LATIN)), Place::UserId),
-        ("app_id", plain.clone(), header(12, &short(LATIN)), Place::AppId),
-        ("cluster_id", plain.clone(), header(13, &short(LATIN)), Place::ClusterId),
-        ("a header's name", plain.clone(), headers(&name), Place::HeaderName),
-        ("a name in a table", plain.clone(), headers(&inner), Place::HeaderName),
-        ("a name in an array", plain.clone(), headers(&array), Place::HeaderName),
-        ("too deep", plain, headers(&nested(NESTING_MAX)), Place::HeaderNesting),
+        ("exchange", deliver(5, LATIN, b"k"), header(10, &short(b"t")), Field::Exchange),
+        ("routing key", deliver(5, b"x", LATIN), header(10, &short(b"t")), Field::RoutingKey),
+        ("content_type", plain.clone(), header(0, &short(LATIN)), Field::ContentType),
+        ("content_encoding", plain.clone(), header(1, &short(LATIN)), Field::ContentEncoding),
+        ("correlation_id", plain.clone(), header(5, &short(LATIN)), Field::CorrelationId),
+        ("reply_to", plain.clone(), header(6, &short(LATIN)), Field::ReplyTo),
+        ("expiration", plain.clone(), header(7, &short(LATIN)), Field::Expiration),
+        ("message_id", plain.clone(), header(8, &short(LATIN)), Field::MessageId),
+        ("type", plain.clone(), header(10, &short(LATIN)), Field::Type),
+        ("user_id", plain.clone(), header(11, &short(LATIN)), Field::UserId),
+        ("app_id", plain.clone(), header(12, &short(LATIN)), Field::AppId),
+        ("cluster_id", plain.clone(), header(13, &short(LATIN)), Field::ClusterId),
+        ("a header's name", plain.clone(), headers(&name), Field::HeaderName),
+        ("a name in a table", plain.clone(), headers(&inner), Field::HeaderName),
+        ("a name in an array", plain.clone(), headers(&array), Field::HeaderName),
+        ("too deep", plain, headers(&nested(NESTING_MAX)), Field::HeaderNesting),
     ] {
         let repairs = Arc::new(Repairs::default());
         let sent = [method, head].concat();
         let out = through(&repairs, &sent, &[3, 50]);
         assert_eq!(out.len(), sent.len(), "{what}");
         assert_eq!(parsed(&out).len(), 2, "{what}");
-        assert_eq!(repairs.take(7, 5), places(&[at]), "{what}");
-        assert_eq!(repairs.take(7, 5), Places::default(), "{what}: asked once");
+        assert_eq!(repairs.take(7, 5), fields(&[at]), "{what}");
+        assert_eq!(repairs.take(7, 5), RepairedFields::default(), "{what}: asked once");
         // Only bytes that are no UTF-8 have changed, or the letter of a type.
         let changed = sent.iter().zip(&out).filter(|(before, after)| before != after);
         let allowed = |(before, after): (&u8, &u8)| {
             (*before == 0xfc && *after == b'?') || (*before == b'A' && *after == b'x')
         };
         assert!(changed.clone().count() == 1 && changed.into_iter().all(allowed), "{what}");
-        let words = places(&[at]).words();
-        assert_eq!(Places::from_words(&words), places(&[at]), "{what}");
+        let words = fields(&[at]).words();
+        assert_eq!(RepairedFields::from_words(&words), fields(&[at]), "{what}");
     }
 }
 
 #[test]
-fn what_nests_as_deep_as_may_be_passes() {
+fn nesting_at_limit_passes_unchanged() {
     let repairs = Arc::new(Repairs::default());
     let sent = [deliver(1, b"x", b"k"), headers(&nested(NESTING_MAX - 1))].concat();
     assert_eq!(through(&repairs, &sent, &[4096]), sent);
-    assert_eq!(repairs.take(7, 1), Places::default());
+    assert_eq!(repairs.take(7, 1), RepairedFields::default());
 }
 
 #[test]
-fn however_deep_a_header_nests_it_can_be_read() {
+fn nesting_beyond_limit_is_repaired() {
     let repairs = Arc::new(Repairs::default());
     let sent = [deliver(1, b"x", b"k"), headers(&nested(20_000))].concat();
     let out = through(&repairs, &sent, &[100_000]);
@@ -168,7 +169,7 @@ fn however_deep_a_header_nests_it_can_be_read() {
 }
 
 #[test]
-fn a_reason_that_is_cut_within_a_character_is_repaired() {
+fn close_reason_cut_within_character_is_repaired() {
     let reason = [&[b'x'; 254][..], b"\xc3"].concat();
     let close = frame(1, 7, &[&[0, 20, 0, 40, 1, 0x96][..], &short(&reason), &[0; 4]].concat());
     let out = through(&Arc::default(), &close, &[close.len()]);
@@ -178,7 +179,7 @@ fn a_reason_that_is_cut_within_a_character_is_repaired() {
 }
 
 #[test]
-fn a_returned_message_is_no_delivery_and_a_new_channel_counts_anew() {
+fn returned_message_is_not_recorded_and_new_channel_resets_tags() {
     let repairs = Arc::new(Repairs::default());
     let head = header(8, &short(LATIN));
     let returned = [&[0, 60, 0, 50, 0, 0][..], &short(b"r"), &short(b"x"), &short(b"k")].concat();
@@ -187,8 +188,8 @@ fn a_returned_message_is_no_delivery_and_a_new_channel_counts_anew() {
     parsed(&through(&repairs, &sent.concat(), &[9]));
     let again = [open_ok, deliver(2, b"x", b"k"), head].concat();
     parsed(&through(&repairs, &again, &[9]));
-    assert_eq!(repairs.take(7, 1), Places::default(), "of the channel before");
-    assert_eq!(repairs.take(7, 2), places(&[Place::MessageId]));
+    assert_eq!(repairs.take(7, 1), RepairedFields::default(), "of the channel before");
+    assert_eq!(repairs.take(7, 2), fields(&[RepairedField::MessageId]));
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -272,18 +273,18 @@ fn written(frame: &AMQPFrame) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn valid_frames_pass_byte_for_byte(
+    fn valid_frames_pass_unchanged(
         deliveries in proptest::collection::vec(delivery(), 1..5),
         pieces in proptest::collection::vec(1_usize..3_000, 1..20),
     ) {
         let repairs = Arc::new(Repairs::default());
         let sent = deliveries.concat();
         prop_assert_eq!(through(&repairs, &sent, &pieces), sent);
-        prop_assert_eq!(repairs.take(7, 0), Places::default());
+        prop_assert_eq!(repairs.take(7, 0), RepairedFields::default());
     }
 
     #[test]
-    fn any_bytes_in_short_strings_can_be_read_afterwards(
+    fn arbitrary_short_strings_are_parseable_after_repair(
         texts in proptest::array::uniform3(proptest::collection::vec(any::<u8>(), 0..255)),
         pieces in proptest::collection::vec(1_usize..300, 1..20),
     ) {
@@ -298,13 +299,13 @@ proptest! {
         prop_assert_eq!(parsed(&out).len(), 4);
         let is_bad = |text: &[u8]| std::str::from_utf8(text).is_err();
         let first = repairs.take(7, 1);
-        prop_assert_eq!(first.contains(Place::RoutingKey), is_bad(key));
-        prop_assert_eq!(first.contains(Place::MessageId), is_bad(id));
-        prop_assert_eq!(repairs.take(7, 2).contains(Place::HeaderName), is_bad(name));
+        prop_assert_eq!(first.contains(RepairedField::RoutingKey), is_bad(key));
+        prop_assert_eq!(first.contains(RepairedField::MessageId), is_bad(id));
+        prop_assert_eq!(repairs.take(7, 2).contains(RepairedField::HeaderName), is_bad(name));
     }
 
     #[test]
-    fn whatever_arrives_comes_out_in_full(
+    fn arbitrary_bytes_keep_their_length(
         bytes in proptest::collection::vec(any::<u8>(), 0..2_000),
         kinds in proptest::collection::vec(1_u8..4, 0..4),
         pieces in proptest::collection::vec(1_usize..700, 1..20),

@@ -4,28 +4,28 @@
 use std::collections::HashMap;
 
 use super::NESTING_MAX;
-use super::places::{Place, Places, Repairs};
+use super::repaired_fields::{RepairedField, RepairedFields, Repairs};
 
 /// Stands for each byte that is no UTF-8.
 const REPLACEMENT: u8 = b'?';
 
 /// Of each channel, the delivery whose header comes next: its tag, and where it was repaired.
-pub(super) type Delivering = HashMap<u16, (u64, Places)>;
+pub(super) type Delivering = HashMap<u16, (u64, RepairedFields)>;
 
 /// One argument of a method.
 enum Argument {
     /// So many bytes of anything else.
     Bytes(usize),
-    /// A short string; of a message, where it is said.
-    Text(Option<Place>),
+    /// A short string; its field, if it belongs to a message.
+    Text(Option<RepairedField>),
 }
 
 /// The arguments of a method that holds short strings, up to the last of these. RabbitMQ sends no other
-/// with text of somebody else's.
+/// method with text from a publisher.
 fn arguments(class: u16, method: u16) -> &'static [Argument] {
     use Argument::{Bytes, Text};
-    const EXCHANGE: Argument = Text(Some(Place::Exchange));
-    const ROUTING_KEY: Argument = Text(Some(Place::RoutingKey));
+    const EXCHANGE: Argument = Text(Some(RepairedField::Exchange));
+    const ROUTING_KEY: Argument = Text(Some(RepairedField::RoutingKey));
     match (class, method) {
         // connection.close and channel.close; RabbitMQ cuts a long reason at 255 bytes.
         (10, 50) | (20, 40) => &[Bytes(2), Text(None)],
@@ -52,7 +52,7 @@ pub(super) fn method(
     let (Some(class), Some(method)) = (rest.number::<2>(), rest.number::<2>()) else { return };
     // All below 2^16.
     let (class, method) = (class as u16, method as u16);
-    let (mut places, mut tag) = (Places::default(), None);
+    let (mut fields, mut tag) = (RepairedFields::default(), None);
     for argument in arguments(class, method) {
         let read = match argument {
             Argument::Bytes(bytes) => rest.take(*bytes).map(|taken| {
@@ -60,9 +60,9 @@ pub(super) fn method(
                     tag = Some(u64::from_be_bytes(*first));
                 }
             }),
-            Argument::Text(place) => rest.text().map(|replaced| {
-                if let Some(place) = place.filter(|_| replaced) {
-                    places.add(place);
+            Argument::Text(field) => rest.text().map(|replaced| {
+                if let Some(field) = field.filter(|_| replaced) {
+                    fields.add(field);
                 }
             }),
         };
@@ -72,7 +72,7 @@ pub(super) fn method(
     }
     match (class, method, tag) {
         (60, 60 | 71, Some(tag)) => {
-            delivering.insert(channel, (tag, places));
+            delivering.insert(channel, (tag, fields));
         }
         // basic.return: what follows is no delivery.
         (60, 50, _) => {
@@ -84,32 +84,32 @@ pub(super) fn method(
     }
 }
 
-/// Makes a content header readable, and notes the repairs of its delivery.
+/// Makes a content header readable, and records the repairs of its delivery.
 pub(super) fn header(
     channel: u16,
     payload: &mut [u8],
     delivering: &mut Delivering,
     repairs: &Repairs,
 ) {
-    let mut found = Places::default();
-    // What cannot be walked is left for lapin to refuse; RabbitMQ has read it before, and sends none.
+    let mut found = RepairedFields::default();
+    // lapin refuses a header that cannot be parsed; RabbitMQ has read it before, and sends none.
     let _walked = properties(Rest(payload), &mut found);
-    let Some((tag, places)) = delivering.remove(&channel) else { return };
-    let places = places.or(found);
-    if !places.is_empty() {
-        repairs.note(channel, tag, places);
+    let Some((tag, fields)) = delivering.remove(&channel) else { return };
+    let fields = fields.or(found);
+    if !fields.is_empty() {
+        repairs.record(channel, tag, fields);
     }
 }
 
 /// Walks class, weight, size of the body, flags, and the properties for which they are set.
-fn properties(mut rest: Rest<'_>, found: &mut Places) -> Option<()> {
-    use Place::{
+fn properties(mut rest: Rest<'_>, found: &mut RepairedFields) -> Option<()> {
+    use RepairedField::{
         AppId, ClusterId, ContentEncoding, ContentType, CorrelationId, Expiration, MessageId,
         ReplyTo, Type, UserId,
     };
     /// A property, by its type.
     enum Property {
-        Text(Place),
+        Text(RepairedField),
         Headers,
         Bytes(usize),
     }
@@ -135,14 +135,14 @@ fn properties(mut rest: Rest<'_>, found: &mut Places) -> Option<()> {
     ];
     rest.take(12)?;
     let flags = rest.number::<2>()?;
-    for (place, property) in PROPERTIES.iter().enumerate() {
-        if flags & (0x8000 >> place) == 0 {
+    for (index, property) in PROPERTIES.iter().enumerate() {
+        if flags & (0x8000 >> index) == 0 {
             continue;
         }
         match property {
-            Text(place) => {
+            Text(field) => {
                 if rest.text()? {
-                    found.add(*place);
+                    found.add(*field);
                 }
             }
             Headers => {
@@ -157,10 +157,10 @@ fn properties(mut rest: Rest<'_>, found: &mut Places) -> Option<()> {
     Some(())
 }
 
-fn table(mut rest: Rest<'_>, depth: usize, found: &mut Places) -> Option<()> {
+fn table(mut rest: Rest<'_>, depth: usize, found: &mut RepairedFields) -> Option<()> {
     while !rest.0.is_empty() {
         if rest.text()? {
-            found.add(Place::HeaderName);
+            found.add(RepairedField::HeaderName);
         }
         value(&mut rest, depth, found)?;
     }
@@ -169,7 +169,7 @@ fn table(mut rest: Rest<'_>, depth: usize, found: &mut Places) -> Option<()> {
 
 /// Walks a value with the letter of its type before it. These are the types that RabbitMQ reads itself
 /// before it takes a message, and lapin knows all of them.
-fn value(rest: &mut Rest<'_>, depth: usize, found: &mut Places) -> Option<()> {
+fn value(rest: &mut Rest<'_>, depth: usize, found: &mut RepairedFields) -> Option<()> {
     let kind = rest.take(1)?.first_mut()?;
     let bytes = match *kind {
         b'V' => 0,
@@ -181,7 +181,7 @@ fn value(rest: &mut Rest<'_>, depth: usize, found: &mut Places) -> Option<()> {
         b'S' | b'x' => rest.length()?,
         b'A' | b'F' if depth >= NESTING_MAX => {
             *kind = b'x';
-            found.add(Place::HeaderNesting);
+            found.add(RepairedField::HeaderNesting);
             rest.length()?
         }
         b'A' => {
@@ -202,7 +202,7 @@ fn value(rest: &mut Rest<'_>, depth: usize, found: &mut Places) -> Option<()> {
     rest.take(bytes).map(drop)
 }
 
-/// What is still to be walked.
+/// The bytes not yet parsed.
 struct Rest<'b>(&'b mut [u8]);
 
 impl<'b> Rest<'b> {

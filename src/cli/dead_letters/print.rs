@@ -1,7 +1,7 @@
 //! Dead letters as people and programs read them: a line each, or all that is known of one.
 //!
-//! What people see holds no control characters: ids, keys and headers are a sender's, and could
-//! otherwise talk to the terminal. Programs get the JSON, which escapes them.
+//! The text for people holds no control characters: ids, keys and headers come from the sender, and could
+//! otherwise control the terminal. Programs get the JSON, which escapes them.
 
 use std::io::Write;
 
@@ -14,9 +14,9 @@ use crate::cli::output::printable;
 use crate::domain::RejectReason;
 use crate::formats::enriched::rfc3339;
 
-/// How a dead letter is printed.
+/// The format in which a dead letter is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum LetterFormat {
     /// A line of a table.
     Row,
     /// A line of JSON with what the table has.
@@ -30,38 +30,38 @@ pub(super) enum Shape {
     },
 }
 
-impl Shape {
+impl LetterFormat {
     /// A line each.
-    pub(super) fn line(json: bool) -> Shape {
-        if json { Shape::JsonRow } else { Shape::Row }
+    pub(super) fn line(json: bool) -> LetterFormat {
+        if json { LetterFormat::JsonRow } else { LetterFormat::Row }
     }
 }
 
 /// Makes the text of one dead letter after the other.
 pub(super) struct Printer {
-    shape: Shape,
+    format: LetterFormat,
     /// The largest body that is unpacked.
     body_max_bytes: usize,
     begun: bool,
 }
 
 impl Printer {
-    pub(super) fn new(shape: Shape, body_max_bytes: usize) -> Printer {
-        Printer { shape, body_max_bytes, begun: false }
+    pub(super) fn new(format: LetterFormat, body_max_bytes: usize) -> Printer {
+        Printer { format, body_max_bytes, begun: false }
     }
 
     /// The text of one dead letter, with the table's head before the first.
     pub(super) fn text(&mut self, letter: &DeadLetter) -> String {
         let max = |body: bool| body.then_some(self.body_max_bytes);
         let first = !std::mem::replace(&mut self.begun, true);
-        match self.shape {
-            Shape::Row if first => format!("{}{}", row(&HEAD), row(&cells(letter))),
-            Shape::Row => row(&cells(letter)),
-            Shape::JsonRow => format!("{}\n", Value::from(summary(letter))),
-            Shape::Whole { json: true, body } => {
+        match self.format {
+            LetterFormat::Row if first => format!("{}{}", row(&HEAD), row(&cells(letter))),
+            LetterFormat::Row => row(&cells(letter)),
+            LetterFormat::JsonRow => format!("{}\n", Value::from(summary(letter))),
+            LetterFormat::Whole { json: true, body } => {
                 format!("{}\n", Value::from(whole(letter, max(body))))
             }
-            Shape::Whole { json: false, body } => {
+            LetterFormat::Whole { json: false, body } => {
                 let gap = if first { "" } else { "\n" };
                 format!("{gap}{}", page(letter, max(body)))
             }
@@ -74,11 +74,11 @@ impl Printer {
     pub(super) fn undeliverable(&mut self) -> String {
         let first = !std::mem::replace(&mut self.begun, true);
         let reason = RejectReason::Undeliverable.as_str();
-        match self.shape {
-            Shape::JsonRow | Shape::Whole { json: true, .. } => {
+        match self.format {
+            LetterFormat::JsonRow | LetterFormat::Whole { json: true, .. } => {
                 format!("{}\n", json!({ "id": null, "reason": reason }))
             }
-            Shape::Row | Shape::Whole { json: false, .. } => {
+            LetterFormat::Row | LetterFormat::Whole { json: false, .. } => {
                 let cells = ["-", reason, "-", "-", "-", "-", "-", "-", "-"];
                 let head = if first { row(&HEAD) } else { String::new() };
                 format!("{head}{}", row(&cells))
@@ -87,7 +87,7 @@ impl Printer {
     }
 }
 
-/// Writes to stdout at once, so that what is printed is done and what is done is printed.
+/// Writes to stdout and flushes, so that exactly the dead letters that are done are printed.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -106,7 +106,7 @@ const HEAD: [&str; 9] = [
     "DETAIL",
 ];
 
-/// The columns of the table; what is not known is a dash.
+/// The columns of the table; an unknown value is a dash.
 fn cells(letter: &DeadLetter) -> [String; 9] {
     let or_dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), printable);
     [
@@ -122,8 +122,8 @@ fn cells(letter: &DeadLetter) -> [String; 9] {
     ]
 }
 
-/// One line of the table. A longer text shifts the rest of its line: lines come while the queue is
-/// read, so nobody knows the longest.
+/// One line of the table. A longer text shifts the rest of its line: lines are printed while the queue
+/// is read, so the longest text is not known.
 fn row(cells: &[impl AsRef<str>; 9]) -> String {
     let [id, reason, stage, attempts, first_seen, replayed, bytes, key, detail] =
         cells.each_ref().map(AsRef::as_ref);
@@ -133,7 +133,7 @@ fn row(cells: &[impl AsRef<str>; 9]) -> String {
     )
 }
 
-/// What the table has, for programs.
+/// The columns of the table, for programs.
 fn summary(letter: &DeadLetter) -> Map<String, Value> {
     let DeadLetter { id, reason, detail, stage, attempts, first_seen_ms, replayed, .. } = letter;
     let members = [
@@ -147,7 +147,7 @@ fn summary(letter: &DeadLetter) -> Map<String, Value> {
         ("routingKey", json!(letter.routing_key())),
         ("bodyBytes", json!(letter.body().len())),
     ];
-    // Where nothing was replaced, nothing is said.
+    // The member is absent where nothing was replaced.
     let replaced = letter.replaced().map(|words| ("undecodable", json!(words)));
     members.into_iter().chain(replaced).map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -158,7 +158,7 @@ fn whole(letter: &DeadLetter, show_body: Option<usize>) -> Map<String, Value> {
     all.insert("properties".to_owned(), letter.properties_json().into());
     all.insert("headers".to_owned(), letter.headers_json().into());
     let Some(max_bytes) = show_body else { return all };
-    // As received, and unpacked where it came packed; what is no text has no other form in JSON.
+    // As received, and also unpacked where it came packed; bytes that are not UTF-8 become base64.
     let mut insert = |names: [&str; 2], bytes: &[u8]| {
         let (name, text) = match std::str::from_utf8(bytes) {
             Ok(text) => (names[0], text.to_owned()),

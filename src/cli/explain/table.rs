@@ -1,13 +1,13 @@
 //! The table for people: a line for each pair, whatever became of it.
 
 use crate::cli::failure::Failure;
-use crate::cli::output::Out;
+use crate::cli::output::Stdout;
 use crate::domain::{EndedInteraction, Enriched, Key, Outcome, Step, Value, WaitFor};
 use crate::formats::{Decoded, Refusal};
 
 /// Prints what a message came to.
 pub(super) fn print(
-    out: &mut Out,
+    out: &mut Stdout,
     number: usize,
     decoded: &Decoded<'_>,
     step: &Step<'_>,
@@ -65,7 +65,7 @@ pub(super) fn print(
 
 /// Prints that a body could not be read.
 pub(super) fn print_refused(
-    out: &mut Out,
+    out: &mut Stdout,
     number: usize,
     refusal: &Refusal,
 ) -> Result<(), Failure> {
@@ -136,7 +136,7 @@ fn no() -> String {
     "-".to_owned()
 }
 
-fn print_lines(out: &mut Out, lines: &[Line]) -> Result<(), Failure> {
+fn print_lines(out: &mut Stdout, lines: &[Line]) -> Result<(), Failure> {
     if lines.is_empty() {
         return Ok(());
     }

@@ -1,10 +1,10 @@
-//! Cells of CSV that a spreadsheet shows as what they are.
+//! Cells of CSV that a spreadsheet shows as text, never as a formula.
 //!
 //! Excel, LibreOffice Calc and Google Sheets take a cell that begins with certain characters for a formula,
-//! quoted or not, and a formula can call programs and send elsewhere what other cells hold. Whoever filled
-//! in a web form chose the text. So an apostrophe is put before such a cell, as OWASP advises (*CSV
-//! Injection*): `'=1+1` is shown as text. A telephone number in international form begins so as well: a
-//! spreadsheet would make `-1007` of `+1-330-555-0123`, and leaves `'+1-330-555-0123` readable.
+//! quoted or not, and a formula can call programs and send the contents of other cells elsewhere. The
+//! customer who fills in a web form chooses the text. So an apostrophe is put before such a cell, as OWASP
+//! advises (*CSV Injection*): `'=1+1` is shown as text. A telephone number in international form begins so
+//! as well: a spreadsheet would make `-1007` of `+1-330-555-0123`, and leaves `'+1-330-555-0123` readable.
 //!
 //! A negative number is no formula and stays as it is. Where a semicolon, a tab or a line break stands in a
 //! text, a spreadsheet that is set to another separator than the comma begins a new cell in spite of the
@@ -20,7 +20,7 @@ pub(super) fn cell(text: &str, raw: bool) -> String {
     }
 }
 
-/// What may end a cell in spite of the quotes around it.
+/// Characters that may end a cell in spite of the quotes around it.
 const ENDS: [char; 4] = [';', '\t', '\r', '\n'];
 
 /// The text with an apostrophe before each part of it that could be a formula.
@@ -68,7 +68,7 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     #[test]
-    fn a_cell_is_no_formula() {
+    fn cells_that_could_be_formulas_get_an_apostrophe() {
         for (text, expected) in [
             ("", ""),
             ("plan", "plan"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_cell_is_as_it_was_saved() {
+    fn raw_cells_are_quoted_but_otherwise_unchanged() {
         assert_eq!(cell("=1+1", true), "=1+1");
         assert_eq!(cell("+1-330-555-0123", true), "+1-330-555-0123");
         assert_eq!(cell("a\"b\n=1", true), "\"a\"\"b\n=1\"");

@@ -1,17 +1,17 @@
 //! A status for people.
 
-use super::Looked;
+use super::StatusSample;
 use crate::cli::failure::Failure;
-use crate::cli::output::Out;
+use crate::cli::output::Stdout;
 use crate::formats::enriched::rfc3339;
 use crate::http::{LaneStatus, Status, WaitingMessage};
 
-/// How many waiting messages are listed. `--json` has all that the worker knows of.
+/// The waiting messages that are listed at most. `--json` has all that the worker reports.
 const LISTED: usize = 20;
 
 /// Prints a status, a fact a line, what is wrong first.
-pub(super) fn print(out: &mut Out, looked: &Looked) -> Result<(), Failure> {
-    let Looked { status, rates, queues, waiting_prefix } = looked;
+pub(super) fn print(out: &mut Stdout, sample: &StatusSample) -> Result<(), Failure> {
+    let StatusSample { status, rates, queues, waiting_prefix } = sample;
     print_health(out, status)?;
     let Status { received, in_hand, .. } = status;
     out.line(format_args!("received  {received}, {:.1}/s; {in_hand} in hand", rates.received))?;
@@ -24,7 +24,7 @@ pub(super) fn print(out: &mut Out, looked: &Looked) -> Result<(), Failure> {
         out.line(format_args!("set aside since the start{}", listed(&reasons)))?;
     }
     for lane in &status.lanes {
-        out.line(format_args!("lane {}    {}", lane.lane, told(lane)))?;
+        out.line(format_args!("lane {}    {}", lane.lane, lane_line(lane)))?;
     }
     let known = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
     let (rows, live) = (known(status.stored_rows), known(status.live_rows));
@@ -52,7 +52,7 @@ pub(super) fn print(out: &mut Out, looked: &Looked) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_health(out: &mut Out, status: &Status) -> Result<(), Failure> {
+fn print_health(out: &mut Stdout, status: &Status) -> Result<(), Failure> {
     let is_well = status.readiness.missing.is_empty() && status.liveness.dead.is_empty();
     let version = &status.version;
     out.line(format_args!(
@@ -84,12 +84,14 @@ fn listed(counts: &[(&str, u64)]) -> String {
     format!(": {}", each.join(", "))
 }
 
-fn told(lane: &LaneStatus) -> String {
+fn lane_line(lane: &LaneStatus) -> String {
     let LaneStatus { received, in_hand, idle_ms, .. } = lane;
     let state = match lane {
         LaneStatus { running: false, .. } => "does not run",
         LaneStatus { waits_for_store: true, .. } => "waits for the store",
-        LaneStatus { waits_for_takers: true, .. } => "waits for somebody to take what it publishes",
+        LaneStatus { waits_for_takers: true, .. } => {
+            "waits for the broker to accept what it publishes"
+        }
         LaneStatus { in_hand: 0, .. } => "idle",
         _ => "works",
     };

@@ -1,9 +1,9 @@
-//! What a creation is given of its parent (C1 to C9).
+//! The user data that a creation copies from its parent (C1 to C9).
 //!
-//! The parent's data comes from the message itself, or from the parent as it stands. Where neither is
-//! there yet and the rules could copy something, the message waits.
+//! The parent's data comes from the message itself, or from the snapshot of the parent. Where neither is
+//! available yet and the rules could copy something, the message waits.
 
-use super::{Outcome, Standing, StandingLive, Walk};
+use super::{Evaluation, InteractionSnapshot, Outcome, SnapshotLiveData};
 use crate::domain::interaction::{InlineParent, ParentStatus};
 use crate::domain::propagate;
 use crate::domain::received::Received;
@@ -13,11 +13,11 @@ use crate::domain::rules::UnknownParent;
 use crate::domain::source::Source;
 use crate::domain::value::{Key, Value};
 
-impl<'a> Walk<'_, 'a> {
+impl<'a> Evaluation<'_, 'a> {
     /// The parent's data, in the order of C8, and what of it is copied.
     pub(super) fn copy_from_parent(
         &mut self,
-        parent: Option<&Standing<'a>>,
+        parent: Option<&InteractionSnapshot<'a>>,
         child: &str,
     ) -> Result<(ParentStatus, Vec<(Key<'a>, Value<'a>)>), Outcome<'a>> {
         let named = self.message.facts.parent_id.is_some();
@@ -29,21 +29,21 @@ impl<'a> Walk<'_, 'a> {
             return Ok((ParentStatus::Inline, self.copy_from_inline(inline, child)?));
         }
         let Some(identity) = identity else { return Ok((ParentStatus::None, Vec::new())) };
-        match parent.map(Standing::alive) {
-            Some(Some(StandingLive::Known(live))) => {
-                let standing = parent.map(|parent| &parent.facts);
-                let (channel, widget) = standing
+        match parent.map(InteractionSnapshot::alive) {
+            Some(Some(SnapshotLiveData::Known(live))) => {
+                let facts = parent.map(|parent| &parent.facts);
+                let (channel, widget) = facts
                     .map(|facts| (facts.channel.as_ref(), facts.widget.as_deref()))
                     .unwrap_or_default();
-                // Warnings and reasons speak of the child's own data, not of its parent's (K4).
-                let mut unsaid = Report::default();
-                let data = propagate::finish(self.rules, widget, live, None, &mut unsaid);
+                // Warnings and drop reasons concern the child's own data, not its parent's (K4).
+                let mut discarded = Report::default();
+                let data = propagate::finish(self.rules, widget, live, None, &mut discarded);
                 let pairs = data.iter().map(|(key, value, _)| (key.clone(), value.clone()));
                 let channels = (channel, child);
                 let copied = propagate::copy(self.rules, channels, pairs, &mut self.report);
                 Ok((ParentStatus::Found, copied))
             }
-            // To go on without what the rules may select would lose it silently.
+            // Continuing would silently lose pairs that the rules may select.
             Some(Some(_)) => Err(Refusal::unreadable("its parent").into()),
             Some(None) => Ok((ParentStatus::Ended, Vec::new())),
             None if !self.rules.copy.may_copy_to(child) => Ok((ParentStatus::Unknown, Vec::new())),

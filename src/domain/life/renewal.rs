@@ -1,15 +1,15 @@
-//! What a creation or an update adds to: the history and the events of the interaction as it is stored,
-//! also where it had expired and begins anew.
+//! The stored history and events that a creation or an update adds to, also where the interaction had
+//! expired and begins anew.
 
-use super::Standing;
+use super::InteractionSnapshot;
 use crate::domain::event_log::EventLog;
 use crate::domain::history::Record;
 use crate::domain::interaction::State;
 use crate::domain::saved_before::SavedBefore;
 
-impl Standing<'_> {
-    /// What a creation or an update adds to: completes what is saved by what stays, and the events by
-    /// this one. What had expired begins anew.
+impl InteractionSnapshot<'_> {
+    /// Completes the record by the history that stays, and the event log by this event. An expired
+    /// interaction begins anew.
     pub(in crate::domain) fn carry_on(
         &self,
         event_id: &str,

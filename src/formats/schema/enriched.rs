@@ -1,4 +1,4 @@
-//! The schema of what we publish (docs/messages.md, *Outbound*).
+//! The schema of the published messages (docs/messages.md, *Outbound*).
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{end_states, event_types, pairs, required_name};
 use crate::domain::{Origin, ParentStatus, RoutingTarget, WarningCode};
 use crate::json_schema::{Table, array, document, name, text, words};
 
-/// The schema of what we publish (JSON Schema, draft 2020-12): `$defs/enriched` and `$defs/ended`.
+/// The schema of the published messages (JSON Schema, draft 2020-12): `$defs/enriched` and `$defs/ended`.
 pub fn schema() -> Value {
     let body = json!({
         "oneOf": [{ "$ref": "#/$defs/enriched" }, { "$ref": "#/$defs/ended" }],

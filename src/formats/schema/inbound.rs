@@ -8,7 +8,7 @@ use crate::formats::canonical::PARENT_IDS;
 use crate::formats::look_alike::USER_DATA;
 use crate::json_schema::{Table, array, document, text};
 
-/// The schema of what we take in our own format (JSON Schema, draft 2020-12). `$defs/data` is what a
+/// The schema of messages in the canonical format (JSON Schema, draft 2020-12). `$defs/data` is what a
 /// CloudEvent in binary mode has for its body.
 pub fn schema() -> Value {
     let body = json!({
@@ -91,7 +91,7 @@ fn envelope(table: Table) -> Table {
         .others(Value::Bool(true))
 }
 
-/// What the interaction must be, as the type says; `place` puts it where it stands.
+/// The schema of the interaction by the message's type; `place` wraps it where it stands.
 fn by_type(place: impl Fn(Value) -> Value) -> Value {
     let is = |event: Event| json!({ "properties": { "type": { "const": event.as_str() } } });
     let with_channel = json!({

@@ -1,10 +1,10 @@
-//! The schemas of messages: what we take in our own format, and what we publish.
+//! The schemas of messages: those accepted in the canonical format, and those published.
 //!
 //! Both are open: members that they do not name are carried through, or may be added one day. The
 //! vendors' own formats are the vendors' to describe (docs/formats.md).
 //!
-//! Deliberately absent: what no schema can say. Names are bounded in bytes and a schema counts
-//! characters, and a JSON object may hold a member twice.
+//! Deliberately absent: constraints that no schema can express. Names are bounded in bytes and a schema
+//! counts characters, and a JSON object may hold a member twice.
 
 mod enriched;
 mod inbound;

@@ -336,13 +336,13 @@ mod tests {
     #[test]
     fn rejections_are_logged_ever_more_rarely() {
         let tally = Tally::default();
-        let flood = FailureAction::DeadLetter(Refusal::of(RejectReason::NotJson, "not UTF-8"));
+        let flood = FailureAction::DeadLetter(Refusal::new(RejectReason::NotJson, "not UTF-8"));
         let logged: Vec<_> = (1..=100_000).filter(|_| tally.rejected(&flood)).collect();
         let then = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536];
         assert_eq!(logged, (1..=10).chain(then).collect::<Vec<_>>());
         // Each reason has a count of its own: what is new is seen.
         assert!(
-            tally.rejected(&FailureAction::DeadLetter(Refusal::of(
+            tally.rejected(&FailureAction::DeadLetter(Refusal::new(
                 RejectReason::Internal,
                 "a fault"
             )))

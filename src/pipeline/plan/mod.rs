@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`encoder`] | from what the rules came to, to what is published |
+//! | `encoder` | from what the rules came to, to what is published |
 //! | [`outputs`] | where else an interaction is published, and in which format |
 //!
 //! In two steps, since the rules of a whole batch must be known before it can be saved, and what it

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::digest::{Hex, sha256};
-use crate::domain::{Facts, Key, Received, SavedBefore, Sessions, Standing, StandingLive};
+use crate::domain::{
+    Facts, InteractionSnapshot, Key, Received, SavedBefore, Sessions, SnapshotLiveData,
+};
 use crate::pipeline::ports::Row;
 
 /// The facts of a row.
@@ -59,13 +61,13 @@ impl StoredFacts<'_> {
     }
 
     /// Writes those of an interaction.
-    pub(crate) fn write(standing: &Standing<'_>) -> String {
-        let facts = &standing.facts;
-        let set_ms = match &standing.live {
-            StandingLive::Known(live) => {
+    pub(crate) fn write(snapshot: &InteractionSnapshot<'_>) -> String {
+        let facts = &snapshot.facts;
+        let set_ms = match &snapshot.live {
+            SnapshotLiveData::Known(live) => {
                 live.received.set_ms().map(|(key, ms)| (digest(key), ms)).collect()
             }
-            StandingLive::Absent | StandingLive::Unreadable => BTreeMap::new(),
+            SnapshotLiveData::Absent | SnapshotLiveData::Unreadable => BTreeMap::new(),
         };
         let stored = StoredFacts {
             widget: facts.widget.as_deref().map(Cow::Borrowed),
@@ -73,9 +75,9 @@ impl StoredFacts<'_> {
             parent_id: facts.parent_id.as_deref().map(Cow::Borrowed),
             direction: facts.direction.as_deref().map(Cow::Borrowed),
             created_at: facts.created_at.as_deref().map(Cow::Borrowed),
-            saved_before: standing.saved_before.keys().map(Cow::Borrowed).collect(),
-            open_sessions: standing.sessions.open().to_vec(),
-            ended_sessions: standing.sessions.ended_before_start().to_vec(),
+            saved_before: snapshot.saved_before.keys().map(Cow::Borrowed).collect(),
+            open_sessions: snapshot.sessions.open().to_vec(),
+            ended_sessions: snapshot.sessions.ended_before_start().to_vec(),
             set_ms,
         };
         // A struct of strings and numbers always serialises.

@@ -11,8 +11,8 @@ use foldhash::fast::RandomState;
 
 use crate::domain::event_log::StoredLog;
 use crate::domain::{
-    Attempt, Digest, Event, EventLog, Facts, Identity, LiveData, Message, Record, Rules,
-    SavedBefore, Sessions, Standing, StandingLive, State, Step, step,
+    Attempt, Digest, Event, EventLog, Facts, Identity, InteractionSnapshot, LiveData, Message,
+    Record, Rules, SavedBefore, Sessions, SnapshotLiveData, State, Step, step,
 };
 use crate::pipeline::ports::Spilled;
 use crate::pipeline::ports::{Plaintext, Row, RowChange, StoredLiveData};
@@ -27,7 +27,7 @@ pub struct InteractionTable<'a> {
 
 #[derive(Debug)]
 struct Entry<'a> {
-    standing: Standing<'a>,
+    snapshot: InteractionSnapshot<'a>,
     /// Whether a message changed it.
     changed: bool,
     /// When it was first saved; `None` if no store has it yet.
@@ -50,53 +50,53 @@ impl<'a> InteractionTable<'a> {
         let expired = row.state == State::Active && now_ms.saturating_sub(row.updated_ms) > ttl_ms;
         let mut live = match &row.live {
             StoredLiveData::Open(plaintext) => match LiveData::decode(&plaintext.0) {
-                Ok(live) => StandingLive::Known(live),
-                Err(_) => StandingLive::Unreadable,
+                Ok(live) => SnapshotLiveData::Known(live),
+                Err(_) => SnapshotLiveData::Unreadable,
             },
-            StoredLiveData::Locked(_) => StandingLive::Unreadable,
-            StoredLiveData::Absent => StandingLive::Absent,
+            StoredLiveData::Locked(_) => SnapshotLiveData::Unreadable,
+            StoredLiveData::Absent => SnapshotLiveData::Absent,
         };
         // Without its facts its widget is unknown, and with it which pairs its set lets pass.
         let (facts, saved_before, sessions) = match StoredFacts::of(row) {
             Ok(stored) => {
-                if let StandingLive::Known(live) = &mut live {
+                if let SnapshotLiveData::Known(live) = &mut live {
                     stored.mark_set(&mut live.received);
                 }
                 stored.into_parts(row)
             }
             Err(_) => {
-                live = StandingLive::Unreadable;
+                live = SnapshotLiveData::Unreadable;
                 (Facts::default(), SavedBefore::default(), Sessions::default())
             }
         };
-        let standing = Standing {
+        let snapshot = InteractionSnapshot {
             state: if expired { State::Expired } else { row.state },
             facts,
             record: row.record.clone(),
             saved_before,
-            live: if expired { StandingLive::Absent } else { live },
+            live: if expired { SnapshotLiveData::Absent } else { live },
             events: EventLog::from_stored(&row.events),
             sessions,
         };
         let (created_ms, ended_ms) = (Some(row.created_ms), row.ended_ms);
-        let entry = Entry { standing, changed: false, created_ms, ended_ms };
+        let entry = Entry { snapshot, changed: false, created_ms, ended_ms };
         self.entries.insert(borrowed(&row.identity), entry);
     }
 
     /// Tells of an event that was spilled from its interaction's log, and came again.
     pub fn recall(&mut self, identity: &Identity<'a>, digest: Digest) {
         if let Some(entry) = self.entries.get_mut(identity) {
-            entry.standing.events.recall(digest);
+            entry.snapshot.events.recall(digest);
         }
     }
 
     /// Takes a message through the rules and keeps what it changes.
     pub fn take(&mut self, rules: &'a Rules, message: &Message<'a>, attempt: Attempt) -> Step<'a> {
-        let standing = self.entries.get(&message.identity).map(|entry| &entry.standing);
+        let snapshot = self.entries.get(&message.identity).map(|entry| &entry.snapshot);
         let parent = looks_for_parent(message)
             .and_then(|parent| self.entries.get(&parent))
-            .map(|entry| &entry.standing);
-        let mut step = step(rules, message, standing, parent, attempt);
+            .map(|entry| &entry.snapshot);
+        let mut step = step(rules, message, snapshot, parent, attempt);
         if let Some(next) = step.next.take() {
             match self.entries.get_mut(&message.identity) {
                 Some(entry) => {
@@ -104,12 +104,12 @@ impl<'a> InteractionTable<'a> {
                         // What has begun anew has not ended: its history stays, counted from its next end.
                         entry.ended_ms = None;
                     }
-                    entry.standing = next;
+                    entry.snapshot = next;
                     entry.changed = true;
                 }
                 None => {
                     let entry =
-                        Entry { standing: next, changed: true, created_ms: None, ended_ms: None };
+                        Entry { snapshot: next, changed: true, created_ms: None, ended_ms: None };
                     self.entries.insert(message.identity.clone(), entry);
                 }
             }
@@ -122,17 +122,17 @@ impl<'a> InteractionTable<'a> {
         let changed = self.entries.iter().filter(|(_, entry)| entry.changed);
         let mut changes: Vec<_> = changed
             .map(|(identity, entry)| {
-                let standing = &entry.standing;
-                let over = standing.state != State::Active;
+                let snapshot = &entry.snapshot;
+                let over = snapshot.state != State::Active;
                 RowUpdate {
                     identity,
                     is_new: entry.created_ms.is_none(),
-                    standing,
-                    log: standing.events.to_stored(),
-                    facts: StoredFacts::write(standing),
-                    live: match &standing.live {
-                        StandingLive::Known(live) => Some(Plaintext(live.encode())),
-                        StandingLive::Absent | StandingLive::Unreadable => None,
+                    snapshot,
+                    log: snapshot.events.to_stored(),
+                    facts: StoredFacts::write(snapshot),
+                    live: match &snapshot.live {
+                        SnapshotLiveData::Known(live) => Some(Plaintext(live.encode())),
+                        SnapshotLiveData::Absent | SnapshotLiveData::Unreadable => None,
                     },
                     created_ms: entry.created_ms.unwrap_or(now_ms),
                     updated_ms: now_ms,
@@ -163,7 +163,7 @@ pub(crate) fn parent_id(row: &Row) -> Option<String> {
 pub struct RowUpdate<'t> {
     identity: &'t Identity<'t>,
     is_new: bool,
-    standing: &'t Standing<'t>,
+    snapshot: &'t InteractionSnapshot<'t>,
     log: StoredLog,
     facts: String,
     live: Option<Plaintext>,
@@ -175,13 +175,13 @@ pub struct RowUpdate<'t> {
 impl RowUpdate<'_> {
     /// The row to be written.
     pub fn row(&self) -> RowChange<'_> {
-        let record: &Record = &self.standing.record;
+        let record: &Record = &self.snapshot.record;
         RowChange {
             identity: self.identity,
             is_new: self.is_new,
-            state: self.standing.state,
-            channel: &self.standing.facts.channel,
-            queue: self.standing.facts.queue.as_deref(),
+            state: self.snapshot.state,
+            channel: &self.snapshot.facts.channel,
+            queue: self.snapshot.facts.queue.as_deref(),
             facts: &self.facts,
             record,
             live: self.live.as_ref(),

@@ -320,12 +320,12 @@ fn fault<D: Delivery>(traces: &Traces, place: usize, delivery: &D) -> Plan {
         "a fault of our own: a message is set aside"
     );
     let detail = "a fault of our own, which the worker's log tells";
-    Plan::rejected(Refusal::of(RejectReason::Internal, detail), "propagate")
+    Plan::rejected(Refusal::new(RejectReason::Internal, detail), "propagate")
 }
 
 fn refused_by_store(place: usize, why: &str) -> Planned {
     let detail = format!("the store refuses its data: {why}");
-    let plan = Plan::rejected(Refusal::of(RejectReason::Internal, detail), "save");
+    let plan = Plan::rejected(Refusal::new(RejectReason::Internal, detail), "save");
     Planned { place, plan, trace: None }
 }
 

@@ -1,8 +1,8 @@
 //! What changes for whom when rules are replaced by others: in words, from the compiled rules.
 //!
-//! What is compared is what rules do, not how they are written: names of sets, the order of sections
-//! and a list that is spelled otherwise are no changes. Whoever meets the same change is named
-//! together. Constants of the rules are shown, since they stand in the rules file; there is no data of
+//! The comparison is of what rules do, not of how they are written: names of sets, the order of sections
+//! and a list that is spelled otherwise are no changes. Those that the same change affects are
+//! named together. Constants of the rules are shown, since they stand in the rules file; there is no data of
 //! customers here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,7 +27,7 @@ pub struct Change {
     pub section: &'static str,
     /// For whom: channels, pairs of channels, widgets, call targets, queues; never empty.
     pub who: Vec<String>,
-    /// What changes: a sentence without its subject.
+    /// The change: a sentence without its subject.
     pub what: String,
 }
 
@@ -163,7 +163,7 @@ fn sets(old: &Widgets, new: &Widgets, found: &mut Changes) {
                 }
             }
             (SetFilter::Set(_), _) => {
-                add("everything that is submitted is dropped (U6)".to_owned())
+                add("everything that is submitted is dropped (U6)".to_owned());
             }
             (_, SetFilter::Set(after)) => {
                 let keys: Vec<_> = after.keys.iter().map(|key| key.name.reborrow()).collect();
@@ -296,7 +296,7 @@ fn items(who: &str, old: Vec<&MetadataItem>, new: Vec<&MetadataItem>, found: &mu
     }
 }
 
-/// How lists of keys are spoken of.
+/// The words for changes to a list of keys.
 struct ListWords {
     gone: &'static str,
     come: &'static str,

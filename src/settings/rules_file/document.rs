@@ -15,7 +15,7 @@ use crate::domain::value::{Kind, kind};
 
 /// A rules or case document, as JSON text that is known to be valid.
 ///
-/// `Debug` gives its length: defaults may be somebody's data (K8).
+/// `Debug` gives its length: defaults may be customer data (K8).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document(String);
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Document {
     }
 }
 
-/// How a document is written.
+/// The syntax of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// TOML.
@@ -50,7 +50,7 @@ impl Document {
     /// Parses a text, which may begin with a byte order mark.
     ///
     /// # Errors
-    /// What the parser says, with line and column; never the text, which may hold a value (K8).
+    /// The parser's message, with line and column; never the text, which may hold a value (K8).
     pub fn parse(text: &str, syntax: Syntax) -> Result<Document, String> {
         let text = without_mark(text);
         match syntax {
@@ -90,8 +90,8 @@ impl Document {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// Whether the document nests deeper than `levels`. Counted without recursion: nobody has
-    /// vouched for it yet.
+    /// Whether the document nests deeper than `levels`. Counted without recursion: the
+    /// document is not validated yet.
     pub(super) fn nests_deeper_than(&self, levels: usize) -> bool {
         let (mut depth, mut in_string, mut bytes) = (0_usize, false, self.0.bytes());
         while let Some(byte) = bytes.next() {
@@ -113,8 +113,8 @@ impl Document {
     }
 }
 
-/// The line and the column at which a text is no TOML, for who tells what is wrong by the error's message
-/// alone: as a whole it would quote the line.
+/// The line and the column at which a text is not valid TOML. They go with the error's message, since the
+/// error's `Display` would quote the line.
 pub(in crate::settings) fn place_of(error: &TomlError, text: &str) -> (usize, usize) {
     let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
     let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_has_not_is_an_error_with_its_path() {
+    fn rejects_toml_values_that_json_lacks_with_their_path() {
         let date = Document::parse("[a]\nb = [1979-05-27]", Syntax::Toml).expect_err("a date");
         assert!(date.starts_with("a.b[0]: is a date"), "{date}");
         assert!(Document::parse("a = inf", Syntax::Toml).is_err());
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn one_canonical_form_for_both_syntaxes() {
+    fn toml_and_json_have_the_same_canonical_form() {
         let toml = Document::parse("b = \"é\"\n[a]\ny = 1\nx = 2", Syntax::Toml).expect("TOML");
         let json = r#" { "a": { "x": 2, "y": 1, "z": null }, "b": "\u00e9" } "#;
         let json = Document::parse(json, Syntax::Json).expect("JSON");

@@ -32,7 +32,7 @@ pub use schema::schema;
 pub struct Loaded {
     /// The rules.
     pub rules: Rules,
-    /// What is legal but probably not meant, each at its path.
+    /// Warnings: legal but probably not intended, each at its path.
     pub warnings: Vec<Problem>,
 }
 
@@ -42,7 +42,7 @@ pub struct Problem {
     /// The path within the document, as in `user_data_set[2].key[0].default`; empty for the
     /// document as a whole.
     pub path: String,
-    /// What is wrong with what stands there.
+    /// The reason.
     pub message: String,
 }
 
@@ -63,7 +63,7 @@ pub enum RulesError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
     /// The text is neither TOML nor JSON.
@@ -71,7 +71,7 @@ pub enum RulesError {
     Syntax {
         /// The file.
         path: String,
-        /// What is wrong, with line and column.
+        /// The reason, with line and column.
         what: String,
     },
     /// The document holds something that rules may not hold. All of it.
@@ -79,7 +79,7 @@ pub enum RulesError {
     Refused {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problems.
         problems: Vec<Problem>,
     },
 }
@@ -105,7 +105,7 @@ pub fn accept(path: &Path, document: &Document) -> Result<Loaded, RulesError> {
     compile(document).map_err(|problems| RulesError::Refused { path: path(), problems })
 }
 
-/// Reads the document of a rules file, without a look at what it says.
+/// Reads the document of a rules file without compiling its rules.
 ///
 /// # Errors
 /// [`RulesError`] when the file cannot be read or parsed.

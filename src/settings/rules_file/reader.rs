@@ -1,7 +1,7 @@
 //! Walks a document: every value knows its path, every problem is kept, nothing stops at the first.
 //!
 //! `null` counts as absent everywhere, and so does an empty string where a name or an id is meant.
-//! A problem says what was expected, never what stood there: defaults may be somebody's data (K8).
+//! A problem names the expected value, never the actual one: defaults may be customer data (K8).
 
 use std::collections::HashSet;
 use std::fmt;

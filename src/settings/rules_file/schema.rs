@@ -1,7 +1,7 @@
 //! The schema of a rules file.
 //!
-//! Written by hand beside `sections`, which reads the same keys: a description for whoever writes
-//! rules is nothing that a reader knows. Words and defaults come from the rules themselves, and
+//! Written by hand beside `sections`, which reads the same keys: the reader has no descriptions
+//! for the author of the rules. Words and defaults come from the rules themselves, and
 //! `tests/it/schema.rs` holds the two to each other: the keys that the reader names where it meets an
 //! unknown one are those of the schema, and whatever one of them refuses the other refuses too.
 //!
@@ -224,7 +224,7 @@ fn updates() -> Value {
 
 fn limits() -> Value {
     let default = Limits::default();
-    // What the machine can count: the reader takes any of its whole numbers.
+    // The bound is that of the machine: the reader accepts any `usize`.
     let bytes = || json!({ "type": "integer", "minimum": 0, "maximum": usize::MAX });
     Table::new()
         .optional(

@@ -1,4 +1,4 @@
-//! What each section of a rules document means, and which combinations are refused or odd
+//! The meaning of each section of a rules document, and which combinations are refused or odd
 //! (docs/rules.md, *Loading rules*).
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use crate::domain::user_data_set::{SetKey, UserDataSet, Widget, Widgets};
 use crate::domain::{JSON_EVENT, Key, KeyNames, Priority, Value};
 use crate::formats;
 
-/// What becomes of a child whose parent stays unknown (C9).
+/// The words for the handling of a child whose parent stays unknown (C9).
 pub(super) const UNKNOWN_PARENT: [(&str, UnknownParent); 2] =
     [("publish", UnknownParent::Publish), ("dead_letter", UnknownParent::DeadLetter)];
 

@@ -1,5 +1,5 @@
--- A page of the walk along the primary key, without locks. Sizes and NULLs are told without fetching
--- what is stored out of line.
+-- A page of the walk along the primary key, without locks. Sizes and NULLs are read without fetching
+-- values stored out of line.
 SELECT i.tenant, i.id, i.state, i.channel, i.queue, octet_length(i.events) > 0, i.record <> '{}',
        i.updated_ms, i.ended_ms
 FROM throughline_interaction AS i

@@ -18,30 +18,30 @@ use crate::pipeline::ports::StoreError;
 const BATCHES: u32 = 1_000;
 
 /// A connection that a batch uses.
-pub(super) struct Used {
+pub(super) struct BatchConnection {
     pub(super) connection: PoolConnection<Postgres>,
     /// Whether a transaction is open on it, and holds locks.
     pub(super) is_open: bool,
     batches: u32,
 }
 
-impl Drop for Used {
+impl Drop for BatchConnection {
     fn drop(&mut self) {
-        // Nobody else may use it then; the server ends both.
+        // No other lane may use it then; the server ends both.
         if self.is_open {
             self.connection.close_on_drop();
         }
     }
 }
 
-/// The pool, and what is at hand: at most one connection for each batch that goes on at once.
+/// The pool, and the idle connections at hand: at most one connection for each batch that goes on at once.
 pub(super) struct Connections {
     pub(super) pool: PgPool,
-    at_hand: Mutex<Vec<(Used, Instant)>>,
+    at_hand: Mutex<Vec<(BatchConnection, Instant)>>,
 }
 
 impl Connections {
-    pub(super) fn of(pool: PgPool) -> Connections {
+    pub(super) fn new(pool: PgPool) -> Connections {
         Connections { pool, at_hand: Mutex::default() }
     }
 
@@ -50,7 +50,7 @@ impl Connections {
         &self,
         login: Duration,
         timeout: Duration,
-    ) -> Result<Used, StoreError> {
+    ) -> Result<BatchConnection, StoreError> {
         let at_hand = self.at_hand().pop();
         if let Some((mut used, since)) = at_hand
             && used.batches < BATCHES
@@ -60,24 +60,24 @@ impl Connections {
             return Ok(used);
         }
         let connection = within(login + timeout, self.pool.acquire()).await?;
-        Ok(Used { connection, is_open: false, batches: 1 })
+        Ok(BatchConnection { connection, is_open: false, batches: 1 })
     }
 
     /// Keeps a connection at hand on which nothing is under way.
-    pub(super) fn put_back(&self, used: Used) {
+    pub(super) fn put_back(&self, used: BatchConnection) {
         if !self.pool.is_closed() {
             self.at_hand().push((used, Instant::now()));
         }
     }
 
-    /// Gives up what is at hand and closes the pool.
+    /// Drops the connections at hand and closes the pool.
     pub(super) async fn close(&self) {
         let closing = self.pool.close();
         self.at_hand().clear();
         closing.await;
     }
 
-    fn at_hand(&self) -> MutexGuard<'_, Vec<(Used, Instant)>> {
+    fn at_hand(&self) -> MutexGuard<'_, Vec<(BatchConnection, Instant)>> {
         self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 //!
 //! Only the code is used: message and detail quote values, such as the key of a duplicate. What TLS
-//! refuses is told with what to do about it.
+//! refuses is reported with the remedy.
 
 use std::error::Error;
 
@@ -12,50 +12,51 @@ use crate::pipeline::ports::StoreError;
 
 /// What a SQLSTATE means for the batch.
 pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
-    let said = |what: &str| format!("{what} (SQLSTATE {sqlstate})");
+    let with_code = |what: &str| format!("{what} (SQLSTATE {sqlstate})");
     match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
         // `save.sql` divides by zero when it could not write every row.
         (_, "22012" | "23505") => StoreError::Conflict,
         // Two that change each other's rows: the one who lost begins again.
         (_, "40001" | "40P01") => StoreError::Conflict,
-        ("22" | "23", _) => StoreError::Refused(said("not what its column takes")),
+        ("22" | "23", _) => StoreError::Refused(with_code("not what its column takes")),
         // No statement of ours is named twice, or used before it is prepared, on one connection.
-        (_, "42P05" | "26000") => StoreError::Unreadable(said(
+        (_, "42P05" | "26000") => StoreError::Unreadable(with_code(
             "the server's prepared statements are not this session's: a pooler in transaction mode \
              stands in between; have it pool sessions (PgBouncer: pool_mode = session), or name the \
              server itself in store.url",
         )),
-        (_, "08P01") => StoreError::Unavailable(said(
-            "the server, or a pooler in between, does not take what it is told: of PgBouncer, look \
+        (_, "08P01") => StoreError::Unavailable(with_code(
+            "the server, or a pooler in between, refuses the statement: of PgBouncer, look \
              at its log, and have it pool sessions (pool_mode = session)",
         )),
-        ("54", _) => StoreError::Refused(said("beyond a limit of the server")),
+        ("54", _) => StoreError::Refused(with_code("beyond a limit of the server")),
         ("42" | "3F" | "0A", _) => {
-            StoreError::Unreadable(said("schema or rights are not the ones expected"))
+            StoreError::Unreadable(with_code("schema or rights are not the ones expected"))
         }
-        (_, "XX001" | "XX002") => StoreError::Unreadable(said("the server's data is damaged")),
-        (_, "28P01") => StoreError::Unavailable(said("the server refuses the password")),
-        ("28", _) => StoreError::Unavailable(said(
+        (_, "XX001" | "XX002") => StoreError::Unreadable(with_code("the server's data is damaged")),
+        (_, "28P01") => StoreError::Unavailable(with_code("the server refuses the password")),
+        ("28", _) => StoreError::Unavailable(with_code(
             "the server refuses the login: look at the user, at the server's pg_hba.conf, and at \
              the client's certificate (sslcert, sslkey) if it asks for one",
         )),
-        ("3D", _) => StoreError::Unavailable(said("the server has no such database")),
-        (_, "53100") => StoreError::Unavailable(said("the server's disk is full")),
-        ("53", _) => StoreError::Unavailable(said("the server is out of resources")),
-        ("40", _) => StoreError::Unavailable(said("rolled back in favour of another worker")),
-        (_, "55P03") => StoreError::Unavailable(said("another worker holds a row for too long")),
-        (_, "57014") => StoreError::Unavailable(said("the server took too long")),
-        (_, "25006") => StoreError::Unavailable(said("the server cannot be written")),
-        ("57", _) => StoreError::Unavailable(said("the server is starting or stopping")),
-        _ => StoreError::Unavailable(said("the server fails")),
+        ("3D", _) => StoreError::Unavailable(with_code("the server has no such database")),
+        (_, "53100") => StoreError::Unavailable(with_code("the server's disk is full")),
+        ("53", _) => StoreError::Unavailable(with_code("the server is out of resources")),
+        ("40", _) => StoreError::Unavailable(with_code("rolled back in favour of another worker")),
+        (_, "55P03") => {
+            StoreError::Unavailable(with_code("another worker holds a row for too long"))
+        }
+        (_, "57014") => StoreError::Unavailable(with_code("the server took too long")),
+        (_, "25006") => StoreError::Unavailable(with_code("the server cannot be written")),
+        ("57", _) => StoreError::Unavailable(with_code("the server is starting or stopping")),
+        _ => StoreError::Unavailable(with_code("the server fails")),
     }
 }
 
-/// What TLS has found, and what is to be done about it. Certificates are public, and so is all that
-/// their errors say.
+/// The TLS error and its remedy. Certificates are public, and so is all that their errors say.
 pub(in crate::store) fn tls_trouble(error: &(dyn Error + 'static)) -> String {
     let Some(error) = error.downcast_ref::<rustls::Error>() else {
-        return format!("TLS: {error}; sslmode in store.url says what is asked for");
+        return format!("TLS: {error}; sslmode in store.url sets the requirement");
     };
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_has_its_class() {
+    fn each_code_is_classified() {
         for (sqlstate, class) in [
             ("08006", "unavailable"), // connection_failure
             ("25P03", "unavailable"), // idle_in_transaction_session_timeout

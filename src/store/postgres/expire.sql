@@ -1,5 +1,5 @@
--- The rows are locked. An interaction counts as ended since its time was over, not since somebody
--- noticed.
+-- The rows are locked. An interaction counts as ended from the end of its lifetime, not from
+-- the sweep that finds it.
 UPDATE throughline_interaction AS i
 SET state = $3, live = NULL, ended_ms = coalesce(i.ended_ms, i.updated_ms + $4)
 FROM UNNEST($1::text[], $2::text[]) AS due (tenant, id)

@@ -38,8 +38,8 @@ use crate::pipeline::ports::{Row, StoreError};
 
 pub(super) const MIGRATIONS: &Migrations = &[include_str!("0001_interactions.sql")];
 
-/// The advisory lock that workers take to migrate: "thruline" in ASCII, so that it is nobody
-/// else's by accident.
+/// The advisory lock that workers take to migrate: "thruline" in ASCII, so that no other
+/// program uses it by accident.
 const MIGRATION_LOCK: i64 = 0x7468_7275_6c69_6e65;
 
 /// How long a connection may have been idle and still be used without asking whether it is there:
@@ -52,7 +52,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Whether the URL can be of use, with the files that it names.
 pub(super) fn check(url: &str) -> Result<(), OpenError> {
-    options::of(url).map(drop)
+    options::from_url(url).map(drop)
 }
 
 pub(super) struct Postgres {
@@ -69,7 +69,7 @@ impl Postgres {
         settings: &Settings,
         keys: Arc<LiveKeys>,
     ) -> Result<Postgres, OpenError> {
-        let Options { driver, connect_timeout, must_write } = options::of(&settings.url)?;
+        let Options { driver, connect_timeout, must_write } = options::from_url(&settings.url)?;
         let timeout = settings.timeout();
         let login = connect_timeout.unwrap_or(timeout);
         // The first connection is made by hand: a pool would retry until its time is up, and then
@@ -81,7 +81,7 @@ impl Postgres {
         first.close().await?;
         let pool = pool(settings, login, must_write).connect_lazy_with(driver);
         Ok(Postgres {
-            connections: Connections::of(pool),
+            connections: Connections::new(pool),
             keys,
             timeout,
             login,
@@ -91,7 +91,7 @@ impl Postgres {
 
     /// All that is pending runs in one transaction, behind a lock of its own.
     pub(super) async fn migrate(&self) -> Result<(), OpenError> {
-        // Without a look first, a worker whose role may not create tables could not start.
+        // Without a look first, a worker identity role may not create tables could not start.
         let found = self.schema_version().await?;
         if migrations::pending(MIGRATIONS, found)?.is_empty() && self.has_addition().await? {
             return Ok(());
@@ -106,7 +106,7 @@ impl Postgres {
             .execute(&mut *transaction)
             .await?;
         // Asking again whether the table exists would be answered from what this session has
-        // cached, as it was before the wait. Making it, if need be, sees what is there.
+        // cached, as it was before the wait. `CREATE ... IF NOT EXISTS` sees the current state.
         raw_sql(
             "CREATE TABLE IF NOT EXISTS throughline_migration \
              (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
@@ -181,7 +181,7 @@ impl Postgres {
     }
 }
 
-/// What is said of a server that takes no writes, where `target_session_attrs` asks for one that does.
+/// The error for a server that takes no writes, where `target_session_attrs` asks for one that does.
 const READ_ONLY: &str =
     "the server is read-only, and target_session_attrs asks for one that is not";
 
@@ -214,7 +214,7 @@ fn pool(settings: &Settings, login: Duration, must_write: bool) -> PgPoolOptions
         .after_release(move |connection, _| {
             Box::pin(async move {
                 // This also carries the rollback of a dropped transaction to the server. Without
-                // an end, a connection whose peer is gone would keep its place in the pool until
+                // an end, a connection identity peer is gone would keep its place in the pool until
                 // TCP gives up, a quarter of an hour later.
                 match tokio::time::timeout(timeout, connection.ping()).await {
                     Ok(answer) => answer.map(|()| true),
@@ -231,7 +231,7 @@ async fn answers(connection: &mut PgConnection) -> bool {
 
 /// What every session is set to, whatever the server's defaults.
 ///
-/// - Read committed: each statement sees what others have committed, also what it had to wait for.
+/// - Read committed: each statement sees what others have committed, also while it waited.
 /// - Nothing waits for ever, and a worker that hangs between reading and writing does not keep its
 ///   rows from the others.
 /// - Plans: every statement of ours goes by the primary key. Left to itself the planner, having
@@ -253,12 +253,12 @@ fn session(settings: &Settings) -> String {
     )
 }
 
-/// Identities turned on their side, as every statement takes them.
+/// The identities as columns, one array each, as every statement takes them.
 fn columns<'i>(
     identities: impl IntoIterator<Item = &'i Identity<'i>>,
 ) -> (Vec<&'i str>, Vec<&'i str>) {
     let identities = identities.into_iter();
-    identities.map(|whose| (whose.tenant.as_ref(), whose.id.as_ref())).unzip()
+    identities.map(|identity| (identity.tenant.as_ref(), identity.id.as_ref())).unzip()
 }
 
 /// Awaits an answer, but not for ever.

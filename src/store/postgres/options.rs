@@ -11,7 +11,7 @@
 //! Invariants: a file that is named is read, is what it should be, and has an effect. No error repeats a
 //! part of the URL but the names of its parameters and files. Which parameters there are: `parameters.rs`.
 //!
-//! Deliberately absent: encrypted client keys, for which there is nobody to ask.
+//! Deliberately absent: encrypted client keys: a worker runs without a user to enter the passphrase.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -31,7 +31,7 @@ const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// How a URL says that the server is to be reached.
 pub(super) struct Options {
-    /// What the driver is told.
+    /// The driver's options.
     pub(super) driver: PgConnectOptions,
     /// How long a login may take, where the URL says it.
     pub(super) connect_timeout: Option<Duration>,
@@ -40,8 +40,8 @@ pub(super) struct Options {
 }
 
 /// The options for a URL.
-pub(super) fn of(url: &str) -> Result<Options, OpenError> {
-    let parameters = Parameters::of(url)?;
+pub(super) fn from_url(url: &str) -> Result<Options, OpenError> {
+    let parameters = Parameters::from_url(url)?;
     // The driver's text may quote the URL, and with it a password.
     let options = PgConnectOptions::from_str(&parameters.url)
         .map_err(|_| {
@@ -49,13 +49,13 @@ pub(super) fn of(url: &str) -> Result<Options, OpenError> {
                         has to be written as %3F, %2F, %23, %40 or %3A)";
             OpenError::Url(what.into())
         })?
-        // Statements are logged without values, but a line a statement helps nobody.
+        // Statements are logged without values, but a log line for every statement has no use.
         .disable_statement_logging()
         // Nothing here is a floating-point number, and PgBouncer refuses a login that asks for it.
         .extra_float_digits(None);
     let options = match (parameters.system_authorities, options.get_ssl_mode()) {
         (false, _) => options,
-        // As libpq has it: those of the operating system vouch for anybody who owns a name.
+        // As in libpq: the system's authorities certify every owner of a name, so the name is verified.
         (true, PgSslMode::VerifyFull | PgSslMode::Prefer) => {
             options.ssl_mode(PgSslMode::VerifyFull)
         }
@@ -80,7 +80,7 @@ fn with_tls_checked(options: PgConnectOptions) -> Result<PgConnectOptions, OpenE
     let url = options.to_url_lossy();
     let file = |parameter: &'static str| {
         let found = url.query_pairs().find(|(name, _)| name == parameter);
-        found.map(|(_, given)| Pem::of(parameter, &given))
+        found.map(|(_, given)| Pem::new(parameter, &given))
     };
     let authorities = file("sslrootcert");
     let (certificate, key) = (file("sslcert"), file("sslkey"));
@@ -128,7 +128,7 @@ enum Given {
 
 impl Pem {
     /// `given` as the driver writes it down.
-    fn of(parameter: &'static str, given: &str) -> Pem {
+    fn new(parameter: &'static str, given: &str) -> Pem {
         let given = match given.strip_prefix("file: ") {
             Some(path) => Given::File(PathBuf::from(path)),
             None => Given::Text(given.to_owned()),

@@ -1,4 +1,4 @@
-//! What may stand behind the `?` of PostgreSQL's URL: all that libpq takes, so that the connection string
+//! The parameters behind the `?` of PostgreSQL's URL: all that libpq takes, so that the connection string
 //! which a managed PostgreSQL shows can be used as it stands.
 //!
 //! | what becomes of it | parameters |
@@ -22,7 +22,7 @@ use sqlx::postgres::PgSslMode;
 
 use crate::store::OpenError;
 
-/// What is handed on to the driver; behind the first twelve stand its own spellings of the same.
+/// Parameters handed on to the driver; behind the first twelve stand its own spellings of the same.
 const DRIVERS: [&str; 18] = [
     "application_name",
     "dbname",
@@ -44,7 +44,7 @@ const DRIVERS: [&str; 18] = [
     "statement-cache-capacity",
 ];
 
-/// What has no effect: our own time limits find a silent peer sooner than TCP's, and GSSAPI is never used.
+/// Parameters without effect: our own time limits find a silent peer sooner than TCP's, and GSSAPI is never used.
 const WITHOUT_EFFECT: [&str; 11] = [
     "gssdelegation",
     "gsslib",
@@ -59,14 +59,14 @@ const WITHOUT_EFFECT: [&str; 11] = [
     "tcp_user_timeout",
 ];
 
-/// What is taken where it says one of these words, which is what happens anyway: the name, the words, and
-/// what is to be done otherwise.
+/// Parameters accepted with one of these words, which name the behaviour anyway: the name, the words, and
+/// the remedy otherwise.
 const TAKEN_IF: [(&str, &[&str], &str); 13] = [
     (
         "channel_binding",
         &["disable", "prefer"],
         "cannot be required: this program's login has none; leave it out, and say \
-         sslmode=verify-full, which nobody in between gets past either",
+         sslmode=verify-full, which stops a man in the middle as well",
     ),
     ("client_encoding", &["utf8", "utf-8", "unicode", "auto"], "can only be UTF8; leave it out"),
     ("gssencmode", &["disable", "prefer"], "cannot be required; use TLS (sslmode)"),
@@ -94,7 +94,7 @@ const TAKEN_IF: [(&str, &[&str], &str); 13] = [
     ("require_auth", &[""], "cannot be kept; have the server's pg_hba.conf ask for it"),
 ];
 
-/// What is refused, and what is to be done.
+/// Parameters that are refused, and the remedy.
 const REFUSED: [(&str, &str); 7] = [
     ("passfile", "is read from the variable PGPASSFILE alone; name the file there"),
     ("requirepeer", "cannot be kept; leave it out"),
@@ -105,7 +105,7 @@ const REFUSED: [(&str, &str); 7] = [
     ("sslpassword", "cannot be used: the client's key must not be encrypted"),
 ];
 
-/// A URL for the driver, and what is kept here.
+/// A URL for the driver, and the parameters kept here.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     /// The URL with nothing in it that the driver does not know.
@@ -122,7 +122,7 @@ pub(super) struct Parameters {
 
 impl Parameters {
     /// Takes a URL apart.
-    pub(super) fn of(url: &str) -> Result<Parameters, OpenError> {
+    pub(super) fn from_url(url: &str) -> Result<Parameters, OpenError> {
         let before_fragment = url.split('#').next().unwrap_or_default();
         let (base, query) = before_fragment.split_once('?').unwrap_or((before_fragment, ""));
         let mut parameters = Parameters { url: with_host(base)?, ..Parameters::default() };
@@ -144,7 +144,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Keeps what is kept here; whether the parameter is the driver's.
+    /// Keeps a parameter that is handled here; returns whether the parameter is the driver's.
     fn keep(&mut self, name: &str, value: &str) -> Result<bool, OpenError> {
         let refused = |what: &str| Err(refusal(name, what));
         if let Some((_, what)) = REFUSED.iter().find(|(known, _)| *known == name) {
@@ -183,7 +183,7 @@ impl Parameters {
     }
 }
 
-/// Whether a parameter means something here, whether or not the driver is told of it.
+/// Whether a parameter means something here, whether or not the driver gets it.
 fn is_known(name: &str) -> bool {
     let kept = ["connect_timeout", "fallback_application_name", "sslrootcert"];
     kept.contains(&name)
@@ -196,7 +196,7 @@ fn is_option(name: &str) -> bool {
     name.starts_with("options[") && name.ends_with(']')
 }
 
-/// Whether it looks like the name of a parameter, and like nothing that somebody made up to be secret.
+/// Whether it looks like the name of a parameter, and not like a secret.
 fn is_a_name(name: &str) -> bool {
     name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_managed_servers_write_is_taken() {
+    fn managed_server_urls_are_accepted() {
         for (url, drivers) in [
             ("postgres://u:p@h/d", "postgres://u:p@h/d"),
             (
@@ -271,23 +271,23 @@ mod tests {
                 "postgres://h/d?sslmode=verify-full",
             ),
         ] {
-            assert_eq!(Parameters::of(url).expect(url).url, drivers, "{url}");
+            assert_eq!(Parameters::from_url(url).expect(url).url, drivers, "{url}");
         }
         let kept = "postgres://h/d?connect_timeout=7&target_session_attrs=primary&\
                     fallback_application_name=f&sslrootcert=system";
-        let kept = Parameters::of(kept).expect("taken");
+        let kept = Parameters::from_url(kept).expect("taken");
         assert_eq!(kept.connect_timeout, Some(Duration::from_secs(7)));
         assert!(kept.must_write && kept.system_authorities);
         assert_eq!(kept.fallback_application_name.as_deref(), Some("f"));
         for none in ["0", "-1"] {
             let url = format!("postgres://h/d?connect_timeout={none}&target_session_attrs=any");
-            let kept = Parameters::of(&url).expect("taken");
+            let kept = Parameters::from_url(&url).expect("taken");
             assert_eq!((kept.connect_timeout, kept.must_write), (None, false));
         }
     }
 
     #[test]
-    fn what_cannot_be_kept_is_named_and_no_value_is() {
+    fn unsupported_parameter_is_named_without_value() {
         for (url, named) in [
             ("postgres://h/d?channel_binding=require", "its channel_binding cannot be required"),
             ("postgres://h/d?gssencmode=require", "its gssencmode cannot be required"),
@@ -306,7 +306,7 @@ mod tests {
             // The password holds a `?`.
             ("postgres://u:p?planted=x@h/d", "a parameter that is none of libpq's"),
         ] {
-            let error = Parameters::of(url).expect_err(url).to_string();
+            let error = Parameters::from_url(url).expect_err(url).to_string();
             assert!(error.contains(named), "{url}: {error}");
             assert!(!error.contains("planted") && !error.contains("PLANTED"), "{url}: {error}");
         }

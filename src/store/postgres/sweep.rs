@@ -1,15 +1,15 @@
 //! The steps of a sweep in PostgreSQL.
 //!
-//! Rows that a batch holds are skipped, so a sweep waits for nobody, and nobody waits for it longer
-//! than its few statements take.
+//! Rows that a batch holds are skipped, so a sweep waits for no batch, and a batch waits for it no
+//! longer than its few statements take.
 
 use super::{Postgres, columns, within};
 use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
-use crate::store::lifetimes::Aged;
+use crate::store::lifetimes::RowAge;
 use crate::store::spilled::{AgedColumns, AgedEvent, SpilledKey};
 use crate::store::stored::StoredAged;
-use crate::store::sweep::Sentence;
+use crate::store::sweep::SweepPlan;
 
 impl Postgres {
     /// A page of rows beyond `after`, without their contents.
@@ -17,7 +17,7 @@ impl Postgres {
         &self,
         after: Option<&Identity<'_>>,
         limit: u32,
-    ) -> Result<Vec<Aged>, StoreError> {
+    ) -> Result<Vec<RowAge>, StoreError> {
         let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
         let page = sqlx::query_as::<_, StoredAged>(include_str!("aged.sql"))
             .bind(tenant)
@@ -58,44 +58,44 @@ impl Postgres {
         Ok(removed.rows_affected())
     }
 
-    /// Locks the rows of `due` that nobody else holds, and does to them what `judge` says.
+    /// Locks the rows of `due` that no other transaction holds, and carries out `make_plan`'s plan.
     pub(in crate::store) async fn clear(
         &self,
         due: &[Identity<'_>],
-        judge: impl Fn(&[Aged]) -> Sentence + Send,
-    ) -> Result<Sentence, StoreError> {
+        make_plan: impl Fn(&[RowAge]) -> SweepPlan + Send,
+    ) -> Result<SweepPlan, StoreError> {
         let mut transaction = within(self.timeout * 2, self.connections.pool.begin()).await?;
         let (tenants, ids) = columns(due);
         let lock = sqlx::query_as::<_, StoredAged>(include_str!("lock_due.sql"));
         let lock = lock.bind(tenants).bind(ids).fetch_all(&mut *transaction);
         let locked = within(self.timeout, lock).await?;
         let locked: Vec<_> = locked.into_iter().map(StoredAged::open).collect();
-        let sentence = judge(&locked);
+        let plan = make_plan(&locked);
 
-        let (tenants, ids) = columns(&sentence.expire);
+        let (tenants, ids) = columns(&plan.expire);
         let expire = sqlx::query(include_str!("expire.sql"))
             .bind(tenants)
             .bind(ids)
             .bind(State::Expired.code())
-            .bind(sentence.live_ttl_ms);
-        let (tenants, ids) = columns(&sentence.forget);
+            .bind(plan.live_ttl_ms);
+        let (tenants, ids) = columns(&plan.forget);
         let forget = sqlx::query(include_str!("forget.sql")).bind(tenants).bind(ids);
-        let (tenants, ids) = columns(&sentence.delete);
+        let (tenants, ids) = columns(&plan.delete);
         let delete = sqlx::query(include_str!("delete.sql")).bind(tenants).bind(ids);
-        let logless: Vec<_> = sentence.forget.iter().chain(&sentence.delete).cloned().collect();
+        let logless: Vec<_> = plan.forget.iter().chain(&plan.delete).cloned().collect();
         let (tenants, ids) = columns(&logless);
         let events = sqlx::query(include_str!("drop_events.sql")).bind(tenants).bind(ids);
         for (statement, rows) in [
-            (expire, &sentence.expire),
+            (expire, &plan.expire),
             (events, &logless),
-            (forget, &sentence.forget),
-            (delete, &sentence.delete),
+            (forget, &plan.forget),
+            (delete, &plan.delete),
         ] {
             if !rows.is_empty() {
                 within(self.timeout, statement.execute(&mut *transaction)).await?;
             }
         }
         within(self.timeout, transaction.commit()).await?;
-        Ok(sentence)
+        Ok(plan)
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments as _, FromRow, Row as _, raw_sql};
 
-use super::connections::Used;
+use super::connections::BatchConnection;
 use super::{Postgres, columns, within};
 use crate::domain::Identity;
 use crate::pipeline::ports::Doubtful;
@@ -24,8 +24,8 @@ use crate::store::live_data::LiveKeys;
 use crate::store::spilled::{OLDER_GENERATIONS, new_events, newest_generation};
 use crate::store::stored::StoredRow;
 
-/// How many batches take locks after a conflict: for as long as it takes to work off what had gathered
-/// in the queue, and with it messages of the same conversations side by side.
+/// How many batches take locks after a conflict: for as long as it takes to work off the backlog
+/// of the queue, and with it messages of the same conversations side by side.
 const LOCKING_BATCHES: u32 = 100;
 
 /// How many of the next batches of a worker are to take locks.
@@ -49,7 +49,7 @@ impl Locking {
 pub(in crate::store) struct PostgresTransaction {
     store: Arc<Postgres>,
     /// None where rows were only to be read.
-    used: Option<Used>,
+    used: Option<BatchConnection>,
     versions: Versions,
 }
 
@@ -76,9 +76,9 @@ impl PostgresTransaction {
         let (mut rows, mut versions) = (Vec::new(), Versions::new());
         let lots = match !own.is_empty() && store.locking.next() {
             true => {
-                // Before it is said: it may be open although nobody answers.
+                // Set before BEGIN is sent: the transaction may be open although no answer arrives.
                 used.is_open = true;
-                store.say(&mut used, "BEGIN").await?;
+                store.execute(&mut used, "BEGIN").await?;
                 vec![
                     (include_str!("lock.sql"), columns(own)),
                     (include_str!("read.sql"), columns(parents)),
@@ -141,7 +141,7 @@ impl PostgresTransaction {
         }
         saved?;
         if used.is_open {
-            store.say(&mut used, "COMMIT").await?;
+            store.execute(&mut used, "COMMIT").await?;
             used.is_open = false;
         }
         store.connections.put_back(used);
@@ -153,7 +153,7 @@ impl Postgres {
     /// Writes all rows, or none.
     async fn write(
         &self,
-        used: &mut Used,
+        used: &mut BatchConnection,
         rows: &[RowChange<'_>],
         versions: &Versions,
     ) -> Result<(), StoreError> {
@@ -164,11 +164,11 @@ impl Postgres {
         for row in rows {
             read_in.push(match row.is_new {
                 true => None,
-                // What was not there when it was read cannot be updated.
+                // A row that was not there when it was read cannot be updated.
                 false => Some(versions.get(row.identity).ok_or(StoreError::Conflict)?),
             });
         }
-        let mut arguments = turned(rows, &self.keys)?;
+        let mut arguments = transpose_columns(rows, &self.keys)?;
         arguments.add(read_in).map_err(sqlx::Error::Encode)?;
         add_events(&mut arguments, rows)?;
         let write = sqlx::query_with(include_str!("save.sql"), arguments);
@@ -176,13 +176,17 @@ impl Postgres {
         Ok(())
     }
 
-    async fn say(&self, used: &mut Used, sql: &'static str) -> Result<(), StoreError> {
+    async fn execute(
+        &self,
+        used: &mut BatchConnection,
+        sql: &'static str,
+    ) -> Result<(), StoreError> {
         within(self.timeout, raw_sql(sql).execute(&mut *used.connection)).await?;
         Ok(())
     }
 }
 
-/// What is spilled with these rows, one array a column.
+/// The events spilled with these rows, one array a column.
 fn add_events(arguments: &mut PgArguments, rows: &[RowChange<'_>]) -> Result<(), StoreError> {
     let events: Vec<_> = new_events(rows).collect();
     let (tenants, ids) = columns(events.iter().map(|event| event.identity));
@@ -202,8 +206,11 @@ fn add_events(arguments: &mut PgArguments, rows: &[RowChange<'_>]) -> Result<(),
 /// What a row takes as parameters at most, mostly, besides its history and its live data.
 const ROW_BYTES: usize = 400;
 
-/// The rows of a batch turned on their side, as parameters: one array a column.
-fn turned<'c>(rows: &'c [RowChange<'c>], keys: &LiveKeys) -> Result<PgArguments, StoreError> {
+/// The rows of a batch as parameters: one array a column.
+fn transpose_columns<'c>(
+    rows: &'c [RowChange<'c>],
+    keys: &LiveKeys,
+) -> Result<PgArguments, StoreError> {
     let record = column(rows, |row| row.record.to_json());
     let live = keys.seal(rows.iter().map(|row| (row.identity, row.live)))?;
     let texts = record.iter().map(String::len).chain(live.iter().flatten().map(Vec::len));

@@ -1,5 +1,5 @@
 -- Events that the logs of long conversations have no room for. A generation is 1,024 of them, in the order in
--- which they were spilled: what is written together stands together.
+-- which they were spilled: events written together stand together.
 CREATE TABLE IF NOT EXISTS throughline_spilled_event (
     tenant     TEXT    NOT NULL,
     id         TEXT    NOT NULL,

@@ -4,23 +4,25 @@ use crate::pipeline::ports::StoreError;
 
 /// What an extended result code, in decimal, means for the batch.
 pub(in crate::store) fn classify(code: &str) -> StoreError {
-    let said = |what: &str| format!("{what} (SQLite code {code})");
+    let with_code = |what: &str| format!("{what} (SQLite code {code})");
     let extended: i32 = code.parse().unwrap_or_default();
     // The low byte is the primary code.
     match (extended & 0xff, extended) {
         // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
         (_, 1555 | 2067) => StoreError::Conflict,
         // SQLITE_CONSTRAINT, SQLITE_TOOBIG, SQLITE_MISMATCH, SQLITE_RANGE
-        (18 | 19 | 20 | 25, _) => StoreError::Refused(said("not what its column takes")),
+        (18 | 19 | 20 | 25, _) => StoreError::Refused(with_code("not what its column takes")),
         // SQLITE_ERROR (no such table), SQLITE_CORRUPT, SQLITE_SCHEMA, SQLITE_NOTADB
-        (1 | 17, _) => StoreError::Unreadable(said("the schema is not the one expected")),
-        (11 | 26, _) => StoreError::Unreadable(said("the file is damaged or no database")),
-        (5 | 6, _) => StoreError::Unavailable(said("another process keeps the database locked")),
-        (8, _) => StoreError::Unavailable(said("the database cannot be written")),
-        (10, _) => StoreError::Unavailable(said("the disk fails")),
-        (13, _) => StoreError::Unavailable(said("the disk is full")),
-        (14, _) => StoreError::Unavailable(said("the file cannot be opened")),
-        _ => StoreError::Unavailable(said("the database fails")),
+        (1 | 17, _) => StoreError::Unreadable(with_code("the schema is not the one expected")),
+        (11 | 26, _) => StoreError::Unreadable(with_code("the file is damaged or no database")),
+        (5 | 6, _) => {
+            StoreError::Unavailable(with_code("another process keeps the database locked"))
+        }
+        (8, _) => StoreError::Unavailable(with_code("the database cannot be written")),
+        (10, _) => StoreError::Unavailable(with_code("the disk fails")),
+        (13, _) => StoreError::Unavailable(with_code("the disk is full")),
+        (14, _) => StoreError::Unavailable(with_code("the file cannot be opened")),
+        _ => StoreError::Unavailable(with_code("the database fails")),
     }
 }
 
@@ -29,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_has_its_class() {
+    fn each_code_is_classified() {
         for (code, class) in [
             ("5", "unavailable"),    // SQLITE_BUSY
             ("517", "unavailable"),  // SQLITE_BUSY_SNAPSHOT

@@ -1,10 +1,10 @@
 //! SQLite: for one machine, and for `pipe` and `explain`. Nothing to install, nothing to look after.
 //!
-//! SQLite has one writer at a time, whoever it is. So this process has one writing connection, for
+//! SQLite has one writer at a time, across all processes. So this process has one writing connection, for
 //! which lanes queue without polling, and a transaction takes the write lock before it reads: what
 //! it reads cannot change until it commits. Other processes are waited for (`busy_timeout`).
 //! A commit is on disk when it returns (`synchronous = FULL`), as an acknowledged message demands; but
-//! for a temporary store, which nobody opens again.
+//! for a temporary store, which is not opened again.
 //!
 //! The version of the schema is SQLite's own `user_version`.
 
@@ -78,7 +78,7 @@ impl Sqlite {
             .journal_mode(journal)
             .synchronous(synchronous)
             .busy_timeout(settings.timeout())
-            // Statements are logged without values, but a line a statement helps nobody.
+            // Statements are logged without values, but a log line for every statement has no use.
             .disable_statement_logging();
         let pool = |connections| {
             SqlitePoolOptions::new()
@@ -101,9 +101,8 @@ impl Sqlite {
                     })
                 })
         };
-        // What is erased is overwritten with zeros: history that somebody had erased must not be found
-        // in the file's unused parts, and neither must an older version of it.
-        // A temporary file is removed as a whole.
+        // Erased bytes are overwritten with zeros: neither erased history nor an older version of it
+        // may be found in the file's unused parts. A temporary file is removed as a whole.
         let secure = if settings.temporary { "OFF" } else { "ON" };
         let writing = options.clone().pragma("secure_delete", secure);
         // The writer connects now, so that a file that is no database is found out at once.
@@ -119,7 +118,7 @@ impl Sqlite {
             raw_sql(*sql).execute(&mut *transaction).await?;
         }
         raw_sql(include_str!("addition.sql")).execute(&mut *transaction).await?;
-        // A pragma takes no parameters; what is put in is a number of ours.
+        // A pragma takes no parameters; the inserted value is a number of ours.
         let version = format!("PRAGMA user_version = {}", migrations::known(MIGRATIONS));
         raw_sql(AssertSqlSafe(version)).execute(&mut *transaction).await?;
         transaction.commit().await?;

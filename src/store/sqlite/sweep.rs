@@ -8,10 +8,10 @@ use sqlx::{QueryBuilder, Sqlite as Database};
 use super::Sqlite;
 use crate::domain::{Identity, State};
 use crate::pipeline::ports::StoreError;
-use crate::store::lifetimes::Aged;
+use crate::store::lifetimes::RowAge;
 use crate::store::spilled::{AgedColumns, AgedEvent, SpilledKey};
 use crate::store::stored::StoredAged;
-use crate::store::sweep::Sentence;
+use crate::store::sweep::SweepPlan;
 
 const PAGE: &str = "SELECT tenant, id, state, channel, queue, length(events) > 0, record <> '{}', \
                     updated_ms, ended_ms FROM throughline_interaction \
@@ -39,7 +39,7 @@ impl Sqlite {
         &self,
         after: Option<&Identity<'_>>,
         limit: u32,
-    ) -> Result<Vec<Aged>, StoreError> {
+    ) -> Result<Vec<RowAge>, StoreError> {
         let (tenant, id) = after.map_or(("", ""), |after| (&after.tenant, &after.id));
         let page = sqlx::query_as::<_, StoredAged>(PAGE).bind(tenant).bind(id).bind(limit);
         let rows = page.fetch_all(&self.readers).await?;
@@ -82,53 +82,53 @@ impl Sqlite {
         Ok(removed.rows_affected())
     }
 
-    /// Reads the rows of `due` again under the write lock, and does to them what `judge` says.
+    /// Reads the rows of `due` again under the write lock, and carries out `make_plan`'s plan.
     pub(in crate::store) async fn clear(
         &self,
         due: &[Identity<'_>],
-        judge: impl Fn(&[Aged]) -> Sentence + Send,
-    ) -> Result<Sentence, StoreError> {
+        make_plan: impl Fn(&[RowAge]) -> SweepPlan + Send,
+    ) -> Result<SweepPlan, StoreError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut read = over(due);
+        let mut read = with_due(due);
         let read = read.push(READ_DUE).build_query_as::<StoredAged>();
         let rows = read.fetch_all(&mut *transaction).await?;
         let rows: Vec<_> = rows.into_iter().map(StoredAged::open).collect();
-        let sentence = judge(&rows);
-        if !sentence.expire.is_empty() {
-            let mut expire = over(&sentence.expire);
+        let plan = make_plan(&rows);
+        if !plan.expire.is_empty() {
+            let mut expire = with_due(&plan.expire);
             expire.push("UPDATE throughline_interaction SET live = NULL, state = ");
             expire.push_bind(State::Expired.code());
-            // Since its time was over, not since somebody noticed.
+            // From the end of its lifetime, not from the sweep that finds it.
             expire.push(", ended_ms = coalesce(ended_ms, updated_ms + ");
-            expire.push_bind(sentence.live_ttl_ms).push(")").push(WHERE_DUE);
+            expire.push_bind(plan.live_ttl_ms).push(")").push(WHERE_DUE);
             expire.build().execute(&mut *transaction).await?;
         }
-        let logless: Vec<_> = sentence.forget.iter().chain(&sentence.delete).cloned().collect();
+        let logless: Vec<_> = plan.forget.iter().chain(&plan.delete).cloned().collect();
         if !logless.is_empty() {
-            let mut events = over(&logless);
+            let mut events = with_due(&logless);
             events.push("DELETE FROM throughline_spilled_event").push(WHERE_DUE);
             events.build().execute(&mut *transaction).await?;
         }
-        if !sentence.forget.is_empty() {
-            let mut forget = over(&sentence.forget);
+        if !plan.forget.is_empty() {
+            let mut forget = with_due(&plan.forget);
             forget.push("UPDATE throughline_interaction SET events = x''").push(WHERE_DUE);
             forget.build().execute(&mut *transaction).await?;
         }
-        if !sentence.delete.is_empty() {
-            let mut delete = over(&sentence.delete);
+        if !plan.delete.is_empty() {
+            let mut delete = with_due(&plan.delete);
             delete.push("DELETE FROM throughline_interaction").push(WHERE_DUE);
             delete.build().execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        Ok(sentence)
+        Ok(plan)
     }
 }
 
 /// The beginning of a statement over the rows of these identities, as the table `due`.
-fn over<'i>(identities: &'i [Identity<'_>]) -> QueryBuilder<Database> {
+fn with_due<'i>(identities: &'i [Identity<'_>]) -> QueryBuilder<Database> {
     let mut query = QueryBuilder::new("WITH due (tenant, id) AS (");
-    query.push_values(identities, |mut row, whose: &'i Identity<'_>| {
-        row.push_bind(whose.tenant.as_ref()).push_bind(whose.id.as_ref());
+    query.push_values(identities, |mut row, identity: &'i Identity<'_>| {
+        row.push_bind(identity.tenant.as_ref()).push_bind(identity.id.as_ref());
     });
     query.push(") ");
     query

@@ -183,7 +183,7 @@ impl SqliteTransaction {
         let mut written = 0;
         while let Some((text, arguments)) = next {
             let write = sqlx::query_with(text, arguments).execute(&mut *self.transaction);
-            // SQLite has a thread of its own, which is told at the first poll.
+            // SQLite has a thread of its own, which gets the call at the first poll.
             let (done, following) = join(write, async { prepared.next().transpose() }).await;
             written += done?.rows_affected();
             next = following?;
@@ -246,7 +246,7 @@ fn bind<'v>(
     Ok(sqlx::Arguments::add(arguments, value).map_err(sqlx::Error::Encode)?)
 }
 
-/// A text that many rows have in common: what is bound goes to another thread, and is freed there.
+/// A text that many rows have in common: a bound value goes to another thread, and is freed there.
 #[derive(Default)]
 struct Shared(Option<Arc<str>>);
 
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_have_few_lengths_and_leave_nothing_out() {
+    fn runs_are_powers_of_two_and_cover_all_rows() {
         for count in 0..1_100 {
             let rows: Vec<usize> = (0..count).collect();
             let runs: Vec<_> = runs(&rows).collect();

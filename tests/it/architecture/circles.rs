@@ -136,6 +136,6 @@ fn circle_is_found_through_a_reexport() {
         file("a/two.rs", &["fn f() -> crate::a::One {"]),
         file("a/three.rs", &["use super::Shared;"]),
     ];
-    let circle = ["a/one", "a/two"].map(|path| module_of(path));
+    let circle = ["a/one", "a/two"].map(module_of);
     assert_eq!(Crate::new(&files).circles(), BTreeSet::from([BTreeSet::from(circle)]));
 }

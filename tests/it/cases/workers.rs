@@ -205,7 +205,7 @@ impl WorkerFleet {
         }
         let delays = RetrySchedule::default().delays();
         let waiting: Vec<_> = delays.iter().map(|delay| source.waiting_queue(*delay)).collect();
-        bench.topology = Topology::of(&bench.settings, &delays);
+        bench.topology = Topology::new(&bench.settings, &delays);
         for queue in bench.topology.queues.iter_mut().filter(|queue| waiting.contains(&queue.name))
         {
             queue.arguments.retain(|(name, _)| *name == "x-queue-type");

@@ -50,7 +50,7 @@ impl HoldingQueue {
 /// Sets the bounds of a bench's queues, which are not declared yet.
 fn set_bounds(bench: &mut Bench, bounds: impl FnOnce(&mut Settings)) {
     bounds(&mut bench.settings);
-    bench.topology = Topology::of(&bench.settings, &[WAITING_DELAY]);
+    bench.topology = Topology::new(&bench.settings, &[WAITING_DELAY]);
 }
 
 /// Receives the message `m-<n>`.
@@ -158,7 +158,7 @@ async fn the_largest_bounds_are_accepted_and_a_change_of_them_is_named() {
         bench.settings.dead_letters_max_bytes = Some(1 << 50);
         bench.settings.dead_letters_max_age_secs = Some(315_360_000);
         bench.settings.waiting_max_bytes = Some(1 << 50);
-        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+        bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         let output = run(&bench.settings, &["check", "--connect"]).await;
         assert_eq!(output.code, Some(0), "{output:?}");
@@ -200,7 +200,7 @@ async fn nothing_is_lost_while_the_dead_letter_queue_is_full() {
             expected.insert(format!("m-{n}"));
             match publish_to(&mut lane, HoldingQueue::DeadLetters, &batch).await {
                 PublishOutcome::Confirmed => {
-                    settle_all(&mut lane, batch, Settlement::Acknowledge).await
+                    settle_all(&mut lane, batch, Settlement::Acknowledge).await;
                 }
                 PublishOutcome::Refused => refused.extend(batch),
                 PublishOutcome::Returned => panic!("there is a queue for it"),

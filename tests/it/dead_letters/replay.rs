@@ -156,7 +156,7 @@ async fn pass_covers_only_dead_letters_present_at_its_start() {
 #[tokio::test]
 async fn dead_letter_carries_its_reason_and_can_be_replayed_repeatedly() {
     with_bench(rabbitmq::shared(), async |bench| {
-        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+        bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
         bench.link().await.prepare(&bench.topology).await.expect("declared");
         let before_ms = Clock::System.now_ms();
         for n in 0..3 {

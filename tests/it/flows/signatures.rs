@@ -55,7 +55,7 @@ const VENDORS: [&str; 3] = [
 async fn unsigned_messages_are_dead_lettered() {
     with_bench(rabbitmq::shared(), async |bench| {
         two_sources(bench, &[]);
-        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+        bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
         let secret = write(folder.path(), "secret", &format!("{SECRET}\n"));
         let asks = format!("signature_secret_file = '{}'", secret.display());

@@ -42,7 +42,7 @@ fn unconvertible_lines_are_reported_with_number_and_reason() {
 }
 
 #[test]
-fn a_named_format_is_the_only_one() {
+fn named_format_disables_recognition_of_others() {
     let folder = folder();
     write(folder.path(), "in.ndjson", "{\"user_data\":{\"k\":\"v\"}}\n");
     let output = run(folder.path(), &["convert", "--format", "mindful-scheduler", "in.ndjson"]);

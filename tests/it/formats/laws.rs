@@ -194,7 +194,7 @@ fn published(rules: &Rules, decoded: &Decoded<'_>) -> Option<String> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoders_accept_any_bytes_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let Ok(text) = formats::body::check(&bytes, 1_000_000) else { return Ok(()) };
         for format in formats::decodable().map(Some).chain([None]) {
             if let Err(refusal) = formats::decode(&text, &bytes, hints(format)) {
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_tells_no_value(text in changed_payload()) {
+    fn refusal_contains_no_value(text in changed_payload()) {
         let mut json: Json = serde_json::from_str(&text).expect("JSON");
         mark(&mut json);
         let text = json.to_string();
@@ -236,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn user_data_is_published_in_no_other_member(n in any::<prop::sample::Index>(), changes in mutations()) {
+    fn user_data_is_published_only_in_its_member(n in any::<prop::sample::Index>(), changes in mutations()) {
         let payloads = payloads();
         let body = &n.get(&payloads).body;
         let mut json: Json = serde_json::from_str(body).expect("a payload is JSON");

@@ -39,7 +39,7 @@ fn path(plugin: &str, events: &str) -> Vec<String> {
 }
 
 #[test]
-fn documented_paths_are_silent_and_all_others_warn() {
+fn documented_paths_give_no_warning_and_others_warn() {
     for (events, expected) in [
         ("ready opened cancelled closed", "enriched enriched enriched ended"),
         ("ready opened started cancelled closed", "enriched enriched enriched enriched ended"),
@@ -77,7 +77,7 @@ fn web_chat_warns_only_about_timestamps() {
 }
 
 #[test]
-fn an_event_that_comes_twice_is_a_repeat_and_no_disorder() {
+fn repeated_event_gives_no_order_warning() {
     let mut bodies = path("Callback.", "ready opened started");
     bodies.insert(2, bodies[1].clone());
     assert_eq!(play(&bodies).join(" "), "enriched enriched duplicate enriched");
@@ -91,7 +91,7 @@ fn swapped_events_are_both_accepted() {
 }
 
 #[test]
-fn time_that_runs_backwards_warns_once() {
+fn decreasing_time_warns_once() {
     let body = |event: &str, block: &str| {
         format!(r#"{{"event":"{event}","interactionId":"cb","metadata":{{{block}}}}}"#)
     };

@@ -168,7 +168,7 @@ const OURS: [&str; 4] = [
 ];
 
 #[test]
-fn no_body_makes_it_panic_and_every_refusal_names_a_member() {
+fn mutated_body_never_panics_and_refusal_names_a_member() {
     let count = number("THROUGHLINE_TEST_MESSAGES").unwrap_or(20_000_u64);
     let seed = number("THROUGHLINE_TEST_SEED").unwrap_or(1);
     println!("THROUGHLINE_TEST_SEED={seed}: {count} bodies");

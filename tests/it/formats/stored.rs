@@ -44,7 +44,7 @@ fn played(rules: &Rules, bodies: &[String]) -> [Vec<(String, String)>; 2] {
 }
 
 #[test]
-fn a_conversation_that_is_stored_between_its_messages_goes_on_as_if_it_was_not() {
+fn storing_between_messages_does_not_change_the_result() {
     let rules = Rules::empty();
     let bodies: Vec<_> = payloads().into_iter().map(|payload| payload.body).collect();
     let [kept, stored] = played(&rules, &bodies);

@@ -35,7 +35,7 @@ async fn the_topology_is_shown_declared_and_compared() {
     bench::with_bench(rabbitmq::shared(), async |bench| {
         let source = bench.settings.inbound().remove(0).partitioned(2, None);
         bench.settings.sources = vec![source];
-        bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+        bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
         let folder = folder();
         let shown =
             run_on_broker(folder.path(), &bench.settings, &TWO_PARTITIONS, &["topology", "show"]);

@@ -10,7 +10,7 @@ use super::{LaneBench, again, raw};
 
 const DAY_MS: i64 = 86_400_000;
 
-fn event(name: &'static str, kind: &str, pairs: Value) -> TestDelivery {
+fn event(name: &'static str, kind: &str, pairs: &Value) -> TestDelivery {
     let body = json!({
         "type": format!("interaction.{kind}"),
         "id": name,
@@ -40,28 +40,29 @@ async fn outcomes(bench: &mut LaneBench, batch: Vec<TestDelivery>) -> Vec<(Outco
 async fn what_has_expired_begins_anew_and_its_history_stays() {
     for kind in ["created", "opened"] {
         let mut bench = bench();
-        let first = || event("1", "created", json!({ "plan": "gold", "lang": "de", "key": "old" }));
+        let first =
+            || event("1", "created", &json!({ "plan": "gold", "lang": "de", "key": "old" }));
         assert_eq!(outcomes(&mut bench, vec![first()]).await, [(Outcome::Enriched, 1)]);
         bench.now_ms += DAY_MS + 1;
-        let late = event("2", "updated", json!({ "plan": "late" }));
+        let late = event("2", "updated", &json!({ "plan": "late" }));
         assert_eq!(outcomes(&mut bench, vec![late]).await, [(Outcome::Ignored, 1)]);
-        let anew = || event("3", kind, json!({ "plan": "silver" }));
+        let anew = || event("3", kind, &json!({ "plan": "silver" }));
         assert_eq!(outcomes(&mut bench, vec![anew()]).await, [(Outcome::Enriched, 1)]);
         assert_eq!(bench.store.record("it"), r#"{"lang":"de","plan":"silver"}"#);
         assert_eq!(bench.store.ended_ms("it"), None);
         // Neither what was before nor what began it anew is taken again.
         let repeats = vec![first(), anew()];
         assert_eq!(outcomes(&mut bench, repeats).await, [(Outcome::Duplicate, 2)]);
-        let update = event("4", "updated", json!({ "plan": null }));
+        let update = event("4", "updated", &json!({ "plan": null }));
         let redelivered = again(anew(), 1, "refused");
         let came = outcomes(&mut bench, vec![update, redelivered]).await;
         assert_eq!(came, [(Outcome::Enriched, 2)]);
         assert_eq!(bench.store.record("it"), r#"{"lang":"de"}"#, "what was saved anew may go");
-        let end = event("5", "ended", json!({}));
+        let end = event("5", "ended", &json!({}));
         assert_eq!(outcomes(&mut bench, vec![end]).await, [(Outcome::Ended, 1)]);
         assert_eq!(bench.store.record("it"), r#"{"lang":"de"}"#);
         bench.now_ms += DAY_MS + 1;
-        let after_end = event("6", kind, json!({}));
+        let after_end = event("6", kind, &json!({}));
         assert_eq!(outcomes(&mut bench, vec![after_end]).await, [(Outcome::Ignored, 1)]);
     }
 }
@@ -69,9 +70,9 @@ async fn what_has_expired_begins_anew_and_its_history_stays() {
 #[tokio::test]
 async fn what_the_cleaner_has_marked_as_expired_begins_anew_too() {
     let mut bench = bench();
-    outcomes(&mut bench, vec![event("1", "created", json!({ "plan": "gold" }))]).await;
+    outcomes(&mut bench, vec![event("1", "created", &json!({ "plan": "gold" }))]).await;
     bench.store.expire("it", 500);
-    let anew = event("2", "opened", json!({ "lang": "en" }));
+    let anew = event("2", "opened", &json!({ "lang": "en" }));
     assert_eq!(outcomes(&mut bench, vec![anew]).await, [(Outcome::Enriched, 1)]);
     assert_eq!(bench.store.record("it"), r#"{"plan":"gold","lang":"en"}"#);
     assert_eq!(bench.store.ended_ms("it"), None, "its next end counts");
@@ -81,18 +82,18 @@ async fn what_the_cleaner_has_marked_as_expired_begins_anew_too() {
 async fn a_long_conversation_keeps_a_small_row_and_knows_its_repeats() {
     let names: Vec<&'static str> = (0..500).map(|n| &*format!("{n}").leak()).collect();
     let mut bench = bench();
-    outcomes(&mut bench, vec![event(names[0], "created", json!({}))]).await;
+    outcomes(&mut bench, vec![event(names[0], "created", &json!({}))]).await;
     for some in names[1..].chunks(90) {
-        let batch: Vec<_> = some.iter().map(|name| event(name, "updated", json!({}))).collect();
+        let batch: Vec<_> = some.iter().map(|name| event(name, "updated", &json!({}))).collect();
         let came = outcomes(&mut bench, batch).await;
         assert_eq!(came, [(Outcome::Enriched, some.len() as u64)]);
         assert!(bench.store.log_bytes("it") <= 34 * 16);
     }
     for some in names.chunks(90) {
-        let batch: Vec<_> = some.iter().map(|name| event(name, "updated", json!({}))).collect();
+        let batch: Vec<_> = some.iter().map(|name| event(name, "updated", &json!({}))).collect();
         let came = outcomes(&mut bench, batch).await;
         assert_eq!(came, [(Outcome::Duplicate, some.len() as u64)]);
     }
-    let unpublished = again(event(names[1], "updated", json!({})), 1, "refused");
+    let unpublished = again(event(names[1], "updated", &json!({})), 1, "refused");
     assert_eq!(outcomes(&mut bench, vec![unpublished]).await, [(Outcome::Enriched, 1)]);
 }

@@ -129,7 +129,7 @@ impl FaultInjector {
             FaultKind::DiskFull => store.fill(bytes, lasting).await,
             FaultKind::StoreCut => fleet.store_of(worker).cut(),
             FaultKind::AllStoreCut => {
-                (0..fleet.len()).for_each(|which| fleet.store_of(which).cut())
+                (0..fleet.len()).for_each(|which| fleet.store_of(which).cut());
             }
             FaultKind::StoreStalledBriefly => {
                 fleet.store_of(worker).stall(true);

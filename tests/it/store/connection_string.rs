@@ -99,7 +99,7 @@ async fn a_login_asks_for_nothing_that_a_pooler_does_not_know() {
     });
     connect(&format!("postgres://u@127.0.0.1:{port}/d?sslmode=disable"))
         .await
-        .expect_err("nobody answers");
+        .expect_err("the listener does not answer");
     let told = told.join().expect("it has listened");
     // Behind the version of the protocol: names and values, each ended by a zero.
     let words: Vec<_> = told[4..].split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();

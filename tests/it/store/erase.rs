@@ -4,7 +4,7 @@ use pretty_assertions::assert_eq;
 use sqlx::{Connection as _, SqliteConnection};
 use throughline::domain::State;
 use throughline::pipeline::ports::{Store as _, StoredLiveData, Transaction as _};
-use throughline::store::{Erased, Store, Whose};
+use throughline::store::{EraseResult, EraseTarget, Store};
 
 use super::place::StoreFixture;
 use super::samples::{Sample, assert_same, come_too_late, create, identity, pairs, read, record};
@@ -23,15 +23,15 @@ contract! {
 
 const NOW_MS: i64 = 5_000;
 
-async fn erase(store: &Store, whose: Whose<'_>, tenant: Option<&str>) -> Erased {
-    let erased = store.erase(whose, tenant, NOW_MS, false).await.expect("erased");
+async fn erase(store: &Store, target: EraseTarget<'_>, tenant: Option<&str>) -> EraseResult {
+    let erased = store.erase(target, tenant, NOW_MS, false).await.expect("erased");
     // Where remains are is each backend's own affair.
-    Erased { remains: None, ..erased }
+    EraseResult { remains: None, ..erased }
 }
 
-async fn erase_ids(store: &Store, ids: &[&str], tenant: Option<&str>) -> Erased {
+async fn erase_ids(store: &Store, ids: &[&str], tenant: Option<&str>) -> EraseResult {
     let ids: Vec<_> = ids.iter().map(|id| (*id).to_owned()).collect();
-    erase(store, Whose::Ids(&ids), tenant).await
+    erase(store, EraseTarget::Ids(&ids), tenant).await
 }
 
 fn anonymised(sample: &Sample) -> Sample {
@@ -51,8 +51,8 @@ async fn an_active_interaction_is_erased_and_has_ended(place: &StoreFixture) {
     sample.record = record(&[("plan", "gold"), ("größe", "")]);
     let neighbour = Sample::new("t", "b");
     create(&store, &[sample.clone(), neighbour.clone()]).await;
-    let found = Erased { found: 1, ..Erased::default() };
-    let expected = Erased { erased: 1, values: 2, ended: 1, ..found.clone() };
+    let found = EraseResult { found: 1, ..EraseResult::default() };
+    let expected = EraseResult { erased: 1, values: 2, ended: 1, ..found.clone() };
     assert_eq!(erase_ids(&store, &["a"], None).await, expected);
     let rows = read(&store, &[sample.clone(), neighbour.clone()]).await;
     assert_same(&rows[0], &anonymised(&sample));
@@ -106,7 +106,7 @@ async fn saved_pairs_are_found_by_key_and_value(place: &StoreFixture) {
     samples[4].identity = identity("u", "0");
     samples[4].record = record(&[("customer", "C-1")]);
     create(&store, &samples).await;
-    let saved = |key, value| Whose::Saved { key, value };
+    let saved = |key, value| EraseTarget::Saved { key, value };
     let erased = erase(&store, saved("customer", "C-1"), Some("t")).await;
     assert_eq!(
         (erased.found, erased.values),
@@ -128,9 +128,10 @@ async fn a_dry_run_only_counts(place: &StoreFixture) {
     let sample = Sample::new("t", "a");
     create(&store, std::slice::from_ref(&sample)).await;
     let ids = ["a".to_owned()];
-    for whose in [Whose::Ids(&ids), Whose::Saved { key: "plan", value: "gold" }] {
-        let counted = store.erase(whose, None, NOW_MS, true).await.expect("counted");
-        let expected = Erased { found: 1, erased: 1, values: 1, ended: 1, ..Erased::default() };
+    for target in [EraseTarget::Ids(&ids), EraseTarget::Saved { key: "plan", value: "gold" }] {
+        let counted = store.erase(target, None, NOW_MS, true).await.expect("counted");
+        let expected =
+            EraseResult { found: 1, erased: 1, values: 1, ended: 1, ..EraseResult::default() };
         assert_eq!(counted, expected);
         assert_same(&read(&store, std::slice::from_ref(&sample)).await[0], &sample);
     }
@@ -140,7 +141,7 @@ async fn hundreds_are_erased_in_steps(place: &StoreFixture) {
     let store = place.store().await;
     let samples: Vec<_> = (0..1_250).map(|n| Sample::new("t", &format!("{n:04}"))).collect();
     create(&store, &samples).await;
-    let erased = erase(&store, Whose::Saved { key: "plan", value: "gold" }, None).await;
+    let erased = erase(&store, EraseTarget::Saved { key: "plan", value: "gold" }, None).await;
     assert_eq!((erased.found, erased.values), (1_250, 1_250));
     let rows = read(&store, &samples).await;
     assert!(rows.iter().all(|row| matches!(row.live, StoredLiveData::Absent)));
@@ -173,7 +174,7 @@ async fn sqlite_keeps_no_trace_of_what_was_erased_in_any_file() {
     super::samples::save(&store, &samples).await.expect("saved");
     assert!(place.holds("planted-history-value").await, "the search finds what is saved");
     let ids: Vec<_> = samples.iter().map(|sample| sample.identity.id.to_string()).collect();
-    let erased = store.erase(Whose::Ids(&ids), None, NOW_MS, false).await.expect("erased");
+    let erased = store.erase(EraseTarget::Ids(&ids), None, NOW_MS, false).await.expect("erased");
     assert_eq!((erased.values, erased.remains), (50, None));
     assert!(!place.holds("planted-history-value").await, "a trace is left");
 }
@@ -193,7 +194,7 @@ async fn sqlite_truncates_its_log_after_the_last_reader() {
     let rows: i64 = sqlx::query_scalar(rows).fetch_one(&mut *reading).await.expect("read");
     assert_eq!(rows, 1);
 
-    let saved = Whose::Saved { key: "plan", value: "planted-history-value" };
+    let saved = EraseTarget::Saved { key: "plan", value: "planted-history-value" };
     let erased = store.erase(saved, None, NOW_MS, false).await.expect("erased");
     assert_eq!(erased.erased, 1);
     assert!(erased.remains.is_some() && place.holds("planted-history-value").await);
@@ -225,6 +226,9 @@ async fn postgres_erases_what_a_worker_was_about_to_change() {
         batch.save(&[after.change()]).await.expect("saved");
     };
     let (erased, ()) = tokio::join!(erase_ids(&dpo, &["a"], None), saved);
-    assert_eq!(erased, Erased { found: 1, erased: 1, values: 2, ended: 1, ..Erased::default() });
+    assert_eq!(
+        erased,
+        EraseResult { found: 1, erased: 1, values: 2, ended: 1, ..EraseResult::default() }
+    );
     assert_same(&read(&dpo, std::slice::from_ref(&after)).await[0], &anonymised(&after));
 }

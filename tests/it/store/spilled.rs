@@ -81,8 +81,10 @@ async fn spilled_events_are_known_and_no_others(place: &StoreFixture) {
 async fn what_is_not_saved_spills_nothing(place: &StoreFixture) {
     let store = place.store().await;
     create(&store, &[spilling("a", 0, 0, true)]).await;
-    let stray = Sample { is_new: false, ..Sample::new("t", "nobody") };
-    save(&store, &[spilling("a", 0, 10, false), stray]).await.expect_err("nobody is not there");
+    let stray = Sample { is_new: false, ..Sample::new("t", "absent") };
+    save(&store, &[spilling("a", 0, 10, false), stray])
+        .await
+        .expect_err("the row of \"absent\" is not stored");
     assert_eq!(known(&store, "a", 10, &[0, 9]).await, [0; 0]);
 }
 

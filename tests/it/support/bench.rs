@@ -51,7 +51,7 @@ pub(crate) async fn with_bench(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
 
 /// Declares all queues of a real worker, and has the bench delete them at its end.
 pub(crate) async fn declare_topology(bench: &mut Bench) {
-    bench.topology = Topology::of(&bench.settings, &RetrySchedule::default().delays());
+    bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
     let link = bench.link().await;
     link.prepare(&bench.topology).await.expect("the topology can be declared");
     link.close().await;
@@ -74,7 +74,7 @@ impl Bench {
         let confirms = ConfirmSelectOptions::default();
         channel.confirm_select(confirms).await.expect("confirms");
         let settings = settings(url);
-        let topology = Topology::of(&settings, &[WAITING_DELAY]);
+        let topology = Topology::new(&settings, &[WAITING_DELAY]);
         Bench { settings, topology, channel, client, downstream: Vec::new() }
     }
 

@@ -51,7 +51,7 @@ for message in [
     Message(body=updated, id="i" * 300),
     Message(body=updated, id=uuid.UUID(int=5)),
     Message(body=updated, id=b"\x00\xff"),
-    # Waits for a parent that nobody knows, with what the broker reads.
+    # Waits for a parent that is not stored, with what the broker reads.
     Message(body=created("child", parentId="unknown"), properties=bcc, reply_to=direct),
     # Dead letters, likewise; the second is no text at all.
     Message(body="s3cret", id="dead-1", properties=bcc, reply_to=direct, priority=9),

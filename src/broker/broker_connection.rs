@@ -1,10 +1,10 @@
-//! One connection, from the socket up, and a way to cut it.
+//! One connection, from the socket up, and a way to shut it down.
 //!
 //! lapin cannot close a connection that an alarm has blocked, nor one whose peer is frozen: its
 //! close waits behind the writes that are stuck, and its I/O thread and socket stay for as long as
 //! that lasts, one more for each attempt to connect. So we open the socket ourselves and keep a
-//! second handle of it: dropping a [`Wire`], or giving up on connecting, shuts the socket down, and
-//! lapin's thread ends with it.
+//! second handle of it: dropping a [`BrokerConnection`], or giving up on connecting, shuts the socket
+//! down, and lapin's thread ends with it.
 //!
 //! Deliberately absent: lapin's recovery (trap 1), and `frame_max`, where every broker knows best.
 
@@ -23,50 +23,53 @@ use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 use super::reasons::Goal;
 use super::repair::Repairs;
 use super::stream::{self, Repaired};
-use super::{Error, Settings, within};
+use super::{Error, Settings, with_timeout};
 use crate::domain::byte_order_mark::bytes_without_mark;
 
-/// A connection that is cut when it is dropped.
+/// A connection whose socket is shut down when it is dropped.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct BrokerConnection {
     pub(super) connection: Connection,
-    /// What was replaced in what has arrived.
+    /// The fields repaired in its deliveries.
     pub(super) repairs: Arc<Repairs>,
-    _cutter: Cutter,
+    _shutdown_guard: SocketShutdownGuard,
 }
 
-impl Wire {
-    /// Whether the settings can be of use: the URL, and the files for TLS.
+impl BrokerConnection {
+    /// Validates the settings: the URL, and the files for TLS.
     pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
         uri(settings)?;
         tls(settings).await.map(drop)
     }
 
     /// Connects; `purpose` ends the connection's name in RabbitMQ's listings.
-    pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Wire, Error> {
+    pub(super) async fn open(
+        settings: &Settings,
+        purpose: &str,
+    ) -> Result<BrokerConnection, Error> {
         let mut uri = uri(settings)?;
         uri.query.heartbeat = Some(settings.heartbeat_secs);
         let tls = tls(settings).await?;
-        let goal = Goal::of(&uri);
+        let goal = Goal::from_uri(&uri);
 
-        let cutter = Cutter::default();
-        let socket = cutter.socket.clone();
+        let shutdown_guard = SocketShutdownGuard::default();
+        let socket = shutdown_guard.socket.clone();
         let repairs = Arc::new(Repairs::default());
         let runtime = stream::runtime(&repairs);
-        let (dialling, noted) = (TokioRuntime::tokio_current(), Arc::clone(&repairs));
+        let (dialling, stream_repairs) = (TokioRuntime::tokio_current(), Arc::clone(&repairs));
         let dial = async move |uri: AMQPUri, _| {
             let AMQPUri { scheme, authority, .. } = uri;
             let to = (authority.host.clone(), authority.port);
             let stream = AsyncTcpStream::connect(&dialling, dialling.to_socket_addrs(to)).await?;
             if let AsyncTcpStream::Plain(plain) = &stream {
                 let handle = plain.get_ref().as_fd().try_clone_to_owned()?;
-                socket.lock().unwrap_or_else(PoisonError::into_inner).plug(handle.into())?;
+                socket.lock().unwrap_or_else(PoisonError::into_inner).set(handle.into())?;
             }
             let stream = match scheme {
                 AMQPScheme::AMQP => stream,
                 AMQPScheme::AMQPS => stream.into_tls(&authority.host, tls.as_ref()).await?,
             };
-            Ok(AsyncTcpStream::Plain(Repaired::new(stream, Arc::clone(&noted))))
+            Ok(AsyncTcpStream::Plain(Repaired::new(stream, Arc::clone(&stream_repairs))))
         };
         let name = format!("{} {purpose}", settings.connection_name);
         let properties = ConnectionProperties::default()
@@ -75,15 +78,15 @@ impl Wire {
             .with_connection_name(name.into());
         // lapin ignores the `connection_timeout` of a URL (trap 7).
         let limit = Duration::from_millis(settings.connect_timeout_ms);
-        let connection = within(limit, Connection::connector(uri, runtime, dial, properties))
+        let connection = with_timeout(limit, Connection::connector(uri, runtime, dial, properties))
             .await
             .map_err(|error| goal.unreached(&error))?;
-        Ok(Wire { connection, repairs, _cutter: cutter })
+        Ok(BrokerConnection { connection, repairs, _shutdown_guard: shutdown_guard })
     }
 
     /// Opens a channel.
     pub(super) async fn channel(&self, limit: Duration) -> Result<Channel, Error> {
-        within(limit, self.connection.create_channel())
+        with_timeout(limit, self.connection.create_channel())
             .await
             .map_err(|error| Error::Unreachable(format!("opening a channel: {error}")))
     }
@@ -104,37 +107,37 @@ pub(super) fn fault(error: &lapin::Error) -> Option<String> {
     }
 }
 
-/// Cuts the connection when it is dropped, or as soon as there is one.
+/// Shuts the socket down when it is dropped, or, if the socket is opened later, at once.
 #[derive(Debug, Default)]
-struct Cutter {
-    socket: Arc<Mutex<Socket>>,
+struct SocketShutdownGuard {
+    socket: Arc<Mutex<SocketSlot>>,
 }
 
 #[derive(Debug, Default)]
-enum Socket {
+enum SocketSlot {
     #[default]
-    NotYet,
+    Empty,
     Open(TcpStream),
-    Cut,
+    ShutDown,
 }
 
-impl Socket {
-    fn plug(&mut self, stream: TcpStream) -> std::io::Result<()> {
-        if matches!(self, Socket::Cut) {
-            return Err(std::io::Error::other("nobody waits for this connection any more"));
+impl SocketSlot {
+    fn set(&mut self, stream: TcpStream) -> std::io::Result<()> {
+        if matches!(self, SocketSlot::ShutDown) {
+            return Err(std::io::Error::other("the connection attempt was given up"));
         }
-        *self = Socket::Open(stream);
+        *self = SocketSlot::Open(stream);
         Ok(())
     }
 }
 
-impl Drop for Cutter {
+impl Drop for SocketShutdownGuard {
     fn drop(&mut self) {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Socket::Open(stream) = std::mem::replace(&mut *socket, Socket::Cut)
+        if let SocketSlot::Open(stream) = std::mem::replace(&mut *socket, SocketSlot::ShutDown)
             && let Err(error) = stream.shutdown(Shutdown::Both)
         {
-            // After a proper goodbye there is nothing left to cut.
+            // After a proper close the socket is gone already.
             tracing::trace!(%error, "the socket was closed already");
         }
     }
