@@ -103,11 +103,13 @@ impl Goal {
     fn not_amqp_reason(&self) -> String {
         match self.scheme {
             AMQPScheme::AMQP => {
-                "what listens there does not speak AMQP without TLS: for a port with TLS (most often \
+                "what listens there hung up, or does not speak AMQP without TLS: the broker behind it may be \
+                 down; for a port with TLS (most often \
                  5671) amqp.url begins with amqps://"
             }
             AMQPScheme::AMQPS => {
-                "what listens there does not speak AMQP over TLS: for a port without TLS (most often \
+                "what listens there hung up, or does not speak AMQP over TLS: the broker behind it may be down; \
+                 for a port without TLS (most often \
                  5672) amqp.url begins with amqp://"
             }
         }
