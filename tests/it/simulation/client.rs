@@ -27,7 +27,20 @@ const PREFETCH: u16 = 500;
 /// An open channel, and the connection that it lives on.
 struct ClientChannel {
     channel: Channel,
-    _connection: Connection,
+    /// Closed when it is dropped: lapin leaves a connection open that is only dropped, and a consumer on it
+    /// keeps the messages that the broker has sent it.
+    connection: Option<Connection>,
+}
+
+impl Drop for ClientChannel {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && connection.status().connected()
+        {
+            // Where it fails the connection is lost, and its messages are the broker's again.
+            tokio::spawn(async move { connection.close(200, "OK".into()).await.ok() });
+        }
+    }
 }
 
 impl ClientChannel {
@@ -50,7 +63,7 @@ impl ClientChannel {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        Ok(ClientChannel { channel, _connection: connection })
+        Ok(ClientChannel { channel, connection: Some(connection) })
     }
 }
 
