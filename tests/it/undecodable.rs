@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::{RULES, traffic};
-use crate::support::bench::{Bench, declare_topology, with_bench};
-use crate::support::bench::{cause, publish_all, quorum};
+use crate::support::bench::{Bench, WAITING_DELAY, cause, declare_topology};
+use crate::support::bench::{publish_all, quorum, with_bench};
 use crate::support::foreign::{Foreign, Odd};
 use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
 use crate::support::program::{Worker, folder};
@@ -122,6 +122,36 @@ async fn every_hundredth_under_load_is_set_aside_and_the_rest_flows() {
         causes.sort_unstable();
         assert!(causes.into_iter().eq(0..good.len()), "each once");
         assert_set_aside(&bench.take(&bench.settings.dead_letters, odd).await);
+        assert!(!worker.log().contains("the lanes have stopped"), "{}", worker.log());
+        assert_eq!(worker.stop().code(), Some(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn they_come_back_from_a_waiting_queue_and_are_set_aside() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        let link = bench.link().await;
+        link.prepare(&bench.topology).await.expect("the topology can be declared");
+        link.close().await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        let waiting_queue = bench.settings.inbound()[0].waiting_queue(WAITING_DELAY);
+        let mut foreign = Foreign::connect(&bench.settings.url);
+        // A queue is addressed by its name, so its routing key is always text.
+        let kinds = Odd::ALL.into_iter().filter(|kind| !matches!(kind, Odd::RoutingKey));
+        let mut odd = 0;
+        for kind in kinds {
+            let body = format!(r#"{{"odd":"{}"}}"#, kind.word());
+            foreign.publish("", &waiting_queue, kind, &body);
+            odd += 1;
+        }
+        let (folder, good) = (folder(), independent(100));
+        publish_all(bench, &good).await;
+        let worker = Worker::start(folder.path(), &bench.settings, RULES, &[]);
+        let letters = bench.take(&bench.settings.dead_letters, odd).await;
+        assert_set_aside(&letters);
+        let out = bench.take(&downstream, good.len()).await;
+        assert!(out.iter().map(cause).eq(0..good.len()), "each once, in order");
         assert!(!worker.log().contains("the lanes have stopped"), "{}", worker.log());
         assert_eq!(worker.stop().code(), Some(0));
     })

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use lapin::options::BasicGetOptions;
+use lapin::BasicProperties;
+use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use pretty_assertions::assert_eq;
 use throughline::broker::Settings;
 
 use crate::dead_letters::run_dead_letters;
 use crate::partitions::{partitioned, unpartitioned};
 use crate::run::{RULES, traffic};
-use crate::support::bench::{self, Bench, declare_topology, with_bench};
+use crate::support::bench::{self, Bench, WAITING_DELAY, declare_topology, with_bench};
 use crate::support::bench::{cause, publish_all, quorum};
 use crate::support::foreign::send_by_amqp_1;
 use crate::support::monitored_worker::{MonitoredWorker, poll_until_some};
@@ -89,6 +90,40 @@ async fn it_is_set_aside_alone_and_the_rest_flows() {
         let told = log.lines().filter(|line| line.contains("a message cannot be delivered"));
         let told: Vec<_> = told.collect();
         assert!(told.len() == 1 && told[0].contains(&bench.settings.queue), "once: {log}");
+        assert_eq!(worker.worker.stop().code(), Some(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_comes_back_from_a_waiting_queue_and_is_set_aside() {
+    with_bench(rabbitmq::shared(), async |bench| {
+        let link = bench.link().await;
+        link.prepare(&bench.topology).await.expect("the topology can be declared");
+        link.close().await;
+        let downstream = bench.downstream("interaction.#", quorum()).await;
+        let waiting_queue = bench.settings.inbound()[0].waiting_queue(WAITING_DELAY);
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let confirm = bench
+            .channel
+            .basic_publish(
+                "".into(),
+                waiting_queue.into(),
+                options,
+                bad()[0].as_bytes(),
+                properties,
+            )
+            .await
+            .expect("published");
+        bench::within_timeout(confirm).await.expect("confirmed");
+        let good = independent(80);
+        publish_all(bench, &good).await;
+        let (poison, settings) = poisoned(bench, &bench.settings).await;
+        let folder = folder();
+        let worker = MonitoredWorker::start(folder.path(), &settings, RULES, &[]).await;
+        assert_flown(bench, &downstream, good.len()).await;
+        assert_set_aside(bench, 1).await;
+        assert!(poison.ended() > 100, "the broker's own limit ended it: {}", poison.ended());
         assert_eq!(worker.worker.stop().code(), Some(0));
     })
     .await;
