@@ -19,7 +19,7 @@ use crate::pipeline::ports::StoreError;
 use crate::retry::{ReconnectBackoff, jittered};
 use crate::store::{Lifetimes, Store, Swept};
 
-/// SweepStats a store.
+/// Sweeps a store.
 pub struct Cleaner {
     /// The store to sweep.
     pub store: Arc<Store>,
@@ -77,7 +77,7 @@ const REST_FACTOR: u32 = 9;
 const ROUND_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Cleaner {
-    /// SweepStats round after round. Cancel-safe: an open step is rolled back.
+    /// Sweeps round after round. Cancel-safe: an open step is rolled back.
     pub async fn run(&self) -> Infallible {
         loop {
             let started = Instant::now();
@@ -105,7 +105,7 @@ impl Cleaner {
         }
     }
 
-    /// SweepStats all rows once and returns the result. While the store is away it waits, and then goes on
+    /// Sweeps all rows once and returns the result. While the store is away it waits, and then goes on
     /// where it was.
     pub async fn round(&self) -> Swept {
         let mut total = Swept::default();
@@ -174,7 +174,7 @@ impl Cleaner {
         }
     }
 
-    /// SweepStats the page of rows that follows what was swept so far.
+    /// Sweeps the page of rows that follows what was swept so far.
     async fn step(&self, so_far: &Swept) -> Result<Swept, StoreError> {
         let after = so_far.next.as_ref();
         let now_ms = self.clock.now_ms();

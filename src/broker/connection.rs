@@ -34,7 +34,7 @@ pub enum Health {
     /// Connected.
     Up,
     /// Connected, but the broker takes nothing: it is short of memory or disk. It says so only to
-    /// who tries to publish.
+    /// a connection that publishes.
     Blocked,
 }
 

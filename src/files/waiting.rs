@@ -34,7 +34,7 @@ struct Inner {
     next: u64,
     waiting_bytes: usize,
     ready: VecDeque<Line>,
-    /// LineSource that were delivered and are not settled.
+    /// Lines that were delivered and are not settled.
     in_flight: usize,
 }
 
@@ -46,7 +46,7 @@ struct WaitingLine {
 
 /// What is left for a source at the end of its input.
 pub(super) enum PendingLines {
-    /// LineSource to be delivered now.
+    /// Lines to be delivered now.
     Ready(Vec<Line>),
     /// Nothing yet: lines in flight may wake others.
     InFlight,

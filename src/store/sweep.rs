@@ -22,9 +22,9 @@ pub struct Swept {
     pub rows: u64,
     /// Active interactions among them, but for those that were due.
     pub live: u64,
-    /// Active interactions identity live data was erased, and which count as ended now.
+    /// Active interactions whose live data was erased, and which count as ended now.
     pub expired: u64,
-    /// Interactions identity event log was dropped.
+    /// Interactions whose event log was dropped.
     pub forgotten: u64,
     /// Rows that were deleted.
     pub deleted: u64,

@@ -136,7 +136,7 @@ async fn alarm_and_unfinished_drain_are_reported() {
         let folder = folder();
         let drain = [("THROUGHLINE_SHUTDOWN__DRAIN_SECS", drain_secs)];
         let watched = MonitoredWorker::start(folder.path(), &bench.settings, RULES, &drain).await;
-        // The broker says so to who tries to publish.
+        // The broker says so only to a connection that publishes.
         watched.await_missing(vec!["broker_alarm"]).await;
         poll_until_some(async || (watched.json("/status").await["in_hand"] == 3).then_some(()))
             .await;

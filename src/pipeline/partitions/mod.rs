@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn partition_of_an_identity_never_changes() {
-        // RulesResult out by Python's hashlib: a change here sends running conversations elsewhere.
+        // Worked out by Python's hashlib: a change here sends running conversations elsewhere.
         let partitions = Partitions::new(4, Key::Conversation);
         let of = |tenant: &str, id: &str| {
             partitions.of(&Identity { tenant: tenant.to_owned().into(), id: id.to_owned().into() })

@@ -91,7 +91,7 @@ impl Postgres {
 
     /// All that is pending runs in one transaction, behind a lock of its own.
     pub(super) async fn migrate(&self) -> Result<(), OpenError> {
-        // Without a look first, a worker identity role may not create tables could not start.
+        // Without a look first, a worker whose role may not create tables could not start.
         let found = self.schema_version().await?;
         if migrations::pending(MIGRATIONS, found)?.is_empty() && self.has_addition().await? {
             return Ok(());
@@ -214,7 +214,7 @@ fn pool(settings: &Settings, login: Duration, must_write: bool) -> PgPoolOptions
         .after_release(move |connection, _| {
             Box::pin(async move {
                 // This also carries the rollback of a dropped transaction to the server. Without
-                // an end, a connection identity peer is gone would keep its place in the pool until
+                // an end, a connection whose peer is gone would keep its place in the pool until
                 // TCP gives up, a quarter of an hour later.
                 match tokio::time::timeout(timeout, connection.ping()).await {
                     Ok(answer) => answer.map(|()| true),
