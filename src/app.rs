@@ -12,6 +12,7 @@
 //! that time is over, it ends at once, and logs how many messages the broker will redeliver.
 
 pub mod checks;
+mod lanes;
 mod monitor;
 mod quarantine;
 mod quarantine_status;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 
 use monitor::WorkerMonitor;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use wiring::{
@@ -30,16 +30,13 @@ pub use wiring::{
     worker,
 };
 
-use crate::broker::{self, Link, Supervisor};
+use crate::broker::{self, Supervisor};
 use crate::cleaner::Cleaner;
 use crate::clock::Clock;
 use crate::domain::Rules;
 use crate::gate;
 use crate::http::{Server, ServerError};
 use crate::pipeline::gate_policy::GateOverflow;
-use crate::pipeline::lane::{Lane, LaneError};
-use crate::pipeline::partitions::Partitions;
-use crate::pipeline::partitions::partitioner::Partitioner;
 use crate::pipeline::save::rules_in_force::RulesInForce;
 use crate::pipeline::save::worker::Worker;
 use crate::reload::Reloader;
@@ -204,7 +201,7 @@ async fn run_links(
                 tracing::warn!("{warning}");
             }
         }
-        match run_lanes(&link, settings, worker, monitor, stop).await {
+        match lanes::run(&link, settings, worker, monitor, stop).await {
             Ok(()) => {
                 link.close().await;
                 break;
@@ -242,73 +239,6 @@ async fn quarantined(
     }
     monitor.quarantine.set(false);
     Ok(stop.is_cancelled())
-}
-
-/// Runs the lanes over a link until `stop`, or until one of them fails: then the others are stopped
-/// too, as the link they share is most likely lost.
-async fn run_lanes(
-    link: &Link,
-    settings: &Settings,
-    worker: &Arc<Worker<Store>>,
-    monitor: &WorkerMonitor,
-    stop: &CancellationToken,
-) -> Result<(), String> {
-    let stop_all = stop.child_token();
-    let mut lanes = JoinSet::new();
-    let sources = link.sources().iter().zip(settings.sources());
-    let sources =
-        sources.flat_map(|(inbound, source)| (0..source.lanes).map(move |n| (inbound, n)));
-    for ((source, number), tally) in sources.zip(&monitor.lanes) {
-        let lane = link.lane_of_partition(source, number).await;
-        let lane = lane.map_err(|error| error.to_string())?;
-        let (worker, tally) = (Arc::clone(worker), Arc::clone(tally));
-        let (stop_all, batch_messages) = (stop_all.clone(), settings.pipeline.batch_messages);
-        lanes.spawn(async move {
-            let lane = Lane {
-                worker: &worker,
-                source: lane.consumer,
-                publisher: lane.publisher,
-                settler: lane.settler,
-                batch_messages,
-                tally: &tally,
-            };
-            lane.run(&stop_all).await
-        });
-    }
-    let partitioned_sources = link.sources().iter().filter(|_| settings.partitions.pass_on);
-    for (source, progress) in partitioned_sources.zip(&monitor.partitioners) {
-        let Some(partitioned) = &source.partitions else { continue };
-        let partitions = Partitions::new(partitioned.count, settings.partitions.key);
-        let lane = link.lane_of(source).await.map_err(|error| error.to_string())?;
-        let (worker, progress) = (Arc::clone(worker), Arc::clone(progress));
-        let (stop_all, batch_messages) = (stop_all.clone(), settings.pipeline.batch_messages);
-        lanes.spawn(async move {
-            let partitioner = Partitioner {
-                worker: &worker,
-                source: lane.consumer,
-                distributor: lane.publisher,
-                settler: lane.settler,
-                batch_messages,
-                partitions,
-                progress: &progress,
-            };
-            partitioner.run(&stop_all).await
-        });
-    }
-    let mut first_failure = None;
-    while let Some(ended) = lanes.join_next().await {
-        let failure = match ended {
-            Ok(Ok(())) => continue,
-            Ok(Err(LaneError::Transport(error))) => error.to_string(),
-            Ok(Err(LaneError::Worker(error))) => error.to_string(),
-            // The error's text would quote the panic's, which may quote a value.
-            Err(error) if error.is_panic() => "run a lane: it panicked".to_owned(),
-            Err(_) => "run a lane: it was cancelled".to_owned(),
-        };
-        stop_all.cancel();
-        first_failure.get_or_insert(failure);
-    }
-    first_failure.map_or(Ok(()), Err)
 }
 
 /// Opens the store, and waits for it while it is away; `None` when `stop` comes first.

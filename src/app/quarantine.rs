@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::lanes;
 use super::monitor::WorkerMonitor;
 use crate::broker::{Consumer, DELIVERY_LIMIT, Inbound, IsolatedLane, Link, Received};
 use crate::pipeline::lane::Lane;
@@ -94,18 +95,7 @@ pub(super) async fn run(
         let quarantine = Arc::clone(&quarantine);
         reading.spawn(async move { quarantine.read(&source, &queue, reader).await });
     }
-    let mut first_failure = None;
-    while let Some(ended) = reading.join_next().await {
-        let failure = match ended {
-            Ok(Ok(())) => continue,
-            Ok(Err(failure)) => failure,
-            // The error's text would quote the panic's, which may quote a value.
-            Err(_) => "run a lane: it panicked".to_owned(),
-        };
-        quarantine.over.cancel();
-        first_failure.get_or_insert(failure);
-    }
-    first_failure.map_or(Ok(()), Err)
+    lanes::join(reading, &quarantine.over).await
 }
 
 /// Each queue that is consumed, and by what: the first lane of a work queue, the lane of each partition.
