@@ -109,58 +109,54 @@ impl Cleaner {
     /// where it was.
     pub async fn round(&self) -> Swept {
         let mut total = Swept::default();
-        let mut retry = ReconnectBackoff::new();
-        loop {
-            let started = Instant::now();
-            let rest = match self.step(&total).await {
-                Ok(swept) => {
-                    retry.reset();
-                    total.rows += swept.rows;
-                    total.live += swept.live;
-                    total.expired += swept.expired;
-                    total.forgotten += swept.forgotten;
-                    total.deleted += swept.deleted;
-                    total.next = swept.next;
-                    if total.next.is_none() {
-                        return total;
-                    }
-                    jittered(started.elapsed() * REST_FACTOR)
-                }
-                Err(error) => {
-                    let delay = retry.next_delay();
-                    let retry_ms = delay.as_millis();
-                    tracing::warn!(%error, retry_ms, "the cleaner cannot sweep the store");
-                    delay
-                }
-            };
-            tokio::time::sleep(rest).await;
-        }
+        self.walk(async || {
+            let (after, now_ms) = (total.next.as_ref(), self.clock.now_ms());
+            let sweep = self.store.sweep(after, now_ms, &self.lifetimes, PAGE_ROWS);
+            let swept = self.step(Box::pin(sweep)).await?;
+            self.sweeps.update(|totals| {
+                totals.expired += swept.expired;
+                totals.forgotten += swept.forgotten;
+                totals.deleted += swept.deleted;
+            });
+            total.rows += swept.rows;
+            total.live += swept.live;
+            total.expired += swept.expired;
+            total.forgotten += swept.forgotten;
+            total.deleted += swept.deleted;
+            total.next = swept.next;
+            Ok(total.next.is_none())
+        })
+        .await;
+        total
     }
 
     /// Walks over all spilled events once and says how many it forgot early. While the store is away it
     /// waits where it is.
     pub async fn round_of_events(&self) -> u64 {
-        let mut early = 0;
-        let mut after = None;
+        let (mut early, mut after) = (0, None);
+        self.walk(async || {
+            let now_ms = self.clock.now_ms();
+            let sweep = self.store.sweep_events(after.as_ref(), now_ms, &self.lifetimes, PAGE_ROWS);
+            let swept = self.step(Box::pin(sweep)).await?;
+            self.sweeps.update(|totals| totals.early += swept.early);
+            early += swept.early;
+            after = swept.next;
+            Ok(after.is_none())
+        })
+        .await;
+        early
+    }
+
+    /// Takes steps with rests between them, up to the one that returns `true`. One that fails is taken
+    /// again later.
+    async fn walk(&self, mut step: impl AsyncFnMut() -> Result<bool, StoreError>) {
         let mut retry = ReconnectBackoff::new();
         loop {
             let began = Instant::now();
-            self.sweeps.update(|total| total.step_began = Some(began));
-            let now_ms = self.clock.now_ms();
-            let step =
-                self.store.sweep_events(after.as_ref(), now_ms, &self.lifetimes, PAGE_ROWS).await;
-            self.sweeps.update(|total| {
-                total.step_began = None;
-                total.early += step.as_ref().map_or(0, |swept| swept.early);
-            });
-            let rest = match step {
-                Ok(swept) => {
+            let rest = match step().await {
+                Ok(true) => return,
+                Ok(false) => {
                     retry.reset();
-                    early += swept.early;
-                    after = swept.next;
-                    if after.is_none() {
-                        return early;
-                    }
                     jittered(began.elapsed() * REST_FACTOR)
                 }
                 Err(error) => {
@@ -174,21 +170,14 @@ impl Cleaner {
         }
     }
 
-    /// Sweeps the page of rows that follows what was swept so far.
-    async fn step(&self, so_far: &Swept) -> Result<Swept, StoreError> {
-        let after = so_far.next.as_ref();
-        let now_ms = self.clock.now_ms();
-        let began = Instant::now();
-        self.sweeps.update(|totals| totals.step_began = Some(began));
-        let swept = self.store.sweep(after, now_ms, &self.lifetimes, PAGE_ROWS).await;
-        self.sweeps.update(|totals| {
-            totals.step_began = None;
-            if let Ok(swept) = &swept {
-                totals.expired += swept.expired;
-                totals.forgotten += swept.forgotten;
-                totals.deleted += swept.deleted;
-            }
-        });
+    /// Runs one step, and shows meanwhile when it began.
+    async fn step<T>(
+        &self,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.sweeps.update(|totals| totals.step_began = Some(Instant::now()));
+        let swept = step.await;
+        self.sweeps.update(|totals| totals.step_began = None);
         swept
     }
 }
