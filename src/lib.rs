@@ -25,3 +25,4 @@ pub mod retry;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+mod tls;

@@ -11,9 +11,9 @@ use std::io;
 
 use lapin::ErrorKind;
 use lapin::uri::{AMQPScheme, AMQPUri};
-use rustls::{AlertDescription, CertificateError};
 
 use super::{CallError, Error};
+use crate::tls::TlsFault;
 
 /// Where a connection was to lead.
 #[derive(Clone, Debug)]
@@ -103,52 +103,38 @@ impl Goal {
     fn not_amqp_reason(&self) -> String {
         match self.scheme {
             AMQPScheme::AMQP => {
-                "what listens there hung up, or does not speak AMQP without TLS: the broker behind it may be \
-                 down; for a port with TLS (most often \
-                 5671) amqp.url begins with amqps://"
+                "what listens there hung up, or does not speak AMQP without TLS: the broker behind it \
+                 may be down; for a port with TLS (most often 5671) amqp.url begins with amqps://"
             }
             AMQPScheme::AMQPS => {
-                "what listens there hung up, or does not speak AMQP over TLS: the broker behind it may be down; \
-                 for a port without TLS (most often \
-                 5672) amqp.url begins with amqp://"
+                "what listens there hung up, or does not speak AMQP over TLS: the broker behind it may be \
+                 down; for a port without TLS (most often 5672) amqp.url begins with amqp://"
             }
         }
         .to_owned()
     }
 
     fn tls_reason(&self, error: &rustls::Error) -> Option<String> {
-        Some(match error {
-            rustls::Error::InvalidMessage(_) => self.not_amqp_reason(),
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        if let rustls::Error::InvalidMessage(_) = error {
+            return Some(self.not_amqp_reason());
+        }
+        let reason = match TlsFault::from_error(error)? {
+            TlsFault::UnknownAuthority => {
                 "the broker's certificate is from an authority that is not trusted: name the file with \
                  that authority's certificate in amqp.ca_file"
-                    .to_owned()
             }
-            rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. },
-            ) => "the broker's certificate is not for the host in amqp.url: write the name that stands \
-                  in the certificate, or have it issued for this one"
-                .to_owned(),
-            rustls::Error::InvalidCertificate(
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. },
-            ) => "have the broker's certificate renewed, or set this machine's clock".to_owned(),
-            rustls::Error::AlertReceived(
-                AlertDescription::CertificateRequired
-                | AlertDescription::BadCertificate
-                | AlertDescription::CertificateExpired
-                | AlertDescription::CertificateRevoked
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::HandshakeFailure
-                | AlertDescription::UnknownCA
-                | AlertDescription::UnsupportedCertificate,
-            ) => "the broker does not accept the client's certificate: look at amqp.cert_file and \
-                  amqp.key_file, and at the authorities that the broker trusts"
-                .to_owned(),
-            _ => return None,
-        })
+            TlsFault::OtherHost => {
+                "the broker's certificate is not for the host in amqp.url: write the name that stands \
+                 in the certificate, or have it issued for this one"
+            }
+            TlsFault::OutsideValidity => {
+                "have the broker's certificate renewed, or set this machine's clock"
+            }
+            TlsFault::ClientRefused | TlsFault::HandshakeRefused => {
+                "the broker does not accept the client's certificate: look at amqp.cert_file and \
+                 amqp.key_file, and at the authorities that the broker trusts"
+            }
+        };
+        Some(reason.to_owned())
     }
 }

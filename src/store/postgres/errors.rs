@@ -6,9 +6,8 @@
 
 use std::error::Error;
 
-use rustls::{AlertDescription, CertificateError};
-
 use crate::pipeline::ports::StoreError;
+use crate::tls::TlsFault;
 
 /// What a SQLSTATE means for the batch.
 pub(in crate::store) fn classify(sqlstate: &str) -> StoreError {
@@ -58,36 +57,25 @@ pub(in crate::store) fn tls_trouble(error: &(dyn Error + 'static)) -> String {
     let Some(error) = error.downcast_ref::<rustls::Error>() else {
         return format!("TLS: {error}; sslmode in store.url sets the requirement");
     };
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+    match TlsFault::from_error(error) {
+        Some(TlsFault::UnknownAuthority) => {
             "TLS: the server's certificate is from an authority that is not trusted: name the file \
              with that authority's certificate in sslrootcert"
                 .to_owned()
         }
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "TLS: the server's certificate is not for the host that store.url names: write the name \
-              that stands in the certificate, or have it issued for this one"
-            .to_owned(),
-        rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => format!("TLS: {error}: have the server's certificate renewed, or set this machine's clock"),
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate,
-        ) => format!(
+        Some(TlsFault::OtherHost) => {
+            "TLS: the server's certificate is not for the host that store.url names: write the name \
+             that stands in the certificate, or have it issued for this one"
+                .to_owned()
+        }
+        Some(TlsFault::OutsideValidity) => {
+            format!("TLS: {error}: have the server's certificate renewed, or set this machine's clock")
+        }
+        Some(TlsFault::ClientRefused) => format!(
             "TLS: {error}: the server does not accept the client's certificate: look at sslcert and \
              sslkey, and at the authorities that the server trusts"
         ),
-        _ => format!("TLS: {error}"),
+        Some(TlsFault::HandshakeRefused) | None => format!("TLS: {error}"),
     }
 }
 
