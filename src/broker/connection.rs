@@ -180,10 +180,8 @@ impl Link {
     async fn open_lane(&self, source: &Arc<Inbound>, queue: &str) -> Result<Lane, Error> {
         let limit = self.settings.answer_timeout();
         let publisher = Publisher::open(&self.publishing, &self.settings).await?;
-        let consumer = self.consuming.channel(limit).await?;
-        let repairs = Arc::clone(&self.consuming.repairs);
-        let (source, prefetch) = (Arc::clone(source), source.prefetch_messages);
-        let consumer = Consumer::open(consumer, repairs, source, queue, prefetch, limit).await?;
+        let prefetch = source.prefetch_messages;
+        let consumer = consumer(&self.consuming, source, queue, prefetch, limit).await?;
         Ok(Lane { consumer, settler: Settler::new(limit), publisher })
     }
 
@@ -211,9 +209,7 @@ impl Link {
         let (end, ended) = watch::channel(None);
         let events = wire.connection.events_listener();
         let events = AbortOnDropHandle::new(tokio::spawn(watch_end(events, end)));
-        let (repairs, channel) = (Arc::clone(&wire.repairs), wire.channel(limit).await?);
-        let source = Arc::clone(source);
-        let consumer = Consumer::open(channel, repairs, source, queue, 1, limit).await?;
+        let consumer = consumer(&wire, source, queue, 1, limit).await?;
         let lane = Lane { consumer, settler: Settler::new(limit), publisher };
         Ok(IsolatedLane { lane, connection: IsolatedConnection { wire, ended, _events: events } })
     }
@@ -268,6 +264,18 @@ impl IsolatedConnection {
     pub async fn fault(&self) -> Option<String> {
         fault(&self.wire, &self.ended).await
     }
+}
+
+/// Consumes a queue over a channel of its own.
+async fn consumer(
+    wire: &BrokerConnection,
+    source: &Arc<Inbound>,
+    queue: &str,
+    prefetch_messages: u16,
+    limit: Duration,
+) -> Result<Consumer, Error> {
+    let (channel, repairs) = (wire.channel(limit).await?, Arc::clone(&wire.repairs));
+    Consumer::open(channel, repairs, Arc::clone(source), queue, prefetch_messages, limit).await
 }
 
 async fn fault(wire: &BrokerConnection, ended: &watch::Receiver<Option<End>>) -> Option<String> {
