@@ -10,17 +10,17 @@
 //!
 //! Deliberately absent: SASL but `PLAIN`, and everything else of the protocol.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_rs::TokioRuntime;
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::AsyncTcpStream;
 use lapin::uri::AMQPScheme;
 
 use super::{Error, Settings, broker_connection};
+use crate::formats::amqp_sections::Width;
 
 /// The longest frame that is read. RabbitMQ cuts messages into frames of the size that `open` asks for,
 /// and it sends no other frame as long.
@@ -186,7 +186,7 @@ async fn open(settings: &Settings, queue: &str, messages: u32) -> io::Result<Box
 async fn greet(socket: &mut Box<dyn Socket>, header: [u8; 8]) -> io::Result<()> {
     send(socket, &header).await?;
     let mut answer = [0; 8];
-    read(socket, &mut answer).await?;
+    socket.read_exact(&mut answer).await?;
     if answer == header { Ok(()) } else { Err(io::Error::other("the broker does not speak it")) }
 }
 
@@ -205,38 +205,20 @@ async fn expect(socket: &mut Box<dyn Socket>, awaited: u8) -> io::Result<Vec<u8>
 
 async fn receive(socket: &mut Box<dyn Socket>) -> io::Result<Vec<u8>> {
     let mut head = [0; 8];
-    read(socket, &mut head).await?;
+    socket.read_exact(&mut head).await?;
     let [s0, s1, s2, s3, offset, ..] = head;
     let size = u32::from_be_bytes([s0, s1, s2, s3]);
     if !(8..=FRAME_MAX_BYTES).contains(&size) || offset != 2 {
         return Err(io::Error::other("a frame of no use"));
     }
     let mut body = vec![0; usize::try_from(size - 8).unwrap_or_default()];
-    read(socket, &mut body).await?;
+    socket.read_exact(&mut body).await?;
     Ok(body)
 }
 
-async fn read(socket: &mut Box<dyn Socket>, bytes: &mut [u8]) -> io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let read = poll_fn(|context| Pin::new(&mut *socket).poll_read(context, &mut bytes[done..]));
-        match read.await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => done += read,
-        }
-    }
-    Ok(())
-}
-
-async fn send(socket: &mut Box<dyn Socket>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let write = poll_fn(|context| Pin::new(&mut *socket).poll_write(context, bytes));
-        match write.await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => bytes = &bytes[written..],
-        }
-    }
-    poll_fn(|context| Pin::new(&mut *socket).poll_flush(context)).await
+async fn send(socket: &mut Box<dyn Socket>, bytes: &[u8]) -> io::Result<()> {
+    socket.write_all(bytes).await?;
+    socket.flush().await
 }
 
 /// What a frame's body says: the descriptor of its performative.
@@ -289,22 +271,16 @@ fn has_foreign_property(mut sections: &[u8]) -> Option<bool> {
     }
 }
 
-/// How many bytes a value takes, with its type code: the code's first digit determines it.
+/// How many bytes a value takes, with its type code.
 fn value_bytes(value: &[u8]) -> Option<usize> {
     let (code, rest) = value.split_first()?;
-    let counted = match code >> 4 {
-        0x4 => 0,
-        0x5 => 1,
-        0x6 => 2,
-        0x7 => 4,
-        0x8 => 8,
-        0x9 => 16,
-        0xa | 0xc | 0xe => 1 + usize::from(*rest.first()?),
-        0xb | 0xd | 0xf => {
-            let length = u32::from_be_bytes(*rest.first_chunk::<4>()?);
-            4_usize.checked_add(usize::try_from(length).ok()?)?
+    let counted = match Width::of(*code)? {
+        Width::Fixed(bytes) => bytes,
+        Width::Counted(bytes) => {
+            let digits = rest.get(..bytes)?.iter();
+            bytes
+                .checked_add(digits.fold(0, |number, digit| (number << 8) | usize::from(*digit)))?
         }
-        _ => return None,
     };
     counted.checked_add(1)
 }

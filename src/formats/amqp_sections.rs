@@ -69,6 +69,32 @@ const SYMBOLS: [(&[u8], u64); 9] = [
 
 const CUT_OFF: &str = "holds AMQP 1.0 sections that are cut off";
 
+/// How many bytes an encoded value has behind its type code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Width {
+    /// So many.
+    Fixed(usize),
+    /// As many as a big-endian number says, which comes first and has so many bytes itself.
+    Counted(usize),
+}
+
+impl Width {
+    /// By the type code, whose first digit determines it; `None` for an unknown type.
+    pub(crate) fn of(code: u8) -> Option<Width> {
+        Some(match code >> 4 {
+            0x4 => Width::Fixed(0),
+            0x5 => Width::Fixed(1),
+            0x6 => Width::Fixed(2),
+            0x7 => Width::Fixed(4),
+            0x8 => Width::Fixed(8),
+            0x9 => Width::Fixed(16),
+            0xa | 0xc | 0xe => Width::Counted(1),
+            0xb | 0xd | 0xf => Width::Counted(4),
+            _ => return None,
+        })
+    }
+}
+
 /// An encoded value.
 enum Value<'b> {
     /// Binary, a string or a symbol.
@@ -115,20 +141,12 @@ impl<'b> Reader<'b> {
 
     /// A value; of one that holds others, all of them at once, since it says how long it is.
     fn value(&mut self) -> Result<Value<'b>, &'static str> {
-        let code = self.number(1)?;
-        // The first digit encodes the width of the value, or of its length.
-        let width = match code >> 4 {
-            0x4 => 0,
-            0x5 => 1,
-            0x6 => 2,
-            0x7 => 4,
-            0x8 => 8,
-            0x9 => 16,
-            0xa | 0xc | 0xe => self.number(1)?,
-            0xb | 0xd | 0xf => self.number(4)?,
-            _ => return Err("holds an AMQP 1.0 value of an unknown type"),
+        let code = self.take(1)?[0];
+        let bytes = match Width::of(code).ok_or("holds an AMQP 1.0 value of an unknown type")? {
+            Width::Fixed(bytes) => bytes,
+            Width::Counted(bytes) => usize::try_from(self.number(bytes)?).map_err(|_| CUT_OFF)?,
         };
-        let bytes = self.take(usize::try_from(width).map_err(|_| CUT_OFF)?)?;
+        let bytes = self.take(bytes)?;
         Ok(match code {
             0xa0 | 0xa1 | 0xa3 | 0xb0 | 0xb1 | 0xb3 => Value::Bytes(bytes),
             _ => Value::Other,

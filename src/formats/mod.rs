@@ -22,7 +22,7 @@
 //! `decode` returns a [`Decoded`] or a refusal. The order of `FORMATS` decides where an object has two
 //! shapes. A vendor's format is a file here and a line in that table.
 
-mod amqp_sections;
+pub(crate) mod amqp_sections;
 pub mod body;
 pub mod body_encoding;
 pub mod canonical;
