@@ -131,9 +131,7 @@ async fn every_hundredth_under_load_is_set_aside_and_the_rest_flows() {
 #[tokio::test]
 async fn they_come_back_from_a_waiting_queue_and_are_set_aside() {
     with_bench(rabbitmq::shared(), async |bench| {
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("the topology can be declared");
-        link.close().await;
+        bench.declare().await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let waiting_queue = bench.settings.inbound()[0].waiting_queue(WAITING_DELAY);
         let mut foreign = Foreign::connect(&bench.settings.url);

@@ -98,9 +98,7 @@ async fn it_is_set_aside_alone_and_the_rest_flows() {
 #[tokio::test]
 async fn it_comes_back_from_a_waiting_queue_and_is_set_aside() {
     with_bench(rabbitmq::shared(), async |bench| {
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("the topology can be declared");
-        link.close().await;
+        bench.declare().await;
         let downstream = bench.downstream("interaction.#", quorum()).await;
         let waiting_queue = bench.settings.inbound()[0].waiting_queue(WAITING_DELAY);
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());

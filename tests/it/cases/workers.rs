@@ -210,9 +210,7 @@ impl WorkerFleet {
         {
             queue.arguments.retain(|(name, _)| *name == "x-queue-type");
         }
-        let link = bench.link().await;
-        link.prepare(&bench.topology).await.expect("the topology can be declared");
-        link.close().await;
+        bench.declare().await;
 
         let downstream = bench.downstream("#", quorum()).await;
         let folders = vec![folder()];

@@ -52,9 +52,7 @@ pub(crate) async fn with_bench(url: &str, test: impl AsyncFnOnce(&mut Bench)) {
 /// Declares all queues of a real worker, and has the bench delete them at its end.
 pub(crate) async fn declare_topology(bench: &mut Bench) {
     bench.topology = Topology::new(&bench.settings, &RetrySchedule::default().delays());
-    let link = bench.link().await;
-    link.prepare(&bench.topology).await.expect("the topology can be declared");
-    link.close().await;
+    bench.declare().await;
 }
 
 /// The result of `future`; panics after the timeout of a test.
@@ -84,6 +82,13 @@ impl Bench {
         link.prepare(&self.topology).await.expect("the topology can be declared");
         let lane = link.lane().await.expect("a lane can be opened");
         (link, lane)
+    }
+
+    /// Declares the topology of [`Bench::topology`].
+    pub(crate) async fn declare(&self) {
+        let link = self.link().await;
+        link.prepare(&self.topology).await.expect("the topology can be declared");
+        link.close().await;
     }
 
     /// A link; nothing is declared.
