@@ -12,12 +12,20 @@
 
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 use super::{integer, is_absent, text};
+use crate::formats::enriched::rfc3339;
+use crate::formats::outbound::Prefix;
 
-const PREFIXES: [&str; 3] = ["cloudEvents:", "cloudEvents_", "ce-"];
+/// The prefixes, in the order in which they count.
+fn prefixes() -> impl Iterator<Item = &'static str> {
+    Prefix::ALL.into_iter().map(Prefix::as_str)
+}
+
+/// Whether a header of this prefix may be written in any case of letters.
+fn ignores_case(prefix: &str) -> bool {
+    prefix == Prefix::Ce.as_str()
+}
 
 /// What every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
@@ -52,20 +60,20 @@ pub(super) fn attributes(properties: &BasicProperties) -> Result<Vec<(String, St
 
 /// Whether a header is an attribute that is read and does not decide.
 pub(super) fn is_passed_over(name: &str) -> bool {
-    let attribute = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let attribute = prefixes().find_map(|prefix| name.strip_prefix(prefix));
     attribute.is_some_and(|name| READ.contains(&name) && !DECIDING.contains(&name))
 }
 
 /// The prefix of an event's attributes.
 fn prefix(properties: &BasicProperties) -> Option<&'static str> {
     let headers = properties.headers().as_ref()?.inner();
-    let has = |prefix: &str, attribute: &str| match prefix {
-        "ce-" => headers
+    let has = |prefix: &str, attribute: &str| match ignores_case(prefix) {
+        true => headers
             .keys()
             .any(|name| self::attribute(prefix, name.as_str()).as_deref() == Some(attribute)),
-        _ => headers.contains_key(format!("{prefix}{attribute}").as_str()),
+        false => headers.contains_key(format!("{prefix}{attribute}").as_str()),
     };
-    if let Some(found) = PREFIXES.into_iter().find(|prefix| has(prefix, "specversion")) {
+    if let Some(found) = prefixes().find(|prefix| has(prefix, "specversion")) {
         return Some(found);
     }
     REQUIRED.iter().all(|attribute| headers.contains_key(*attribute)).then_some("")
@@ -73,26 +81,17 @@ fn prefix(properties: &BasicProperties) -> Option<&'static str> {
 
 /// The attribute that a header of this name holds.
 fn attribute(prefix: &str, name: &str) -> Option<String> {
-    match prefix {
-        "ce-" => {
-            let (begin, rest) = name.split_at_checked(prefix.len())?;
-            begin.eq_ignore_ascii_case(prefix).then(|| rest.to_ascii_lowercase())
-        }
-        _ => name.strip_prefix(prefix).map(str::to_owned),
+    if !ignores_case(prefix) {
+        return name.strip_prefix(prefix).map(str::to_owned);
     }
+    let (begin, rest) = name.split_at_checked(prefix.len())?;
+    begin.eq_ignore_ascii_case(prefix).then(|| rest.to_ascii_lowercase())
 }
 
 /// An attribute's value: a time may be an integer of milliseconds, as AMQP 1.0 has it.
 fn attribute_text(attribute: &str, value: &AMQPValue) -> Option<String> {
     match integer(value) {
-        Some(ms) if attribute == "time" => {
-            let time =
-                OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?;
-            let format = format_description!(
-                "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-            );
-            time.format(format).ok()
-        }
+        Some(ms) if attribute == "time" => Some(rfc3339(ms)).filter(|time| !time.is_empty()),
         _ => text(value),
     }
 }
