@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::quarantine_status::QuarantineStatus;
 use super::store_health::StoreHealth;
+use super::wiring::millis;
 use crate::broker::Health;
 use crate::cleaner::SweepStats;
 use crate::clock::Clock;
@@ -279,10 +280,6 @@ fn waiting_message(wait: WaitEntry) -> WaitingMessage {
         since_ms: wait.since_ms,
         due_ms: wait.due_ms,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

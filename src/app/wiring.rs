@@ -1,6 +1,7 @@
 //! Converts the settings into each part's own settings type.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::{self, Inbound, Topology};
 use crate::clock::Clock;
@@ -71,7 +72,6 @@ pub fn broker_settings(settings: &Settings) -> broker::Settings {
     // Deliveries that wait for the status gate are not acknowledged; the others keep their share of the
     // prefetch.
     let held = if settings.gate.endpoint.is_some() { HELD_MAX } else { 0 };
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     broker::Settings {
         url: amqp.url.expose().to_owned(),
         sources: sources.map(|source| partitioned(inbound(source, held), settings)).collect(),
@@ -128,7 +128,6 @@ pub fn topology(settings: &Settings) -> Topology {
 
 /// The worker that processes the batches.
 pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Worker<S> {
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Worker {
         store: Arc::new(store),
         rules,
@@ -137,7 +136,7 @@ pub fn worker<S>(settings: &Settings, rules: Arc<RulesInForce>, store: S) -> Wor
             parent_ms: millis(settings.waiting.parent),
             interaction_ms: millis(settings.waiting.unknown),
             publish_ms: millis(settings.waiting.unroutable),
-            ladder: RetrySchedule::default(),
+            schedule: RetrySchedule::default(),
         },
         live_ttl_secs: settings.live.ttl.as_secs(),
         body_max_bytes: settings.limits.body_max_bytes,
@@ -182,4 +181,9 @@ pub fn lifetimes(settings: &Settings) -> Lifetimes {
         repeat_secs: settings.store.repeat.as_secs(),
         retention: settings.history.retention.clone(),
     }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,7 +27,7 @@ pub struct WaitPolicy {
     /// (`waiting.unroutable_secs`).
     pub publish_ms: u64,
     /// The delays there are waiting queues for.
-    pub ladder: RetrySchedule,
+    pub schedule: RetrySchedule,
 }
 
 impl WaitPolicy {
@@ -47,7 +47,7 @@ impl WaitPolicy {
             WaitCause::InteractionUnknown => self.interaction_ms,
             WaitCause::Unroutable | WaitCause::Refused => self.publish_ms,
         };
-        self.ladder.next_wait(count(&arrival.attempts, cause), patience_ms)
+        self.schedule.next_wait(count(&arrival.attempts, cause), patience_ms)
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
             parent_ms: 8_000,
             interaction_ms: 60_000,
             publish_ms: 500,
-            ladder: RetrySchedule::default(),
+            schedule: RetrySchedule::default(),
         }
     }
 

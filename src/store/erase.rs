@@ -20,7 +20,7 @@ use crate::pipeline::ports::{
     Row, RowChange, Store as _, StoreError, StoredLiveData, Transaction as _,
 };
 
-/// The interactions target saved values are erased. Deliberately not `Debug`: it holds a value (K8).
+/// The interactions whose saved values are to be erased. Deliberately not `Debug`: it holds a value (K8).
 #[derive(Clone, Copy)]
 pub enum EraseTarget<'a> {
     /// The interactions of these ids.

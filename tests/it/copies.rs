@@ -17,7 +17,7 @@ use crate::partitions::partitioned;
 use crate::support::bench::{headers, receive_batch, settle_all, text, with_bench};
 use crate::support::rabbitmq;
 
-/// A waiting queue of the ladder.
+/// A waiting queue of the schedule.
 const DELAY: Duration = Duration::from_millis(250);
 
 /// What the broker reads in a message that is published.

@@ -91,7 +91,7 @@ impl LaneBench {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: self.publish_ms,
-                ladder: RetrySchedule::default(),
+                schedule: RetrySchedule::default(),
             },
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,

@@ -67,9 +67,7 @@ impl Printer {
             }
         }
     }
-}
 
-impl Printer {
     /// The text for one that the broker cannot hand over: nothing of it is known.
     pub(super) fn undeliverable(&mut self) -> String {
         let first = !std::mem::replace(&mut self.begun, true);

@@ -53,7 +53,7 @@ pub enum Outgoing<'d, D> {
         delivery: &'d D,
         /// The interaction it waits for, where it is known, so that an adapter can wake it.
         awaited: Option<&'d WaitDependency>,
-        /// How long: one of the delays of [`crate::retry`]'s ladder.
+        /// How long: one of the delays of [`RetrySchedule`](crate::retry::RetrySchedule).
         delay: Duration,
         /// The attempts to be written into its headers, this wait included.
         attempts: Attempts,

@@ -62,7 +62,7 @@ impl PartitionerBench {
                 parent_ms: 8_000,
                 interaction_ms: 60_000,
                 publish_ms: 250,
-                ladder: RetrySchedule::default(),
+                schedule: RetrySchedule::default(),
             },
             live_ttl_secs: 86_400,
             body_max_bytes: 1_048_576,
